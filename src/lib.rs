@@ -1,0 +1,15 @@
+//! mailsplice: lets mail software that only knows user name and password work with providers that
+//! accept only OAuth 2.0.
+//!
+//! The rooms of the house and the arrows between them are drawn in `docs/architecture.md`;
+//! `tests/walls.rs` keeps them.
+
+#![forbid(unsafe_code)]
+
+pub mod access;
+pub mod config;
+pub mod net;
+pub mod oauth;
+pub mod observe;
+pub mod proto;
+pub mod store;
