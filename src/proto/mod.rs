@@ -1,1 +1,96 @@
-//! 
+//! The dialogues before login, without any I/O.
+//!
+//! Bytes come in, [steps](imap::Step) go out; nothing in here opens a socket, reads a clock, takes
+//! a random number or knows of an async runtime. A dialogue ends at the hand-over: from then on
+//! the two connections are spliced byte for byte and no protocol is spoken here.
+//!
+//! Each protocol has a room of its own ([`imap`] today); [`sasl`] and [`line`] serve them all.
+
+pub mod imap;
+pub mod line;
+pub mod sasl;
+
+use secrecy::SecretSlice;
+
+/// What a client showed to log in.
+///
+/// The password cannot be printed: [`SecretSlice`] redacts it in every build.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// The user name as sent, any octets.
+    pub user: Vec<u8>,
+    /// The password as sent, any octets.
+    pub password: SecretSlice<u8>,
+}
+
+/// Limits of a dialogue before login, all in octets unless said otherwise.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The longest line. RFC 4954 §4 asks for 12,288 octets of SASL response.
+    pub line: usize,
+    /// The longest IMAP literal (RFC 9051 §4.3); user names and passwords are far shorter.
+    pub literal: usize,
+    /// Commands that were not understood, before the connection is ended.
+    pub bad_commands: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { line: 16 * 1024, literal: 8 * 1024, bad_commands: 20 }
+    }
+}
+
+/// Why a login is refused: the class decides the protocol's machine-readable code, the text is
+/// for the person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The class of the refusal.
+    pub kind: RefusalKind,
+    /// One sentence naming the step that mends it. Anything that is not printable ASCII is
+    /// replaced when it is sent.
+    pub text: String,
+}
+
+impl Refusal {
+    /// A refusal of this class with this sentence.
+    pub fn new(kind: RefusalKind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into() }
+    }
+
+    /// Wrong password or unknown user: always the same words, so that users are not revealed.
+    pub fn credentials() -> Self {
+        Self::new(RefusalKind::Credentials, "Invalid credentials")
+    }
+}
+
+/// The classes of refusals, and with them the answers of RFC 5530, RFC 3206 and RFC 4954.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// User name or password wrong; asking the user for another password makes sense.
+    Credentials,
+    /// Temporary: the same login may work later.
+    Temporary,
+    /// A person has to act (sign in again, mend the configuration, ask an administrator);
+    /// another password does not help.
+    Person,
+    /// The connection is not encrypted.
+    Privacy,
+    /// The identity asked for is not the one that logs in (SASL authorization identity).
+    Authorization,
+}
+
+/// `text` as one line of printable ASCII of at most `max` octets, fit for a protocol's reply.
+pub fn printable(text: &str, max: usize) -> String {
+    text.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).take(max).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn printable_keeps_one_ascii_line() {
+        assert_eq!(printable("a\r\n* OK b\u{e9}\0", 100), "a??* OK b??");
+        assert_eq!(printable("abcdef", 3), "abc");
+    }
+}

@@ -1,0 +1,192 @@
+//! Finds the bounds of a client's commands before anything is parsed.
+//!
+//! Literals are counted by octets (RFC 9051 §4.3, RFC 7888), so that their contents can never be
+//! taken for commands, wherever the bytes were split.
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use super::super::Limits;
+use super::super::line::{Inbox, Line};
+
+/// Cuts received bytes into commands.
+#[derive(Default)]
+pub(super) struct Framer {
+    inbox: Inbox,
+    /// The command being collected, lines ended by CRLF, literals as they came.
+    command: Zeroizing<Vec<u8>>,
+    /// Octets of a literal still to come.
+    literal: Option<usize>,
+}
+
+/// What the framer found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Frame {
+    /// A whole command, its last CRLF included.
+    Command(Zeroizing<Vec<u8>>),
+    /// A synchronising literal was announced: the client waits for `+`.
+    LiteralAnnounced,
+    /// A synchronising literal over the limit; the client has not sent it and need not.
+    LiteralRefused(Zeroizing<Vec<u8>>),
+    /// A line, or a literal the client sends without waiting, over the limit: what follows cannot
+    /// be told from commands.
+    TooLong,
+    /// More bytes are needed.
+    Partial,
+}
+
+/// The announcement of a literal at the end of a line.
+struct Announcement {
+    octets: usize,
+    synchronising: bool,
+}
+
+impl Framer {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.inbox.push(bytes);
+    }
+
+    /// The next command.
+    pub(super) fn next(&mut self, limits: &Limits) -> Frame {
+        loop {
+            if let Some(octets) = self.literal {
+                let Some(bytes) = self.inbox.take(octets) else {
+                    return Frame::Partial;
+                };
+                self.command.extend_from_slice(&bytes);
+                self.literal = None;
+            }
+            let line = match self.inbox.line(limits.line) {
+                Line::Whole(line) => line,
+                Line::Partial => return Frame::Partial,
+                Line::TooLong => return Frame::TooLong,
+            };
+            let announced = announcement(&line);
+            self.command.extend_from_slice(&line);
+            self.command.extend_from_slice(b"\r\n");
+            let Some(announced) = announced else {
+                return Frame::Command(std::mem::take(&mut self.command));
+            };
+            // The lines of a command are bounded together, like its literals.
+            let fits = announced.octets <= limits.literal
+                && self.command.len() <= limits.line + 2 * limits.literal;
+            match (fits, announced.synchronising) {
+                (true, synchronising) => {
+                    self.literal = Some(announced.octets);
+                    if synchronising {
+                        return Frame::LiteralAnnounced;
+                    }
+                }
+                (false, true) => return Frame::LiteralRefused(std::mem::take(&mut self.command)),
+                (false, false) => return Frame::TooLong,
+            }
+        }
+    }
+
+    /// The next line outside any command: a SASL response.
+    pub(super) fn line(&mut self, limits: &Limits) -> Line {
+        self.inbox.line(limits.line)
+    }
+
+    /// Throws away what waits (STARTTLS, RFC 9051 §6.2.1); says how many octets.
+    pub(super) fn discard(&mut self) -> usize {
+        self.inbox.discard()
+    }
+
+    /// What the client sent after its login.
+    pub(super) fn into_unread(self) -> Bytes {
+        self.inbox.into_unread()
+    }
+}
+
+/// `{n}` or `{n+}` at the end of a line.
+///
+/// Only a whole argument counts: some clients send `{3}` as the end of an atom, which the grammar
+/// forbids, and would wait for ever for an answer to their login.
+fn announcement(line: &[u8]) -> Option<Announcement> {
+    let open = line.iter().rposition(|&b| b == b'{')?;
+    if line.get(open.checked_sub(1)?) != Some(&b' ') {
+        return None;
+    }
+    let inside = line.get(open + 1..)?.strip_suffix(b"}")?;
+    let (digits, synchronising) = match inside {
+        [digits @ .., b'+' | b'-'] => (digits, false),
+        digits => (digits, true),
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    // A number too large for any machine is still an announcement: it will be over the limit.
+    let octets = digits.iter().fold(0_usize, |sum, digit| {
+        sum.saturating_mul(10).saturating_add(usize::from(digit - b'0'))
+    });
+    Some(Announcement { octets, synchronising })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames(input: &[u8]) -> Vec<Frame> {
+        let mut framer = Framer::default();
+        framer.push(input);
+        let mut found = Vec::new();
+        loop {
+            match framer.next(&Limits::default()) {
+                Frame::Partial => return found,
+                end @ Frame::TooLong => {
+                    found.push(end);
+                    return found;
+                }
+                frame => found.push(frame),
+            }
+        }
+    }
+
+    fn command(text: &[u8]) -> Frame {
+        Frame::Command(Zeroizing::new(text.to_vec()))
+    }
+
+    #[test]
+    fn literals_are_counted_by_octets() {
+        assert_eq!(
+            frames(b"a LOGIN {3+}\r\nb\r\n {4}\r\n{2}\n\r\nb NOOP\r\n"),
+            [
+                Frame::LiteralAnnounced,
+                command(b"a LOGIN {3+}\r\nb\r\n {4}\r\n{2}\n\r\n"),
+                command(b"b NOOP\r\n"),
+            ]
+        );
+    }
+
+    #[test]
+    fn braces_inside_an_argument_are_no_literal() {
+        for line in [
+            &b"a LOGIN bob pw{3}\r\n"[..],
+            b"a LOGIN bob \"x {3}\"\r\n",
+            b"a LOGIN bob {}\r\n",
+            b"a LOGIN bob {x}\r\n",
+            b"{3}\r\n",
+        ] {
+            assert_eq!(frames(line), [command(line)], "{line:?}");
+        }
+    }
+
+    #[test]
+    fn huge_literals_are_refused_without_waiting_for_them() {
+        let sync = b"a LOGIN {2147483648}\r\nb NOOP\r\n";
+        let refused = Frame::LiteralRefused(Zeroizing::new(b"a LOGIN {2147483648}\r\n".to_vec()));
+        assert_eq!(frames(sync), [refused, command(b"b NOOP\r\n")]);
+        assert_eq!(frames(b"a LOGIN {99999999999999999999999+}\r\n"), [Frame::TooLong]);
+    }
+
+    #[test]
+    fn many_small_literals_are_bounded_together() {
+        let mut input = b"a LOGIN".to_vec();
+        for _ in 0..40 {
+            input.extend_from_slice(b" {4096+}\r\n");
+            input.extend_from_slice(&[b'x'; 4096]);
+        }
+        assert_eq!(frames(&input), [Frame::TooLong]);
+    }
+}

@@ -1,0 +1,385 @@
+//! The dialogue with the upstream server, in which we are the client.
+
+use bytes::{Bytes, BytesMut};
+use secrecy::{ExposeSecret, SecretString};
+use thiserror::Error;
+
+use super::capabilities::Capabilities;
+use super::response::{Response, Status, Word};
+use crate::proto::line::{Inbox, Line};
+use crate::proto::printable;
+use crate::proto::sasl::{self, Mechanism};
+
+/// The longest line an upstream may send before login, in octets. Capability lists are under
+/// 1 KiB; a server that needs more is broken or hostile.
+const LONGEST_LINE: usize = 64 * 1024;
+/// Untagged responses kept for the client while its login is under way, in octets.
+const MOST_UNTAGGED: usize = 64 * 1024;
+/// Challenges answered after the token, before we give up.
+const MOST_CHALLENGES: u8 = 4;
+/// Lines read in one wait for a tagged response, before we give up.
+const MOST_LINES: u16 = 1000;
+
+/// How the connection is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamTls {
+    /// TLS is up already, or the connection stays on loopback.
+    Ready,
+    /// STARTTLS must come first (RFC 8314); there is no way round it.
+    StartTls,
+}
+
+/// What the driver has to do next. Not `Debug`: it may hold a token.
+pub enum UpstreamStep {
+    /// Read from the upstream and call [`UpstreamSide::receive`].
+    Read,
+    /// Send these bytes upstream.
+    Send(Bytes),
+    /// Start TLS, then call [`UpstreamSide::tls_started`]. What the server had sent in plain text
+    /// behind its OK has been thrown away: that many octets.
+    StartTls {
+        /// Octets thrown away; more than zero is an attack or a broken server.
+        discarded: usize,
+    },
+    /// The server is ready for [`UpstreamSide::authenticate`].
+    Ready,
+    /// The login succeeded; go on with [`UpstreamSide::into_unread`].
+    Accepted(Success),
+    /// The login was refused; another [`UpstreamSide::authenticate`] may follow.
+    Refused(Refused),
+    /// The connection is of no more use.
+    Failed(Fault),
+}
+
+/// The success of a login, as the server told it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Success {
+    /// Untagged responses before the tagged one, with their line ends.
+    pub untagged: Bytes,
+    /// All that followed `OK ` in the tagged response.
+    pub text: Bytes,
+}
+
+/// A refused login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// What is to be made of it.
+    pub because: RefusedBecause,
+    /// The server's words, printable and cut, for the log.
+    pub text: String,
+    /// `status` of the error challenge, if there was one.
+    pub status: Option<String>,
+}
+
+/// What a refusal means for the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusedBecause {
+    /// The server does not want this token: a new one may help, once.
+    Token,
+    /// The server has trouble of its own, or throttles: the token is not to blame.
+    Temporary,
+    /// The server did not understand the command or the mechanism: a new token does not help.
+    Protocol,
+}
+
+/// Why a connection is of no more use.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// `* BYE`, in the server's words.
+    #[error("the server closed the connection: {0}")]
+    Bye(String),
+    /// `* PREAUTH`: the login would be somebody else's (RFC 9051 §7.1.4).
+    #[error("the server greeted with PREAUTH: it takes us for somebody who has logged in already")]
+    PreAuth,
+    /// The first line is no IMAP greeting.
+    #[error("what answers there is not an IMAP server")]
+    NotImap,
+    /// STARTTLS refused; we never go on in plain text.
+    #[error("the server refuses STARTTLS")]
+    NoStartTls,
+    /// A line, or all lines together, over the limit.
+    #[error("the server sends more than an IMAP server sends before login")]
+    TooMuch,
+    /// The driver called out of turn; a bug of ours, told instead of a panic.
+    #[error("internal error: the dialogue was asked out of turn")]
+    OutOfTurn,
+}
+
+/// The dialogue with a server from its greeting to the login.
+pub struct UpstreamSide {
+    state: State,
+    inbox: Inbox,
+    output: BytesMut,
+    capabilities: Option<Capabilities>,
+    commands: u32,
+}
+
+enum State {
+    Greeting { tls: UpstreamTls },
+    StartTlsReply(Open),
+    Tls { announced: bool, discarded: usize },
+    CapabilityReply(Open),
+    Idle,
+    /// AUTHENTICATE without initial response is sent; the message waits for `+`.
+    Challenge { open: Open, mechanism: Mechanism, message: SecretString },
+    /// The message is sent.
+    Verdict { open: Open, mechanism: Mechanism, challenges: u8, status: Option<String> },
+    Accepted(Success),
+    Refused(Refused),
+    Failed(Fault),
+    Over,
+}
+
+/// A command that awaits its tagged response.
+struct Open {
+    tag: String,
+    lines: u16,
+    untagged: BytesMut,
+}
+
+impl UpstreamSide {
+    /// Begins the dialogue by waiting for the greeting.
+    pub fn new(tls: UpstreamTls) -> Self {
+        Self {
+            state: State::Greeting { tls },
+            inbox: Inbox::default(),
+            output: BytesMut::new(),
+            capabilities: None,
+            commands: 0,
+        }
+    }
+
+    /// Adds bytes read from the upstream.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        self.inbox.push(bytes);
+    }
+
+    /// The next thing to do.
+    pub fn step(&mut self) -> UpstreamStep {
+        loop {
+            if !self.output.is_empty() {
+                return UpstreamStep::Send(self.output.split().freeze());
+            }
+            let state = std::mem::replace(&mut self.state, State::Over);
+            let (next, step) = self.advance(state);
+            self.state = next;
+            if let Some(step) = step {
+                return step;
+            }
+        }
+    }
+
+    /// TLS is up: what was learned before is forgotten and asked again (RFC 9051 §6.2.1).
+    pub fn tls_started(&mut self) {
+        self.capabilities = None;
+        self.state = self.ask_capabilities();
+    }
+
+    /// What the server announced, once known.
+    pub fn capabilities(&self) -> Option<&Capabilities> {
+        self.capabilities.as_ref()
+    }
+
+    /// Sends AUTHENTICATE with this message, as initial response where the server announced
+    /// SASL-IR (RFC 4959), else when it asks for it.
+    pub fn authenticate(&mut self, mechanism: Mechanism, message: SecretString) {
+        if !matches!(self.state, State::Idle) {
+            self.state = State::Failed(Fault::OutOfTurn);
+            return;
+        }
+        let name = mechanism.name();
+        let initial = self.capabilities.as_ref().is_some_and(|known| known.has("SASL-IR"));
+        self.state = if initial {
+            let open = self.send(&format!("AUTHENTICATE {name} {}", message.expose_secret()));
+            State::Verdict { open, mechanism, challenges: 0, status: None }
+        } else {
+            let open = self.send(&format!("AUTHENTICATE {name}"));
+            State::Challenge { open, mechanism, message }
+        };
+    }
+
+    /// What the server sent behind its success, for the client.
+    pub fn into_unread(self) -> Bytes {
+        self.inbox.into_unread()
+    }
+
+    fn advance(&mut self, state: State) -> (State, Option<UpstreamStep>) {
+        match state {
+            State::Idle => (State::Idle, Some(UpstreamStep::Ready)),
+            State::Tls { announced: false, discarded } => {
+                let state = State::Tls { announced: true, discarded };
+                (state, Some(UpstreamStep::StartTls { discarded }))
+            }
+            State::Tls { .. } => (state, Some(UpstreamStep::Read)),
+            State::Accepted(success) => (State::Over, Some(UpstreamStep::Accepted(success))),
+            State::Refused(refused) => (State::Idle, Some(UpstreamStep::Refused(refused))),
+            State::Failed(fault) => {
+                (State::Failed(fault.clone()), Some(UpstreamStep::Failed(fault)))
+            }
+            State::Over => (State::Over, Some(UpstreamStep::Failed(Fault::OutOfTurn))),
+            waiting => match self.inbox.line(LONGEST_LINE) {
+                Line::Partial => (waiting, Some(UpstreamStep::Read)),
+                Line::TooLong => (State::Failed(Fault::TooMuch), None),
+                Line::Whole(line) => (self.line(waiting, &line), None),
+            },
+        }
+    }
+
+    /// One line of the server while something is awaited.
+    fn line(&mut self, state: State, line: &[u8]) -> State {
+        match state {
+            State::Greeting { tls } => self.greeting(tls, line),
+            State::StartTlsReply(open) => match open.read(line) {
+                Reply::Go(open) => State::StartTlsReply(open),
+                Reply::Tagged(_, status) if status.word == Word::Ok => {
+                    let discarded = self.inbox.discard();
+                    State::Tls { announced: false, discarded }
+                }
+                Reply::Tagged(..) => State::Failed(Fault::NoStartTls),
+                Reply::Challenge(..) => State::Failed(Fault::NotImap),
+                Reply::Capability(open, _) => State::StartTlsReply(open),
+                Reply::Failed(fault) => State::Failed(fault),
+            },
+            State::CapabilityReply(open) => match open.read(line) {
+                Reply::Go(open) => State::CapabilityReply(open),
+                Reply::Capability(open, known) => {
+                    self.capabilities = Some(known);
+                    State::CapabilityReply(open)
+                }
+                // A server that refuses CAPABILITY has none to announce.
+                Reply::Tagged(..) => State::Idle,
+                Reply::Challenge(..) => State::Failed(Fault::NotImap),
+                Reply::Failed(fault) => State::Failed(fault),
+            },
+            State::Challenge { open, mechanism, message } => match open.read(line) {
+                Reply::Go(open) | Reply::Capability(open, _) => {
+                    State::Challenge { open, mechanism, message }
+                }
+                Reply::Challenge(open, _) => {
+                    self.output.extend_from_slice(message.expose_secret().as_bytes());
+                    self.output.extend_from_slice(b"\r\n");
+                    State::Verdict { open, mechanism, challenges: 0, status: None }
+                }
+                Reply::Tagged(open, status) => Self::verdict(open, &status, None),
+                Reply::Failed(fault) => State::Failed(fault),
+            },
+            State::Verdict { open, mechanism, challenges, status } => match open.read(line) {
+                Reply::Go(open) | Reply::Capability(open, _) => {
+                    State::Verdict { open, mechanism, challenges, status }
+                }
+                Reply::Challenge(..) if challenges == MOST_CHALLENGES => {
+                    State::Failed(Fault::TooMuch)
+                }
+                Reply::Challenge(open, challenge) => {
+                    // The error challenge: answered here and never shown to the client.
+                    self.output.extend_from_slice(mechanism.error_response().as_bytes());
+                    self.output.extend_from_slice(b"\r\n");
+                    let status = status.or_else(|| sasl::challenge_status(challenge));
+                    State::Verdict { open, mechanism, challenges: challenges + 1, status }
+                }
+                Reply::Tagged(open, verdict) => Self::verdict(open, &verdict, status),
+                Reply::Failed(fault) => State::Failed(fault),
+            },
+            other => other,
+        }
+    }
+
+    fn greeting(&mut self, tls: UpstreamTls, line: &[u8]) -> State {
+        let Response::Untagged(status) = Response::read(line, "") else {
+            return State::Failed(Fault::NotImap);
+        };
+        match status.word {
+            Word::Ok => {}
+            Word::PreAuth => return State::Failed(Fault::PreAuth),
+            Word::Bye => return State::Failed(Fault::Bye(words(status.rest))),
+            Word::No | Word::Bad => return State::Failed(Fault::NotImap),
+        }
+        if tls == UpstreamTls::StartTls {
+            return State::StartTlsReply(self.send("STARTTLS"));
+        }
+        self.capabilities = status.capabilities;
+        if self.capabilities.is_some() { State::Idle } else { self.ask_capabilities() }
+    }
+
+    fn ask_capabilities(&mut self) -> State {
+        State::CapabilityReply(self.send("CAPABILITY"))
+    }
+
+    fn verdict(open: Open, status: &Status<'_>, challenge: Option<String>) -> State {
+        let throttled = || {
+            // Exchange Online says these without a code.
+            let text = status.rest.to_ascii_lowercase();
+            [&b"throttled"[..], b"server unavailable", b"too many simultaneous"]
+                .iter()
+                .any(|words| memchr::memmem::find(&text, words).is_some())
+        };
+        let because = match status.word {
+            Word::Ok => {
+                let text = Bytes::copy_from_slice(status.rest);
+                return State::Accepted(Success { untagged: open.untagged.freeze(), text });
+            }
+            _ if status.has_code(&["UNAVAILABLE", "INUSE", "LIMIT", "SERVERBUG"]) || throttled() => {
+                RefusedBecause::Temporary
+            }
+            Word::No => RefusedBecause::Token,
+            _ => RefusedBecause::Protocol,
+        };
+        State::Refused(Refused { because, text: words(status.rest), status: challenge })
+    }
+
+    fn send(&mut self, command: &str) -> Open {
+        self.commands += 1;
+        let tag = format!("S{}", self.commands);
+        self.output.extend_from_slice(format!("{tag} {command}\r\n").as_bytes());
+        Open { tag, lines: 0, untagged: BytesMut::new() }
+    }
+}
+
+/// A response line in view of an open command.
+enum Reply<'a> {
+    Go(Open),
+    Capability(Open, Capabilities),
+    Challenge(Open, &'a [u8]),
+    Tagged(Open, Status<'a>),
+    Failed(Fault),
+}
+
+impl Open {
+    fn read(mut self, line: &[u8]) -> Reply<'_> {
+        self.lines += 1;
+        if self.lines > MOST_LINES || self.untagged.len() + line.len() > MOST_UNTAGGED {
+            return Reply::Failed(Fault::TooMuch);
+        }
+        match Response::read(line, &self.tag) {
+            Response::Tagged(status) => return Reply::Tagged(self, status),
+            Response::Continuation(challenge) => return Reply::Challenge(self, challenge),
+            Response::Untagged(status) if status.word == Word::Bye => {
+                return Reply::Failed(Fault::Bye(words(status.rest)));
+            }
+            Response::Capability(known) => {
+                self.keep(line);
+                return Reply::Capability(self, known);
+            }
+            Response::Untagged(_) | Response::Other => {}
+        }
+        if line.starts_with(b"* ") {
+            self.keep(line);
+        }
+        Reply::Go(self)
+    }
+
+    /// Keeps an untagged response for the client.
+    fn keep(&mut self, line: &[u8]) {
+        self.untagged.extend_from_slice(line);
+        self.untagged.extend_from_slice(b"\r\n");
+    }
+}
+
+/// A server's words for the log: printable and cut.
+fn words(text: &[u8]) -> String {
+    printable(&String::from_utf8_lossy(text), 200)
+}
+
+#[cfg(test)]
+#[path = "upstream_side_tests.rs"]
+mod tests;

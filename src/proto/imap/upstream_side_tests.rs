@@ -1,0 +1,262 @@
+//! The dialogue with a server: tables run at every split point, and properties.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// All that came of a dialogue.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Story {
+    sent: String,
+    capabilities: Option<Capabilities>,
+    discarded: Option<usize>,
+    success: Option<Success>,
+    refused: Vec<Refused>,
+    fault: Option<Fault>,
+    unread: Vec<u8>,
+}
+
+/// A scripted server: it answers with `says[n]` once `n` commands or lines have arrived.
+fn play(tls: UpstreamTls, mechanism: Mechanism, says: &[&[u8]], split: Option<usize>) -> Story {
+    let mut dialogue = UpstreamSide::new(tls);
+    let mut story = Story::default();
+    let mut says = says.iter().copied();
+    let mut next = says.next();
+    let mut rest: Vec<u8> = Vec::new();
+    loop {
+        match dialogue.step() {
+            UpstreamStep::Send(bytes) => {
+                story.sent.push_str(std::str::from_utf8(&bytes).unwrap());
+            }
+            UpstreamStep::Read => {
+                if !rest.is_empty() {
+                    dialogue.receive(&std::mem::take(&mut rest));
+                    continue;
+                }
+                let Some(said) = next.take() else { return story };
+                let cut = split.unwrap_or(said.len()).min(said.len());
+                rest = said[cut..].to_vec();
+                dialogue.receive(&said[..cut]);
+                next = says.next();
+            }
+            UpstreamStep::StartTls { discarded } => {
+                story.discarded = Some(discarded);
+                rest.clear();
+                dialogue.tls_started();
+            }
+            UpstreamStep::Ready => {
+                story.capabilities = dialogue.capabilities().cloned();
+                if story.refused.len() == 2 {
+                    return story;
+                }
+                dialogue.authenticate(mechanism, SecretString::from("TOKEN"));
+            }
+            UpstreamStep::Accepted(success) => {
+                story.success = Some(success);
+                dialogue.receive(&std::mem::take(&mut rest));
+                story.unread = dialogue.into_unread().to_vec();
+                return story;
+            }
+            UpstreamStep::Refused(refused) => story.refused.push(refused),
+            UpstreamStep::Failed(fault) => {
+                story.fault = Some(fault);
+                return story;
+            }
+        }
+    }
+}
+
+/// Plays whole and with every piece cut at every byte: always the same story.
+fn at_every_split(tls: UpstreamTls, mechanism: Mechanism, says: &[&[u8]]) -> Story {
+    let whole = play(tls, mechanism, says, None);
+    let longest = says.iter().map(|said| said.len()).max().unwrap_or(0);
+    for cut in 1..longest {
+        assert_eq!(play(tls, mechanism, says, Some(cut)), whole, "cut at {cut}");
+    }
+    whole
+}
+
+fn xoauth2(says: &[&[u8]]) -> Story {
+    at_every_split(UpstreamTls::Ready, Mechanism::Xoauth2, says)
+}
+
+#[test]
+fn initial_response_only_where_announced() {
+    let story = xoauth2(&[
+        b"* OK [CAPABILITY IMAP4rev1 SASL-IR IDLE] hi\r\n",
+        b"S1 OK [CAPABILITY IMAP4rev1 MOVE] Logged in\r\n* 3 EXISTS\r\n\x00\xff",
+    ]);
+    assert_eq!(story.sent, "S1 AUTHENTICATE XOAUTH2 TOKEN\r\n");
+    let success = story.success.unwrap();
+    assert_eq!(&success.text[..], b"[CAPABILITY IMAP4rev1 MOVE] Logged in");
+    assert!(success.untagged.is_empty());
+    assert_eq!(story.unread, b"* 3 EXISTS\r\n\x00\xff");
+    assert_eq!(story.capabilities, Some(Capabilities::read(b"IMAP4rev1 SASL-IR IDLE")));
+
+    let story = xoauth2(&[
+        b"* OK [CAPABILITY IMAP4rev1 IDLE] hi\r\n",
+        b"+ \r\n",
+        b"* CAPABILITY IMAP4rev1 MOVE\r\nS1 OK done\r\n",
+    ]);
+    assert_eq!(story.sent, "S1 AUTHENTICATE XOAUTH2\r\nTOKEN\r\n");
+    assert_eq!(&story.success.unwrap().untagged[..], b"* CAPABILITY IMAP4rev1 MOVE\r\n");
+}
+
+#[test]
+fn a_greeting_without_capabilities_is_followed_by_the_question() {
+    let story = xoauth2(&[
+        b"* OK The Microsoft Exchange IMAP4 service is ready. [TQBX]\r\n",
+        b"* CAPABILITY IMAP4rev1 SASL-IR\r\nS1 OK CAPABILITY completed.\r\n",
+        b"S2 OK AUTHENTICATE completed.\r\n",
+    ]);
+    assert_eq!(story.sent, "S1 CAPABILITY\r\nS2 AUTHENTICATE XOAUTH2 TOKEN\r\n");
+    assert_eq!(&story.success.unwrap().text[..], b"AUTHENTICATE completed.");
+}
+
+#[test]
+fn the_error_challenge_is_answered_and_kept_from_the_client() {
+    // {"status":"401"}
+    let challenge = b"+ eyJzdGF0dXMiOiI0MDEifQ==\r\n";
+    for (mechanism, answer) in [(Mechanism::Xoauth2, ""), (Mechanism::Oauthbearer, "AQ==")] {
+        let says: &[&[u8]] = &[
+            b"* OK [CAPABILITY SASL-IR] hi\r\n",
+            challenge,
+            b"S1 NO [AUTHENTICATIONFAILED] Authentication failed.\r\n",
+            b"S2 OK fresh token\r\n",
+        ];
+        let story = at_every_split(UpstreamTls::Ready, mechanism, says);
+        let name = mechanism.name();
+        assert_eq!(
+            story.sent,
+            format!("S1 AUTHENTICATE {name} TOKEN\r\n{answer}\r\nS2 AUTHENTICATE {name} TOKEN\r\n")
+        );
+        let expected = Refused {
+            because: RefusedBecause::Token,
+            text: "[AUTHENTICATIONFAILED] Authentication failed.".to_owned(),
+            status: Some("401".to_owned()),
+        };
+        assert_eq!(story.refused, [expected]);
+        assert!(story.success.unwrap().untagged.is_empty());
+    }
+}
+
+#[test]
+fn refusals_are_told_apart() {
+    use RefusedBecause::{Protocol, Temporary, Token};
+    for (answer, because) in [
+        (&b"NO AUTHENTICATE failed."[..], Token),
+        (b"NO [AUTHENTICATIONFAILED] x", Token),
+        (b"NO [AUTHORIZATIONFAILED] x", Token),
+        (b"NO [UNAVAILABLE] Temporary authentication failure.", Temporary),
+        (b"NO [INUSE] x", Temporary),
+        (b"NO [LIMIT] x", Temporary),
+        (b"NO Server Unavailable. 15", Temporary),
+        (b"BAD Request is throttled. Suggested Backoff Time: 299961 milliseconds", Temporary),
+        (b"NO [ALERT] Too many simultaneous connections. (Failure)", Temporary),
+        (b"BAD Command received in Invalid state.", Protocol),
+    ] {
+        let line = [b"S1 ", answer, b"\r\n"].concat();
+        let story = xoauth2(&[b"* OK [CAPABILITY SASL-IR] hi\r\n", &line]);
+        assert_eq!(story.refused.first().map(|r| r.because), Some(because), "{answer:?}");
+        assert!(story.success.is_none());
+    }
+}
+
+#[test]
+fn servers_that_cannot_be_used_are_named() {
+    for (greeting, fault) in [
+        (&b"* PREAUTH welcome\r\n"[..], Fault::PreAuth),
+        (b"* BYE too busy\r\n", Fault::Bye("too busy".to_owned())),
+        (b"HTTP/1.1 400 Bad Request\r\n", Fault::NotImap),
+        (b"220 smtp.x.test ESMTP\r\n", Fault::NotImap),
+        (b"+OK POP3\r\n", Fault::NotImap),
+        (b"\r\n", Fault::NotImap),
+    ] {
+        assert_eq!(xoauth2(&[greeting]).fault, Some(fault), "{greeting:?}");
+    }
+    let bye = xoauth2(&[b"* OK [CAPABILITY SASL-IR] hi\r\n", b"* BYE Session invalidated\r\n"]);
+    assert_eq!(bye.fault, Some(Fault::Bye("Session invalidated".to_owned())));
+    assert!(bye.sent.starts_with("S1 AUTHENTICATE"));
+}
+
+#[test]
+fn starttls_comes_first_and_what_was_learned_before_is_forgotten() {
+    let says: &[&[u8]] = &[
+        b"* OK [CAPABILITY IMAP4rev1 STARTTLS SASL-IR INJECTED] hi\r\n",
+        b"S1 OK go\r\n",
+        b"* CAPABILITY IMAP4rev1 IDLE\r\nS2 OK done\r\n",
+        b"+ \r\n",
+        b"S3 OK in\r\n",
+    ];
+    let story = at_every_split(UpstreamTls::StartTls, Mechanism::Xoauth2, says);
+    assert_eq!(story.sent, "S1 STARTTLS\r\nS2 CAPABILITY\r\nS3 AUTHENTICATE XOAUTH2\r\nTOKEN\r\n");
+    assert_eq!(story.discarded, Some(0));
+    assert_eq!(story.capabilities, Some(Capabilities::read(b"IMAP4rev1 IDLE")));
+    assert!(story.success.is_some());
+}
+
+#[test]
+fn text_injected_before_tls_is_thrown_away() {
+    let says: &[&[u8]] = &[
+        b"* OK hi\r\n",
+        b"S1 OK go\r\n* CAPABILITY SASL-IR EVIL\r\nS2 OK done\r\nS3 OK in\r\n",
+        b"* CAPABILITY IMAP4rev1\r\nS2 OK done\r\n",
+    ];
+    let story = play(UpstreamTls::StartTls, Mechanism::Xoauth2, says, None);
+    assert_eq!(story.discarded, Some(49));
+    assert_eq!(story.capabilities, Some(Capabilities::read(b"IMAP4rev1")));
+    assert!(story.success.is_none());
+}
+
+#[test]
+fn no_token_without_starttls() {
+    for refusal in [&b"S1 NO no\r\n"[..], b"S1 BAD what\r\n", b"+ \r\n"] {
+        let says: &[&[u8]] = &[b"* OK [CAPABILITY SASL-IR] hi\r\n", refusal];
+        let story = at_every_split(UpstreamTls::StartTls, Mechanism::Xoauth2, says);
+        assert!(matches!(story.fault, Some(Fault::NoStartTls | Fault::NotImap)));
+        assert!(!story.sent.contains("TOKEN"));
+    }
+}
+
+#[test]
+fn a_hostile_server_is_bounded() {
+    let line = [&b"* OK "[..], &vec![b'x'; LONGEST_LINE]].concat();
+    assert_eq!(play(UpstreamTls::Ready, Mechanism::Xoauth2, &[&line], None).fault, Some(Fault::TooMuch));
+    let greeting = b"* OK [CAPABILITY SASL-IR] hi\r\n";
+    for flood in [&b"* 1 EXISTS\r\n"[..], b"+ \r\n", b"garbage\r\n"] {
+        let flood = flood.repeat(20_000);
+        let story = play(UpstreamTls::Ready, Mechanism::Xoauth2, &[greeting, &flood], None);
+        assert_eq!(story.fault, Some(Fault::TooMuch));
+    }
+}
+
+#[test]
+fn asking_out_of_turn_is_a_fault_not_a_panic() {
+    let mut dialogue = UpstreamSide::new(UpstreamTls::Ready);
+    dialogue.authenticate(Mechanism::Xoauth2, SecretString::from("TOKEN"));
+    assert!(matches!(dialogue.step(), UpstreamStep::Failed(Fault::OutOfTurn)));
+}
+
+proptest! {
+    /// Any server, cut anywhere, gives the same story, and never panics.
+    #[test]
+    fn cuts_never_change_the_story(
+        lines in proptest::collection::vec(
+            prop_oneof![
+                Just(b"* OK [CAPABILITY SASL-IR] x\r\n".to_vec()),
+                Just(b"S1 OK [CAPABILITY X] y\r\n".to_vec()),
+                Just(b"S2 NO no\r\n".to_vec()),
+                Just(b"+ \r\n".to_vec()),
+                Just(b"* CAPABILITY A B\r\n".to_vec()),
+                proptest::collection::vec(any::<u8>(), 0..20),
+            ],
+            0..8,
+        ),
+        cut in any::<u8>(),
+    ) {
+        let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
+        let whole = play(UpstreamTls::Ready, Mechanism::Xoauth2, &lines, None);
+        let cut = play(UpstreamTls::Ready, Mechanism::Xoauth2, &lines, Some(usize::from(cut)));
+        prop_assert_eq!(whole, cut);
+    }
+}
