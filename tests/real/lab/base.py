@@ -64,6 +64,14 @@ def unprivileged():
     return {"user": "nobody", "group": "nogroup", "extra_groups": []}, "nobody"
 
 
+def give(path):
+    """Hands a file or folder to the unprivileged user; does nothing where there is no root to drop."""
+    drop, owner = unprivileged()
+    if drop:
+        account = pwd.getpwnam(owner)
+        os.chown(path, account.pw_uid, account.pw_gid)
+
+
 class Directory:
     """The lab's temporary folder. Removed at the end unless `keep`."""
 
@@ -157,12 +165,12 @@ def tail(text, lines=12):
     return "\n".join(text.rstrip().splitlines()[-lines:])
 
 
-def run(argv, *, seconds=30, cwd=None, env=None, data=None, ok=(0,)):
+def run(argv, *, seconds=30, cwd=None, env=None, data=None, ok=(0,), **popen):
     """Runs a short program to its end; raises with its output when the status is not in `ok` (None: any)."""
     argv = [str(a) for a in argv]
     child = subprocess.Popen(
         argv, stdin=subprocess.PIPE if data is not None else subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd, env=env, start_new_session=True)
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd, env=env, start_new_session=True, **popen)
     try:
         out, err = child.communicate(data, timeout=seconds)
     except subprocess.TimeoutExpired:

@@ -15,7 +15,7 @@ import time
 import uuid
 
 from . import thunderbird
-from .base import LabError, run, tail, wait_for
+from .base import LabError, give, run, tail, unprivileged, wait_for
 from .dovecot import Mailbox
 
 
@@ -38,10 +38,20 @@ class Target:
 
     def write(self, name, text, mode=0o600):
         path = self.home / name
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         path.chmod(mode)
+        give(path)
         return path
+
+    def folder(self, name):
+        path = self.home / name
+        path.mkdir()
+        give(path)
+        return path
+
+    def run(self, argv, **options):
+        """Runs a client as it is meant to be run: not by root."""
+        return run(argv, env=self.env(), cwd=self.home, **options, **unprivileged()[0])
 
     def deliver(self, subject):
         """Puts a message into the INBOX and returns a word that stands only in this one."""
@@ -119,11 +129,11 @@ def curl(target, *options):
     # no proxy settings of the machine, no progress meter
     common = ["curl", "-q", "-sS", "--noproxy", "*", "--max-time", "20", "--cacert", target.ca, "-K", settings,
               *secure, *options]
-    got = run([*common, base + "INBOX;MAILINDEX=1"], env=target.env())
+    got = target.run([*common, base + "INBOX;MAILINDEX=1"])
     check(marker.encode() in got.stdout, "the message did not come", got.stdout + got.stderr)
     sent = uuid.uuid4().hex
     upload = target.write("upload.eml", message("from curl", sent).decode())
-    run([*common, "-T", upload, base + "INBOX"], env=target.env())
+    target.run([*common, "-T", upload, base + "INBOX"])
     check(target.mailbox.holds(sent), "the uploaded message is not on the server")
 
 
@@ -135,7 +145,7 @@ def _in_terminal(argv, env, seconds=25):
     """Runs a full-screen program with a terminal and returns what it drew."""
     master, slave = pty.openpty()
     child = subprocess.Popen([str(a) for a in argv], stdin=slave, stdout=slave, stderr=slave, env=env,
-                             start_new_session=True)
+                             start_new_session=True, **unprivileged()[0])
     os.close(slave)
     screen = b""
     deadline = time.monotonic() + seconds
@@ -171,7 +181,6 @@ set spoolfile="+INBOX"
 set imap_user="{target.user}"
 set imap_pass='{target.password}'
 set ssl_ca_certificates_file="{target.ca}"
-set ssl_usesystemcerts=no
 {tls}
 set header_cache=""
 set mail_check=1000 timeout=1000 sleep_time=0
@@ -198,8 +207,7 @@ poll {target.host} protocol IMAP port {target.port} timeout 15 auth password
   user {quoted(target.user)} password {quoted(target.password)} {secure}
   mda "cat >> {spool}" no keep fetchall
 """)
-    done = run(["fetchmail", "-v", "--nosyslog", "--nodetach", "-f", rc, "-i", target.home / "ids"],
-               env=target.env() | {"FETCHMAILHOME": str(target.home)})
+    done = target.run(["fetchmail", "-v", "--nosyslog", "--nodetach", "-f", rc, "-i", target.home / "ids"], ok=None)
     check(spool.exists() and marker in spool.read_text(), "nothing delivered", done.stdout + done.stderr)
     check(not target.mailbox.files(), "the message is still on the server", done.stdout)
 
@@ -208,9 +216,9 @@ def getmail(target):
     marker = target.deliver("to getmail")
     kind = target.by_security("SimpleIMAPSSLRetriever", None, "SimpleIMAPRetriever")
     secure = target.by_security(f"ca_certs = {target.ca}", None, "")
-    inbox = target.home / "inbox"
+    inbox = target.folder("inbox")
     for part in ("cur", "new", "tmp"):
-        (inbox / part).mkdir(parents=True)
+        target.folder(f"inbox/{part}")
     target.write("getmailrc", f"""
 [retriever]
 type = {kind}
@@ -229,7 +237,7 @@ path = {inbox}/
 delete = true
 read_all = true
 """)
-    done = run(["getmail", f"--getmaildir={target.home}", "--rcfile=getmailrc"], env=target.env(), ok=None)
+    done = target.run(["getmail", f"--getmaildir={target.home}", "--rcfile=getmailrc"], ok=None)
     check(done.returncode == 0 and stored(inbox, marker), "nothing delivered", done.stdout + done.stderr)
     check(not target.mailbox.files(), "the message is still on the server", done.stdout)
 
@@ -237,8 +245,7 @@ read_all = true
 def mbsync(target):
     marker = target.deliver("to mbsync")
     password = target.write("password", target.password + "\n")
-    local = target.home / "mail"
-    local.mkdir()
+    local = target.folder("mail")
     rc = target.write("mbsyncrc", f"""
 IMAPAccount proxy
 Host {target.host}
@@ -267,19 +274,18 @@ Sync All
 SyncState *
 """)
     argv = ["mbsync", "-V", "-c", rc, "-a"]
-    done = run(argv, env=target.env())
+    done = target.run(argv, ok=None)
     check(stored(local, marker), "nothing came", done.stdout + done.stderr)
     back = uuid.uuid4().hex
     target.write("mail/INBOX/new/1.lab", message("from mbsync", back).decode().replace("\r\n", "\n"))
-    done = run(argv, env=target.env())
+    done = target.run(argv, ok=None)
     check(target.mailbox.holds(back), "nothing went back", done.stdout + done.stderr)
 
 
 def offlineimap(target):
     marker = target.deliver("to offlineimap")
     password = target.write("password", target.password)
-    local = target.home / "mail"
-    local.mkdir()
+    local = target.folder("mail")
     rc = target.write("offlineimaprc", f"""
 [general]
 accounts = lab
@@ -307,12 +313,11 @@ starttls = {target.by_security('no', 'yes', 'no')}
 folderfilter = lambda name: name == 'INBOX'
 """)
     argv = ["offlineimap", "-o", "-1", "-c", rc]
-    done = run(argv, env=target.env(), ok=None)
+    done = target.run(argv, ok=None)
     check(done.returncode == 0 and stored(local, marker), "nothing came", done.stdout + done.stderr)
     back = uuid.uuid4().hex
-    target.write("mail/INBOX/new/1700000000_0.1.lab,U=0,FMD5=7e33429f656f1e6e9d79b29c3f82c57e:2,",
-                 message("from offlineimap", back).decode().replace("\r\n", "\n"))
-    done = run(argv, env=target.env(), ok=None)
+    target.write("mail/INBOX/new/1700000000.1.lab", message("from offlineimap", back).decode().replace("\r\n", "\n"))
+    done = target.run(argv, ok=None)
     check(target.mailbox.holds(back), "nothing went back", done.stdout + done.stderr)
 
 
@@ -333,7 +338,7 @@ found = account.INBOX:contain_subject('to imapfilter')
 found:move_messages(account.Archive)
 """)
     argv = ["imapfilter", "-v", "-c", rc, "-t", target.ca]
-    done = run(argv, env=target.env(), ok=None)
+    done = target.run(argv, ok=None)
     check(target.mailbox.holds(marker, "Archive") and not target.mailbox.holds(marker), "the message did not move",
           done.stdout + done.stderr)
     check(target.mailbox.holds(other), "the other message is gone", done.stdout + done.stderr)

@@ -2,12 +2,11 @@
 
 import base64
 import email.utils
-import os
 import pwd
 import re
 import shutil
 
-from .base import Process, free_port, listening, run, unprivileged, wait_for
+from .base import Process, free_port, give, listening, run, unprivileged, wait_for
 
 COMMON = """
 base_dir = {home}/run
@@ -65,6 +64,10 @@ service imap {{
 }}
 service anvil {{
   chroot =
+  # every client here has one address: a refusal must not slow the others down
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
 }}
 service stats {{
   chroot =
@@ -119,13 +122,13 @@ class Dovecot:
         self.tls_port = free_port(self.tls_address)
         self.starttls_port = free_port(self.starttls_address)
         self._drop, owner = unprivileged()
-        self._account = pwd.getpwnam(owner)
+        account = pwd.getpwnam(owner)
         group = run(["id", "-gn", owner]).stdout.decode().strip()
         certificate, key = folder / "server.pem", folder / "server.key"
         shutil.copy(certificates.certificate, certificate)
         shutil.copy(certificates.key, key)
         values = {
-            "home": folder, "owner": owner, "group": group, "uid": self._account.pw_uid, "gid": self._account.pw_gid,
+            "home": folder, "owner": owner, "group": group, "uid": account.pw_uid, "gid": account.pw_gid,
             "certificate": certificate, "key": key, "tls_port": self.tls_port, "tls_address": self.tls_address,
             "starttls_port": self.starttls_port, "starttls_address": self.starttls_address,
         }
@@ -141,12 +144,8 @@ class Dovecot:
             (folder / part).mkdir()
         (folder / "dovecot.log").touch()
         for path in [folder, *folder.iterdir()]:
-            self._give(path)
+            give(path)
         self._process = None
-
-    def _give(self, path):
-        if self._drop:
-            os.chown(path, self._account.pw_uid, self._account.pw_gid)
 
     def start(self):
         self._process = Process(["dovecot", "-F", "-c", self.home / "dovecot.conf"], self.home / "stdout.log",
@@ -156,7 +155,7 @@ class Dovecot:
             "Dovecot listens")
 
     def add_password(self, user, password):
-        """Only for the server with passwords."""
+        """Only for the server with passwords, and before it starts."""
         encoded = base64.b64encode(password.encode()).decode()
         with open(self.home / "passwords", "a") as file:
             file.write(f"{user}:{{PLAIN.B64}}{encoded}\n")
@@ -188,14 +187,13 @@ class Dovecot:
     # What lies in the mailboxes
 
     def mailbox(self, user):
-        return Mailbox(self, user, self.home / "mail" / user / "Maildir")
+        return Mailbox(user, self.home / "mail" / user / "Maildir")
 
 
 class Mailbox:
     """A user's Maildir on the server, looked at from behind."""
 
-    def __init__(self, server, user, path):
-        self._server = server
+    def __init__(self, user, path):
         self.user = user
         self.path = path
 
@@ -205,11 +203,11 @@ class Mailbox:
         for missing in [*reversed(where.parents), where, where / "tmp", where / "new", where / "cur"]:
             if not missing.exists():
                 missing.mkdir(mode=0o700)
-                self._server._give(missing)
-        name = f"{email.utils.make_msgid(domain='lab').strip('<>').replace('/', '_')}"
+                give(missing)
+        name = email.utils.make_msgid(domain="lab").strip("<>")
         temporary = where / "tmp" / name
         temporary.write_bytes(message)
-        self._server._give(temporary)
+        give(temporary)
         temporary.rename(where / "new" / name)
 
     def _folder(self, folder):

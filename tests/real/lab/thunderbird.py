@@ -6,7 +6,7 @@ import pathlib
 import re
 import socket
 
-from .base import LabError, Process, free_port, listening
+from .base import LabError, Process, free_port, give, listening, unprivileged
 
 PREFERENCES = """
 user_pref("marionette.port", %d);
@@ -82,9 +82,12 @@ class Thunderbird:
         profile.mkdir()
         self._port = free_port()
         (profile / "user.js").write_text(PREFERENCES % self._port)
-        argv = ["thunderbird", "--headless", "--no-remote", "--profile", profile, "--marionette"]
+        give(profile)
+        give(profile / "user.js")
+        argv = ["thunderbird", "--headless", "--no-remote", "--profile", profile, "--marionette",
+                "--remote-allow-system-access"]
         self._process = Process(argv, home / "thunderbird.log", cwd=home,
-                                env=env | {"MOZ_CRASHREPORTER_DISABLE": "1", "NO_AT_BRIDGE": "1"})
+                                env=env | {"MOZ_CRASHREPORTER_DISABLE": "1", "NO_AT_BRIDGE": "1"}, **unprivileged()[0])
         self._number = 0
         self._socket = self._stream = None
 
