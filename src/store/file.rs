@@ -1,0 +1,208 @@
+//! The store of a single machine: one sealed file per account, one lock file beside it.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    BoxFuture, LockGuard, Stamp, StoreError, StoreKey, TokenRecord, TokenStore, account_key,
+    durable, file_stem, folder,
+    lock::{blocking, lock_file},
+    seal::{Closed, MAX_SEALED, Sealer},
+};
+
+/// Temporary files younger than this may belong to a write under way in another process.
+const STALE: Duration = Duration::from_secs(60);
+
+/// Keeps each record in `<state_dir>/tokens/<account>.token`, sealed, mode 0600; locks lie in
+/// `<state_dir>/locks/`. Any number of processes may have it open. Cheap to clone.
+#[derive(Clone)]
+pub struct FileStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    tokens: PathBuf,
+    locks: PathBuf,
+    sealer: Sealer,
+}
+
+impl FileStore {
+    /// Opens the store, making its folders where missing and tightening their rights to 0700, and
+    /// clears away what a killed process left half-written. No record is read.
+    pub fn open(state_dir: &Path, key: &StoreKey) -> Result<Self, StoreError> {
+        let state_dir = folder::state(state_dir)?;
+        let tokens = folder::private(&state_dir, "tokens")?;
+        let locks = folder::private(&state_dir, "locks")?;
+        durable::clean_stale(&state_dir, STALE);
+        durable::clean_stale(&tokens, STALE);
+        let sealer = Sealer::new(key);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                tokens,
+                locks,
+                sealer,
+            }),
+        })
+    }
+
+    /// Where the record of an account lies, for messages to the operator.
+    pub fn path(&self, account: &str) -> PathBuf {
+        self.inner.path(account)
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || work(&inner)).await?
+    }
+}
+
+impl TokenStore for FileStore {
+    fn load<'a>(
+        &'a self,
+        account: &'a str,
+    ) -> BoxFuture<'a, Result<Option<TokenRecord>, StoreError>> {
+        let account = account_key(account);
+        Box::pin(self.run(move |inner| inner.load(&account)))
+    }
+
+    fn save<'a>(
+        &'a self,
+        account: &'a str,
+        record: &'a TokenRecord,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let account = account_key(account);
+        let record = record.clone();
+        Box::pin(self.run(move |inner| inner.save(&account, &record)))
+    }
+
+    fn remove<'a>(&'a self, account: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        let account = account_key(account);
+        Box::pin(self.run(move |inner| inner.remove(&account)))
+    }
+
+    fn lock<'a>(
+        &'a self,
+        account: &'a str,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<LockGuard, StoreError>> {
+        Box::pin(async move {
+            let path = durable::join(&self.inner.locks, &file_stem(account), "lock");
+            lock_file(&path, &account_key(account), wait).await
+        })
+    }
+
+    fn stamp<'a>(&'a self, account: &'a str) -> BoxFuture<'a, Result<Option<Stamp>, StoreError>> {
+        let path = self.inner.path(account);
+        Box::pin(self.run(move |_| {
+            let stamp = durable::stamp(&path).map_err(|error| StoreError::io(&path, error))?;
+            Ok(stamp.map(Stamp))
+        }))
+    }
+}
+
+impl Inner {
+    fn path(&self, account: &str) -> PathBuf {
+        durable::join(&self.tokens, &file_stem(account), "token")
+    }
+
+    fn load(&self, account: &str) -> Result<Option<TokenRecord>, StoreError> {
+        let path = self.path(account);
+        let Some(sealed) = read(&path)? else {
+            return Ok(None);
+        };
+        let plain = self
+            .sealer
+            .open(account, &sealed)
+            .map_err(|closed| why(closed, &path))?;
+        match TokenRecord::from_json(&plain) {
+            Ok(record) => Ok(Some(record)),
+            // The parser's words may quote a token.
+            Err(_) => Err(StoreError::Corrupt {
+                path,
+                what: "its content is not a token record",
+            }),
+        }
+    }
+
+    fn save(&self, account: &str, record: &TokenRecord) -> Result<(), StoreError> {
+        let path = self.path(account);
+        let next = match self.load(account) {
+            Ok(stored) => stored.map_or(0, |stored| stored.generation.saturating_add(1)),
+            Err(error @ (StoreError::Io { .. } | StoreError::Unavailable(_))) => return Err(error),
+            Err(_) => {
+                set_aside(&path)?;
+                0
+            }
+        };
+        let generation = record.generation.max(next);
+        let plain = record
+            .to_json(generation)
+            .map_err(|_| StoreError::Unavailable("the record could not be written as JSON"))?;
+        let sealed = self.sealer.seal(account, &plain)?;
+        if sealed.len() > MAX_SEALED {
+            return Err(StoreError::io(&path, io::ErrorKind::FileTooLarge.into()));
+        }
+        durable::replace(&path, &sealed, 0o600).map_err(|error| StoreError::io(&path, error))
+    }
+
+    fn remove(&self, account: &str) -> Result<(), StoreError> {
+        let path = self.path(account);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other,
+        }
+        .and_then(|()| durable::sync_dir(&self.tokens))
+        .map_err(|error| StoreError::io(&path, error))
+    }
+}
+
+/// Keeps a record that does not open, under a second name, when a new sign-in is about to replace it:
+/// the key may only have been mixed up. One such copy is kept, the first.
+fn set_aside(path: &Path) -> Result<(), StoreError> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".unreadable");
+    match fs::hard_link(path, &aside) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(StoreError::io(path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    let io = |error| StoreError::io(path, error);
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(error)),
+    };
+    let mut sealed = Vec::new();
+    file.take(MAX_SEALED as u64 + 1)
+        .read_to_end(&mut sealed)
+        .map_err(io)?;
+    if sealed.len() > MAX_SEALED {
+        return Err(StoreError::Corrupt {
+            path: path.to_owned(),
+            what: "larger than 1 MiB",
+        });
+    }
+    Ok(Some(sealed))
+}
+
+fn why(closed: Closed, path: &Path) -> StoreError {
+    let path = path.to_owned();
+    match closed {
+        Closed::OtherKey => StoreError::NotSealedWithThisKey { path },
+        Closed::OtherAccount => StoreError::OtherAccount { path },
+        Closed::TooNew(version) => StoreError::TooNew { path, version },
+        Closed::Damaged(what) => StoreError::Corrupt { path, what },
+    }
+}

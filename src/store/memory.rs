@@ -1,0 +1,87 @@
+//! A store that forgets everything when the process ends; for tests and the sandbox.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time;
+
+use super::{BoxFuture, LockGuard, StoreError, TokenRecord, TokenStore, account_key};
+
+/// Keeps the records in memory. Its locks exclude tasks of this process only.
+#[derive(Default)]
+pub struct MemoryStore {
+    shelf: Mutex<Shelf>,
+}
+
+#[derive(Default)]
+struct Shelf {
+    records: HashMap<String, TokenRecord>,
+    locks: HashMap<String, Arc<tokio::sync::Mutex<()>>>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl TokenStore for MemoryStore {
+    fn load<'a>(
+        &'a self,
+        account: &'a str,
+    ) -> BoxFuture<'a, Result<Option<TokenRecord>, StoreError>> {
+        Box::pin(async move { Ok(self.shelf().records.get(&account_key(account)).cloned()) })
+    }
+
+    fn save<'a>(
+        &'a self,
+        account: &'a str,
+        record: &'a TokenRecord,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let mut shelf = self.shelf();
+            let key = account_key(account);
+            let next = shelf
+                .records
+                .get(&key)
+                .map_or(0, |r| r.generation.saturating_add(1));
+            let mut record = record.clone();
+            record.generation = record.generation.max(next);
+            shelf.records.insert(key, record);
+            Ok(())
+        })
+    }
+
+    fn remove<'a>(&'a self, account: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.shelf().records.remove(&account_key(account));
+            Ok(())
+        })
+    }
+
+    fn lock<'a>(
+        &'a self,
+        account: &'a str,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<LockGuard, StoreError>> {
+        Box::pin(async move {
+            let key = account_key(account);
+            let lock = Arc::clone(self.shelf().locks.entry(key.clone()).or_default());
+            match time::timeout(wait, lock.lock_owned()).await {
+                Ok(held) => Ok(LockGuard::new(held)),
+                Err(_) => Err(StoreError::LockTimeout {
+                    account: key,
+                    waited: wait,
+                }),
+            }
+        })
+    }
+}
