@@ -4,3 +4,4 @@ pub mod dial;
 pub mod listen;
 pub mod relay;
 pub mod stream;
+pub mod tls;

@@ -1,0 +1,44 @@
+//! Trust in servers upstream: mail and OAuth endpoints alike.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls_pki_types::CertificateDer;
+use rustls_platform_verifier::Verifier;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, version};
+
+use super::error::TlsError;
+use super::files;
+use super::provider;
+
+/// One configuration for all connections upstream: the system's trust, an extra CA beside it, TLS
+/// 1.2 and 1.3, session resumption. Reads the trust store, so it is made once, not per connection.
+///
+/// With an extra CA an empty system store is no fault.
+pub fn client_config(extra_ca: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+    let extra = extra_ca.map_or(Ok(Vec::new()), extra_roots)?;
+    let verifier = Verifier::new_with_extra_roots(extra, provider())
+        .map_err(|e| TlsError::Trust(e.to_string()))?;
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&version::TLS13, &version::TLS12])
+        .map_err(|e| TlsError::Setup(e.to_string()))?
+        .dangerous() // the platform's verifier, not none
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// Each one is tried here, so that the error can name the file.
+fn extra_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let roots = files::certificates(path, &files::read(path)?)?;
+    let mut trial = RootCertStore::empty();
+    for root in &roots {
+        trial
+            .add(root.clone())
+            .map_err(|e| TlsError::BadCertificate {
+                path: path.into(),
+                reason: e.to_string(),
+            })?;
+    }
+    Ok(roots)
+}

@@ -1,0 +1,33 @@
+//! TLS on both sides: the certificate clients see, a small local CA to make one, and trust in the
+//! servers upstream.
+//!
+//! All calls into rustls stay in this room. Everything here is synchronous; reading and writing
+//! touches a handful of small files, so an async caller that cares uses `spawn_blocking`.
+//!
+//! The crypto provider is always named (aws-lc-rs), never taken from the process-wide default.
+
+mod client;
+mod ensure;
+mod error;
+mod files;
+mod info;
+mod local_ca;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub use client::client_config;
+pub use ensure::{Ensured, Renewed, TlsFiles, ca_pem, ensure, renew};
+pub use error::{PemFault, TlsError};
+pub use info::{CertInfo, PairFault, PairReport, check_pair, describe};
+pub use local_ca::{Leaf, LocalCa};
+pub use server::{Reload, ServerTls};
+
+use std::sync::Arc;
+
+use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
+
+/// The one crypto provider of the program, for other users of rustls (reqwest).
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
