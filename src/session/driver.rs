@@ -1,0 +1,467 @@
+//! Drives one IMAP connection: dialogue, access, token, upstream, relay.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
+use tracing::{Instrument, Span, debug, field, info, info_span, warn};
+use zeroize::Zeroizing;
+
+use super::ahead::Ahead;
+use super::plan::{Listener, ListenerTls, Plan, Shared, UpstreamServer};
+use super::registry::{Evicted, Session, Waiting};
+use super::upstream::{Answer, ConnectError, Ready, connect, learn};
+use crate::access::{Attempt, Verdict};
+use crate::net::relay::{Unread, relay};
+use crate::net::stream::Stream;
+use crate::oauth::{AccessToken, Class, TokenError};
+use crate::proto::imap::{
+    Capabilities, ClientEnd, ClientSide, ClientStep, Protection, RefusedBecause,
+};
+use crate::proto::{Credentials, Refusal, RefusalKind, sasl};
+
+/// Octets read from a client at a time before login.
+const READ: usize = 4096;
+/// How long the greeting waits for the capabilities of an upstream that is not known yet.
+const LEARN_TIME: Duration = Duration::from_millis(1500);
+/// The answer to a wrong password waits this long, as at most servers: guessing costs the sender
+/// a connection and time, us only a place among those waiting.
+const WRONG_PASSWORD_DELAY: Duration = Duration::from_secs(1);
+/// Time for a last word to a client that is being ended.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Serves one connection until its relay has ended.
+pub async fn serve(
+    shared: Arc<Shared>,
+    listener: Arc<Listener>,
+    socket: TcpStream,
+    client: SocketAddr,
+) {
+    let address = client.ip().to_canonical();
+    if !listener.allow_from.is_empty()
+        && !listener.allow_from.iter().any(|network| network.contains(&address))
+    {
+        info!(listener = listener.name, %client, "refused: not in allow_from");
+        return;
+    }
+    let Some(waiting) = shared.registry.admit(address) else {
+        warn!(listener = listener.name, %client, "refused: limits.connections is reached");
+        return;
+    };
+    let span = info_span!("session", listener = listener.name, %client, account = field::Empty);
+    let login = Login { plan: shared.plan.load_full(), shared, listener, client };
+    // The state of the login is freed before the relay, which may last for days.
+    let spliced = Box::pin(login.run(waiting, socket)).instrument(span.clone()).await;
+    if let Some(spliced) = spliced {
+        spliced.run().instrument(span).await;
+    }
+}
+
+/// Two connections after the login, ready to be spliced.
+struct Spliced {
+    client: Stream,
+    upstream: Stream,
+    unread: Unread,
+    session: Session,
+    plan: Arc<Plan>,
+}
+
+impl Spliced {
+    async fn run(self) {
+        let began = Instant::now();
+        let Self { client, upstream, unread, session, plan } = self;
+        let limits = plan.limits.relay;
+        drop(plan);
+        let end = relay(client, upstream, unread, limits, &session.stop).await;
+        info!(
+            reason = end.reason.name(),
+            to_client = end.to_client,
+            to_upstream = end.to_upstream,
+            seconds = began.elapsed().as_secs(),
+            "session ended"
+        );
+    }
+}
+
+/// A connection before its login.
+struct Login {
+    shared: Arc<Shared>,
+    plan: Arc<Plan>,
+    listener: Arc<Listener>,
+    client: SocketAddr,
+}
+
+/// Why the wait for a login ended.
+enum Wait {
+    Credentials(Credentials),
+    Ended(&'static str),
+    Evicted(Evicted),
+    TimedOut,
+}
+
+/// A login that succeeded upstream.
+struct LoggedIn {
+    account: Arc<str>,
+    label: Arc<str>,
+    upstream: Ready,
+    success: crate::proto::imap::Success,
+}
+
+impl Login {
+    async fn run(self, waiting: Waiting, socket: TcpStream) -> Option<Spliced> {
+        let limits = &self.plan.limits;
+        let mut deadline = Instant::now() + limits.login_time;
+        let mut ahead = self.plan.only_imap_server().and_then(|server| {
+            Ahead::start(&self.shared.ahead, server, limits.connect_time)
+        });
+        let begun = tokio::select! {
+            biased;
+            _ = waiting.evicted() => return None,
+            begun = timeout_at(deadline, self.begin(socket, ahead.is_some())) => begun,
+        };
+        let (mut client, mut dialogue) = begun.ok()??;
+        loop {
+            let wait = tokio::select! {
+                biased;
+                why = waiting.evicted() => Wait::Evicted(why),
+                wait = timeout_at(deadline, self.credentials(&mut client, &mut dialogue)) => {
+                    wait.unwrap_or(Wait::TimedOut)
+                }
+            };
+            let farewell = match wait {
+                Wait::Credentials(credentials) => {
+                    let began = Instant::now();
+                    match self.log_in(credentials, &mut ahead).await {
+                        Ok(done) => return self.hand_over(client, dialogue, waiting, done),
+                        Err(refusal) => dialogue.refuse(&refusal),
+                    }
+                    // The client's time does not run while it waits for us.
+                    deadline += began.elapsed();
+                    continue;
+                }
+                Wait::Ended(why) => {
+                    debug!(why, "ended before login");
+                    None
+                }
+                Wait::TimedOut => Some("Too slow to log in, goodbye"),
+                Wait::Evicted(Evicted::Crowded) => {
+                    Some("[UNAVAILABLE] Too many connections are waiting to log in, try again later")
+                }
+                Wait::Evicted(Evicted::Shutdown) => {
+                    Some("[UNAVAILABLE] The proxy is stopping, try again later")
+                }
+            };
+            if let Some(text) = farewell {
+                debug!(text, "ended before login");
+                dialogue.bye(text);
+                let last_word = self.credentials(&mut client, &mut dialogue);
+                let _ = timeout(FAREWELL, last_word).await;
+            }
+            let _ = timeout(FAREWELL, client.as_mut()?.shutdown()).await;
+            return None;
+        }
+    }
+
+    /// TLS where it comes first, then the dialogue with the upstream's capabilities.
+    async fn begin(
+        &self,
+        socket: TcpStream,
+        connecting: bool,
+    ) -> Option<(Option<Stream>, ClientSide)> {
+        let (stream, protection) = match &self.listener.tls {
+            ListenerTls::Implicit(config) => {
+                let accepted = TlsAcceptor::from(config.clone()).accept(socket).await;
+                let stream = accepted.map_err(|error| debug!(%error, "TLS with the client failed"));
+                (Stream::from(stream.ok()?), Protection::LoginAllowed)
+            }
+            ListenerTls::StartTls(_) => (Stream::Plain(socket), Protection::StartTlsFirst),
+            ListenerTls::None => (Stream::Plain(socket), Protection::LoginAllowed),
+        };
+        let capabilities = self.capabilities(connecting).await;
+        let dialogue = ClientSide::new(capabilities, protection, self.plan.limits.dialogue);
+        Some((Some(stream), dialogue))
+    }
+
+    /// The capabilities to announce: learned ones, else those of servers asked just now, else the
+    /// conservative set.
+    async fn capabilities(&self, connecting: bool) -> Capabilities {
+        if let Some(known) = self.plan.imap_capabilities() {
+            return known;
+        }
+        let give_up = Instant::now() + LEARN_TIME;
+        for server in &self.plan.imap_servers {
+            if server.capabilities.load().is_some() || server.was_unreachable() {
+                continue;
+            }
+            if !connecting && let Ok(place) = self.shared.ahead.clone().try_acquire_owned() {
+                let server = server.clone();
+                let limit = self.plan.limits.connect_time;
+                tokio::spawn(async move {
+                    let _place = place;
+                    if let Err(error) = learn(&server, limit).await {
+                        debug!(%error, "capabilities not learned");
+                    }
+                });
+            }
+        }
+        for server in &self.plan.imap_servers {
+            server.known(give_up.saturating_duration_since(Instant::now())).await;
+        }
+        self.plan.imap_capabilities().unwrap_or_else(Capabilities::conservative)
+    }
+
+    /// Runs the dialogue with the client until it logs in or ends.
+    async fn credentials(&self, client: &mut Option<Stream>, dialogue: &mut ClientSide) -> Wait {
+        let mut buffer = Zeroizing::new(vec![0; READ]);
+        loop {
+            let step = dialogue.step();
+            let Some(stream) = client.as_mut() else {
+                return Wait::Ended("no connection");
+            };
+            match step {
+                ClientStep::Login(credentials) => return Wait::Credentials(credentials),
+                ClientStep::Send(bytes) => {
+                    let sent = async {
+                        stream.write_all(&bytes).await?;
+                        stream.flush().await
+                    };
+                    if sent.await.is_err() {
+                        return Wait::Ended("client lost");
+                    }
+                }
+                ClientStep::Read => match stream.read(&mut buffer).await {
+                    Ok(0) => return Wait::Ended("client closed"),
+                    Ok(count) => dialogue.receive(buffer.get(..count).unwrap_or_default()),
+                    Err(_) => return Wait::Ended("client lost"),
+                },
+                ClientStep::StartTls { discarded } => {
+                    if discarded > 0 {
+                        warn!(discarded, "plain text behind STARTTLS thrown away");
+                    }
+                    *client = self.start_tls(client.take()).await;
+                    dialogue.tls_started();
+                    if let Some(known) = self.plan.imap_capabilities() {
+                        dialogue.learn(known);
+                    }
+                }
+                ClientStep::Close(end) => {
+                    return Wait::Ended(match end {
+                        ClientEnd::Logout => "logout",
+                        ClientEnd::TooLong => "line or literal too long",
+                        ClientEnd::TooManyBadCommands => "too many bad commands",
+                        ClientEnd::Bye => "bye",
+                    });
+                }
+            }
+        }
+    }
+
+    async fn start_tls(&self, stream: Option<Stream>) -> Option<Stream> {
+        let (ListenerTls::StartTls(config), Some(Stream::Plain(socket))) =
+            (&self.listener.tls, stream)
+        else {
+            return None;
+        };
+        let accepted = TlsAcceptor::from(config.clone()).accept(socket).await;
+        accepted.map(Stream::from).map_err(|error| debug!(%error, "TLS with the client failed")).ok()
+    }
+
+    /// Decides about a login, all the way to the upstream's verdict.
+    async fn log_in(
+        &self,
+        credentials: Credentials,
+        ahead: &mut Option<Ahead>,
+    ) -> Result<LoggedIn, Refusal> {
+        let (account, label) = self.admit(&credentials).await?;
+        drop(credentials);
+        Span::current().record("account", &*account);
+        let Some(route) = self.plan.routes.get(&*account) else {
+            // Removed from the configuration a moment ago.
+            return Err(Refusal::credentials());
+        };
+        let Some(server) = &route.imap else {
+            let text = "This account's provider has no IMAP server: set servers.imap";
+            return Err(Refusal::new(RefusalKind::Person, text));
+        };
+        let ahead = ahead.take().filter(|_| self.plan.only_imap_server().is_some());
+        let result = self.authenticate(&account, &route.mailbox, server, ahead).await;
+        match result {
+            Ok((upstream, success)) => Ok(LoggedIn { account, label, upstream, success }),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Whether the password opens an account.
+    async fn admit(&self, credentials: &Credentials) -> Result<(Arc<str>, Arc<str>), Refusal> {
+        let attempt = Attempt {
+            user: &credentials.user,
+            password: credentials.password.expose_secret(),
+            protocol: self.listener.protocol,
+            peer: self.client.ip(),
+        };
+        match self.shared.gatekeeper.check(attempt).await {
+            Verdict::Allowed { account, label } => Ok((account, label)),
+            Verdict::Refused => {
+                // The name is logged only where it is one of ours: people type passwords there.
+                let name = String::from_utf8_lossy(&credentials.user).to_lowercase();
+                if self.plan.routes.contains_key(&name) {
+                    warn!(account = name, "wrong device password, or not allowed from here");
+                } else {
+                    warn!("unknown user name");
+                }
+                tokio::time::sleep(WRONG_PASSWORD_DELAY).await;
+                Err(Refusal::credentials())
+            }
+            Verdict::Throttled { retry_after } => {
+                let seconds = retry_after.as_secs().max(1);
+                warn!(seconds, "throttled: too many wrong passwords");
+                let text = format!("Too many wrong passwords; try again in {seconds} seconds");
+                Err(Refusal::new(RefusalKind::Temporary, text))
+            }
+        }
+    }
+
+    /// Token in, login upstream out: one forced refresh and one more try when the server does not
+    /// want the token, one more connection when the one at hand has been closed meanwhile.
+    async fn authenticate(
+        &self,
+        account: &str,
+        mailbox: &str,
+        server: &UpstreamServer,
+        ahead: Option<Ahead>,
+    ) -> Result<(Ready, crate::proto::imap::Success), Refusal> {
+        let tokens = &self.shared.tokens;
+        let mut token = tokens.access_token(account).await.map_err(|e| token_refusal(&e))?;
+        let mut idle = match ahead {
+            Some(ahead) => ahead.take().await.and_then(Result::ok),
+            None => None,
+        };
+        let mut refreshed = false;
+        let mut reconnected = false;
+        loop {
+            let (mut upstream, fresh) = match idle.take() {
+                Some(upstream) => (upstream, false),
+                None => (self.connect(server).await?, true),
+            };
+            let text = match self.try_token(&mut upstream, server, mailbox, &token).await? {
+                Ok(Answer::Accepted(success)) => return Ok((upstream, success)),
+                Ok(Answer::Refused(refused)) => match refused.because {
+                    RefusedBecause::Token if !refreshed => {
+                        info!(
+                            text = without(&refused.text, &token),
+                            status = refused.status,
+                            "the mail server refused the token: refreshing it once"
+                        );
+                        refreshed = true;
+                        token =
+                            tokens.replace(account, &token).await.map_err(|e| token_refusal(&e))?;
+                        idle = Some(upstream);
+                        continue;
+                    }
+                    because => return Err(upstream_refusal(server, because, &refused.text, &token)),
+                },
+                Err(error) if error.is_closed() && !fresh && !reconnected => {
+                    reconnected = true;
+                    error.to_string()
+                }
+                Err(error) => return Err(self.connect_refusal(&error)),
+            };
+            debug!(text, "the idle upstream connection was closed: connecting again");
+        }
+    }
+
+    async fn try_token(
+        &self,
+        upstream: &mut Ready,
+        server: &UpstreamServer,
+        mailbox: &str,
+        token: &AccessToken,
+    ) -> Result<Result<Answer, ConnectError>, Refusal> {
+        let message =
+            sasl::bearer_response(server.mechanism, mailbox, &server.host, server.port, token.expose());
+        let message = message.map_err(|error| {
+            warn!(%error, "no SASL message can be made");
+            Refusal::new(RefusalKind::Person, format!("Not a possible login: {error}"))
+        })?;
+        Ok(upstream.log_in(server, message, self.plan.limits.login_time).await)
+    }
+
+    async fn connect(&self, server: &UpstreamServer) -> Result<Ready, Refusal> {
+        let connected = connect(server, self.plan.limits.connect_time).await;
+        connected.map_err(|error| self.connect_refusal(&error))
+    }
+
+    fn connect_refusal(&self, error: &ConnectError) -> Refusal {
+        warn!(%error, "upstream not usable");
+        error.refusal()
+    }
+
+    /// The hand-over: from here on bytes are only moved.
+    fn hand_over(
+        self,
+        client: Option<Stream>,
+        dialogue: ClientSide,
+        waiting: Waiting,
+        done: LoggedIn,
+    ) -> Option<Spliced> {
+        let (to_client, from_client) = dialogue.accept(&done.success);
+        let (upstream, from_upstream) = done.upstream.into_parts();
+        let from_upstream = if from_upstream.is_empty() {
+            to_client
+        } else {
+            [&to_client[..], &from_upstream].concat().into()
+        };
+        let session =
+            waiting.log_in(&done.account, &done.label, self.client, &self.listener.name);
+        info!(label = &*done.label, "logged in");
+        let unread = Unread { from_client, from_upstream };
+        Some(Spliced { client: client?, upstream, unread, session, plan: self.plan })
+    }
+}
+
+fn token_refusal(error: &TokenError) -> Refusal {
+    warn!(class = error.class.name(), code = error.code, detail = error.detail, "no token");
+    let kind = match error.class {
+        Class::Temporary { .. } => RefusalKind::Temporary,
+        Class::SignIn | Class::Admin | Class::Configuration => RefusalKind::Person,
+    };
+    Refusal::new(kind, error.sentence.clone())
+}
+
+/// What the client is told when the server refused for good.
+fn upstream_refusal(
+    server: &UpstreamServer,
+    because: RefusedBecause,
+    text: &str,
+    token: &AccessToken,
+) -> Refusal {
+    let host = &server.host;
+    warn!(host, ?because, text = without(text, token), "login refused upstream");
+    match because {
+        RefusedBecause::Token => Refusal::new(
+            RefusalKind::Person,
+            format!(
+                "{host} refused a fresh token: check the scopes, that IMAP is enabled for the \
+                 mailbox, and who signed in (mailsplice status)"
+            ),
+        ),
+        RefusedBecause::Temporary => Refusal::new(
+            RefusalKind::Temporary,
+            format!("{host} cannot log anybody in at the moment; try again later"),
+        ),
+        RefusedBecause::Protocol => Refusal::new(
+            RefusalKind::Person,
+            format!("{host} does not understand the login: check sasl of the provider"),
+        ),
+    }
+}
+
+/// A server's words without the token, which it may echo.
+fn without(text: &str, token: &AccessToken) -> String {
+    if token.expose().is_empty() { text.to_owned() } else { text.replace(token.expose(), "[token]") }
+}

@@ -1,0 +1,15 @@
+//! A session: one client connection from accept to the end of its relay.
+//!
+//! The driver feeds the dialogues of [`crate::proto`] from sockets, asks [`crate::access`] about
+//! passwords and [`crate::oauth`] for tokens, and hands over to [`crate::net::relay`].
+
+mod ahead;
+mod driver;
+mod plan;
+mod registry;
+mod upstream;
+
+pub use driver::serve;
+pub use plan::{Limits, Listener, ListenerTls, Plan, Route, Shared, UpstreamServer};
+pub use registry::{Evicted, Registry, RegistryLimits, SessionInfo};
+pub use upstream::{ConnectError, learn};

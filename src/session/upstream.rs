@@ -1,0 +1,251 @@
+//! A connection to an upstream mail server, from dialling to the answer to AUTHENTICATE.
+
+use std::io;
+use std::time::Duration;
+
+use rustls_pki_types::ServerName;
+use secrecy::SecretString;
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls;
+use tracing::warn;
+
+use super::plan::UpstreamServer;
+use crate::net::dial::{DialError, dial};
+use crate::net::stream::Stream;
+use crate::proto::imap::{Fault, Refused, Success, UpstreamSide, UpstreamStep};
+use crate::proto::{Refusal, RefusalKind};
+
+/// Octets read at a time before login; replies are short.
+const READ: usize = 4096;
+
+/// A server that has greeted us and is ready for a login.
+pub(super) struct Ready {
+    stream: Stream,
+    dialogue: UpstreamSide,
+}
+
+/// The server's answer to a login.
+pub(super) enum Answer {
+    /// It let us in.
+    Accepted(Success),
+    /// It did not.
+    Refused(Refused),
+}
+
+/// Why an upstream could not be used.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// No connection.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// The server's certificate is not trusted, or the handshake failed.
+    #[error("TLS with {host} failed: {source}")]
+    Tls {
+        /// The server.
+        host: String,
+        /// The TLS library's words.
+        source: io::Error,
+    },
+    /// The dialogue failed.
+    #[error("{host}: {fault}")]
+    Dialogue {
+        /// The server.
+        host: String,
+        /// What went wrong.
+        fault: Fault,
+    },
+    /// The connection broke.
+    #[error("the connection to {host} broke: {source}")]
+    Broken {
+        /// The server.
+        host: String,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// The server closed the connection without a word.
+    #[error("{host} closed the connection")]
+    Closed {
+        /// The server.
+        host: String,
+    },
+    /// The server did not answer in time.
+    #[error("{host} did not answer within {} s", .limit.as_secs())]
+    TimedOut {
+        /// The server.
+        host: String,
+        /// The limit that passed.
+        limit: Duration,
+    },
+}
+
+impl ConnectError {
+    /// Whether the connection ended without an answer, as one does that has been idle too long: a
+    /// new one may do.
+    pub(super) fn is_closed(&self) -> bool {
+        match self {
+            Self::Closed { .. } | Self::Broken { .. } => true,
+            Self::Dialogue { fault, .. } => matches!(fault, Fault::Bye(_)),
+            _ => false,
+        }
+    }
+
+    /// What the client is told.
+    pub(super) fn refusal(&self) -> Refusal {
+        match self {
+            Self::Tls { host, source } if is_certificate(source) => Refusal::new(
+                RefusalKind::Person,
+                format!("The certificate of {host} is not trusted; if it is your own, set trust.extra_ca"),
+            ),
+            Self::Dialogue { host, fault: fault @ (Fault::PreAuth | Fault::NotImap | Fault::NoStartTls) } => {
+                let text = format!("{host}: {fault}; check servers.imap of the provider");
+                Refusal::new(RefusalKind::Person, text)
+            }
+            other => {
+                Refusal::new(RefusalKind::Temporary, format!("{other}; try again later"))
+            }
+        }
+    }
+}
+
+fn is_certificate(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// Connects to `server` up to the point where it is ready for a login; what it announces is kept.
+///
+/// # Errors
+/// [`ConnectError`]; within `limit` in any case.
+pub(super) async fn connect(
+    server: &UpstreamServer,
+    limit: Duration,
+) -> Result<Ready, ConnectError> {
+    let connected = timeout(limit, greet(server, limit)).await.unwrap_or_else(|_| {
+        Err(ConnectError::TimedOut { host: server.host.clone(), limit })
+    });
+    if let Ok(ready) = &connected {
+        server.learned(ready.dialogue.capabilities());
+    }
+    server.reached(connected.is_ok());
+    connected
+}
+
+/// Connects only to learn what `server` announces.
+///
+/// # Errors
+/// As for a login.
+pub async fn learn(server: &UpstreamServer, limit: Duration) -> Result<(), ConnectError> {
+    let mut ready = connect(server, limit).await?;
+    // Politeness only; the server is left either way.
+    let _ = timeout(limit, ready.stream.shutdown()).await;
+    Ok(())
+}
+
+async fn greet(server: &UpstreamServer, limit: Duration) -> Result<Ready, ConnectError> {
+    let socket = dial(&server.host, server.port, limit).await?;
+    let stream = if server.implicit_tls {
+        start_tls(server, socket).await?
+    } else {
+        Stream::Plain(socket)
+    };
+    let mut ready = Ready { stream, dialogue: UpstreamSide::new(server.tls) };
+    loop {
+        match ready.advance(server).await? {
+            Event::Ready => return Ok(ready),
+            Event::StartTls(discarded) => {
+                if discarded > 0 {
+                    warn!(host = server.host, discarded, "plain text behind the reply to STARTTLS thrown away");
+                }
+                let Stream::Plain(socket) = ready.stream else {
+                    return Err(server.failed(Fault::OutOfTurn));
+                };
+                ready.stream = start_tls(server, socket).await?;
+                ready.dialogue.tls_started();
+            }
+            Event::Answer(_) => return Err(server.failed(Fault::OutOfTurn)),
+        }
+    }
+}
+
+async fn start_tls(server: &UpstreamServer, socket: TcpStream) -> Result<Stream, ConnectError> {
+    let failed = |source| ConnectError::Tls { host: server.host.clone(), source };
+    let name = ServerName::try_from(server.host.clone())
+        .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+    let connector = TlsConnector::from(server.client_config.clone());
+    Ok(Stream::from(connector.connect(name, socket).await.map_err(failed)?))
+}
+
+enum Event {
+    Ready,
+    StartTls(usize),
+    Answer(Answer),
+}
+
+impl Ready {
+    /// Sends AUTHENTICATE with `message` and waits for the verdict.
+    ///
+    /// # Errors
+    /// When no verdict came; the connection is of no more use then.
+    pub(super) async fn log_in(
+        &mut self,
+        server: &UpstreamServer,
+        message: SecretString,
+        limit: Duration,
+    ) -> Result<Answer, ConnectError> {
+        self.dialogue.authenticate(server.mechanism, message);
+        let answer = async {
+            match self.advance(server).await? {
+                Event::Answer(answer) => Ok(answer),
+                Event::Ready | Event::StartTls(_) => Err(server.failed(Fault::OutOfTurn)),
+            }
+        };
+        timeout(limit, answer).await.unwrap_or_else(|_| {
+            Err(ConnectError::TimedOut { host: server.host.clone(), limit })
+        })
+    }
+
+    /// The connection and what the server sent behind its success.
+    pub(super) fn into_parts(self) -> (Stream, bytes::Bytes) {
+        (self.stream, self.dialogue.into_unread())
+    }
+
+    /// Moves bytes until the dialogue has something to tell.
+    async fn advance(&mut self, server: &UpstreamServer) -> Result<Event, ConnectError> {
+        let broken = |source| ConnectError::Broken { host: server.host.clone(), source };
+        let mut buffer = vec![0; READ];
+        loop {
+            match self.dialogue.step() {
+                UpstreamStep::Read => {
+                    let count = self.stream.read(&mut buffer).await.map_err(broken)?;
+                    if count == 0 {
+                        return Err(ConnectError::Closed { host: server.host.clone() });
+                    }
+                    self.dialogue.receive(buffer.get(..count).unwrap_or_default());
+                }
+                UpstreamStep::Send(bytes) => {
+                    self.stream.write_all(&bytes).await.map_err(broken)?;
+                    self.stream.flush().await.map_err(broken)?;
+                }
+                UpstreamStep::StartTls { discarded } => return Ok(Event::StartTls(discarded)),
+                UpstreamStep::Ready => return Ok(Event::Ready),
+                UpstreamStep::Accepted(success) => {
+                    return Ok(Event::Answer(Answer::Accepted(success)));
+                }
+                UpstreamStep::Refused(refused) => {
+                    return Ok(Event::Answer(Answer::Refused(refused)));
+                }
+                UpstreamStep::Failed(fault) => return Err(server.failed(fault)),
+            }
+        }
+    }
+}
+
+impl UpstreamServer {
+    fn failed(&self, fault: Fault) -> ConnectError {
+        ConnectError::Dialogue { host: self.host.clone(), fault }
+    }
+}
