@@ -25,8 +25,8 @@ use std::{future::Future, pin::Pin, time::Duration};
 pub use self::{
     error::StoreError,
     file::FileStore,
-    key::{DerivedKey, MIN_PASSPHRASE_CHARS, StoreKey},
-    lock::{LockGuard, lock_file},
+    key::{DerivedKey, MIN_PASSPHRASE_CHARS, StoreKey, random},
+    lock::{LockGuard, blocking, lock_file},
     memory::MemoryStore,
     name::{account_key, file_stem},
     record::{TokenRecord, Trouble},
