@@ -19,6 +19,8 @@ mod memory;
 mod name;
 mod record;
 mod seal;
+#[cfg(test)]
+mod trials;
 
 use std::{future::Future, pin::Pin, time::Duration};
 
