@@ -1,0 +1,240 @@
+//! Bounds on everything that grows or waits. One line declares a limit for all: the model, the
+//! check of the file, and the schema.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+/// How a limit is written in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// A plain number.
+    Count,
+    /// Bytes: a plain number, or one with `KiB` or `MiB`.
+    Size,
+    /// A number with `ms`, `s`, `m` or `h`; counted here in milliseconds.
+    Time,
+}
+
+/// What the file may say about one limit. Numbers are in the smallest unit.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub(super) unit: Unit,
+    pub(super) default: u64,
+    pub(super) range: RangeInclusive<u64>,
+}
+
+/// A type that a limit is kept in.
+trait Kept {
+    fn kept(number: u64) -> Self;
+}
+
+impl Kept for usize {
+    fn kept(number: u64) -> Self {
+        Self::try_from(number).unwrap_or(Self::MAX)
+    }
+}
+
+impl Kept for Duration {
+    fn kept(number: u64) -> Self {
+        Self::from_millis(number)
+    }
+}
+
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+macro_rules! limits {
+    ($($name:ident: $type:ty = $unit:ident $default:expr, $least:expr, $most:expr, $doc:literal;)*) => {
+        /// Bounds on everything that grows or waits: the section `limits` of the file.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Limits {
+            $(#[doc = $doc] pub $name: $type,)*
+        }
+
+        /// All limits: name, what for, bounds.
+        pub(super) static LIMITS: &[(&str, &str, Bound)] = &[
+            $((
+                stringify!($name),
+                $doc,
+                Bound { unit: Unit::$unit, default: $default, range: $least..=$most },
+            ),)*
+        ];
+
+        impl Limits {
+            /// Every limit from what `given` has for its name, or else its default.
+            pub(super) fn from_numbers(given: impl Fn(&str) -> Option<u64>) -> Self {
+                Self {
+                    $($name: Kept::kept(given(stringify!($name)).unwrap_or($default)),)*
+                }
+            }
+        }
+    };
+}
+
+limits! {
+    connections: usize = Count 10_000, 1, 1_000_000,
+        "Client connections in all; further ones are closed at once. Each takes two descriptors. A number, default 10000.";
+    waiting_connections: usize = Count 1024, 1, 1_000_000,
+        "Connections that have not logged in yet; when one more comes, the oldest is ended, so that silent ones can't lock others out. A number, default 1024.";
+    waiting_per_address: usize = Count 512, 1, 1_000_000,
+        "Connections from one address that have not logged in yet. A number, default 512.";
+    upstream_ahead: usize = Count 64, 1, 100_000,
+        "Upstream connections started before their client has logged in, so that strangers can't make the proxy flood a provider. A number, default 64.";
+    login_time: Duration = Time MINUTE, SECOND, HOUR,
+        "Time that a client has to log in. A duration, default 60s.";
+    idle: Duration = Time 35 * MINUTE, MINUTE, 7 * 24 * HOUR,
+        "Time without a byte after which a session is ended. Below 30m it breaks IMAP (RFC 9051 section 5.4). A duration, default 35m.";
+    stall: Duration = Time 10 * MINUTE, SECOND, 24 * HOUR,
+        "Time that a peer may take no byte while data waits for it. A duration, default 10m.";
+    drain: Duration = Time 30 * SECOND, 100, HOUR,
+        "Time that open sessions get to end by themselves when the program is told to stop. A duration, default 30s.";
+    connect_time: Duration = Time 10 * SECOND, 100, 5 * MINUTE,
+        "Time for reaching a mail server: name, TCP, TLS and greeting together. A duration, default 10s.";
+    token_time: Duration = Time 15 * SECOND, 100, 5 * MINUTE,
+        "Time for one request to an OAuth endpoint. A duration, default 15s.";
+    line: usize = Size 16 * KIB, KIB, MIB,
+        "Longest line of a client before login. A size, default 16KiB.";
+    literal: usize = Size 8 * KIB, 256, MIB,
+        "Longest IMAP literal before login. A size, default 8KiB.";
+    pipelined: usize = Size 64 * KIB, KIB, 16 * MIB,
+        "Bytes kept of a client that sends on without waiting for its login. A size, default 64KiB.";
+    bad_commands: usize = Count 20, 1, 10_000,
+        "Commands before login that are not understood or refused, after which the connection is closed. A number, default 20.";
+    wrong_passwords_per_address: usize = Count 30, 1, 1_000_000,
+        "Wrong passwords from one address before it must wait. A number, default 30.";
+    wrong_passwords_per_account: usize = Count 60, 1, 1_000_000,
+        "Wrong passwords for one account, from all addresses, before it must wait. A number, default 60.";
+    forget_wrong_passwords: Duration = Time 10 * MINUTE, SECOND, 24 * HOUR,
+        "Time after which a wrong password is forgotten. A duration, default 10m.";
+    hash_parallel: usize = Count 2, 1, 256,
+        "Argon2id checks at once, each taking a core and much memory. A number, default 2.";
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::from_numbers(|_| None)
+    }
+}
+
+/// Below this an idle limit breaks IMAP (RFC 9051 §5.4).
+pub(super) const IDLE_LEAST: Duration = Duration::from_millis(30 * MINUTE);
+
+impl Bound {
+    /// Reads a limit as the file writes it.
+    pub(super) fn read(&self, text: &str) -> Result<u64, String> {
+        let number = match self.unit {
+            Unit::Count => number(text, &[("", 1)]).ok_or("must be a whole number")?,
+            Unit::Size => number(text, &[("KiB", KIB), ("MiB", MIB), ("", 1)])
+                .ok_or("must be a size: a number of bytes, or one with KiB or MiB as in 64KiB")?,
+            Unit::Time => number(
+                text,
+                &[("ms", 1), ("s", SECOND), ("m", MINUTE), ("h", HOUR)],
+            )
+            .ok_or("must be a duration with its unit, as in 500ms, 60s, 35m or 1h")?,
+        };
+        if self.range.contains(&number) {
+            return Ok(number);
+        }
+        Err(format!(
+            "is out of bounds: at least {}, at most {}",
+            self.show(*self.range.start()),
+            self.show(*self.range.end())
+        ))
+    }
+
+    /// A number in its largest fitting unit.
+    pub(super) fn show(&self, number: u64) -> String {
+        let units: &[(u64, &str)] = match self.unit {
+            Unit::Count => &[],
+            Unit::Size => &[(MIB, "MiB"), (KIB, "KiB")],
+            Unit::Time => &[(HOUR, "h"), (MINUTE, "m"), (SECOND, "s"), (1, "ms")],
+        };
+        for (size, name) in units {
+            // 60s reads better than 1m, 90s better than 1m30s.
+            if number.is_multiple_of(*size) && number >= 2 * size || *size == 1 {
+                return format!("{}{name}", number / size);
+            }
+        }
+        number.to_string()
+    }
+}
+
+/// A decimal number with one of the endings, times its factor. The empty ending comes last.
+fn number(text: &str, endings: &[(&str, u64)]) -> Option<u64> {
+    let (digits, factor) = endings
+        .iter()
+        .find_map(|(ending, factor)| Some((text.strip_suffix(ending)?.trim_end(), *factor)))?;
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(name: &str) -> &'static Bound {
+        &LIMITS.iter().find(|limit| limit.0 == name).unwrap().2
+    }
+
+    #[test]
+    fn defaults_are_within_their_bounds_and_named_in_the_words() {
+        for (name, doc, bound) in LIMITS {
+            assert!(bound.range.contains(&bound.default), "{name}");
+            let default = format!("default {}.", bound.show(bound.default));
+            assert!(doc.ends_with(&default), "{name}: {doc} / {default}");
+            assert_eq!(
+                bound.read(&bound.show(bound.default)),
+                Ok(bound.default),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn units() {
+        let size = bound("pipelined");
+        assert_eq!(size.read("64KiB"), Ok(65536));
+        assert_eq!(size.read("65536"), Ok(65536));
+        assert_eq!(size.read("1 MiB"), Ok(1 << 20));
+        let time = bound("login_time");
+        assert_eq!(time.read("1500ms"), Ok(1500));
+        assert_eq!(time.read("2m"), Ok(120_000));
+        assert_eq!(time.read("1h"), Ok(3_600_000));
+    }
+
+    #[test]
+    fn what_is_no_limit() {
+        for text in [
+            "",
+            "0",
+            "-1",
+            "+5",
+            "1e3",
+            "0x10",
+            "99999999999999999999",
+            "10 000",
+        ] {
+            assert!(bound("connections").read(text).is_err(), "{text}");
+        }
+        for text in ["60", "s", "1.5s", "1d", "2h", "0s", "18446744073709551615h"] {
+            assert!(bound("login_time").read(text).is_err(), "{text}");
+        }
+        for text in ["64KB", "64k", "KiB", "1GiB", "10"] {
+            assert!(bound("pipelined").read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_of_the_contract() {
+        let limits = Limits::default();
+        assert_eq!(limits.connections, 10_000);
+        assert_eq!(limits.login_time, Duration::from_secs(60));
+        assert_eq!(limits.idle, Duration::from_secs(35 * 60));
+        assert_eq!(limits.literal, 8192);
+        assert_eq!(limits.hash_parallel, 2);
+    }
+}

@@ -1,0 +1,322 @@
+//! The checked configuration: everything resolved, nothing left to look up or to default.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+use ipnet::IpNet;
+use url::Url;
+
+use super::{limits::Limits, secret::SecretSource};
+
+/// A whole configuration, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it was read from; for [`super::parse`] the folder that relative paths start from.
+    pub file: PathBuf,
+    /// Folder of everything that the program writes (0700, its files 0600).
+    pub state_dir: PathBuf,
+    /// Where the key lies that seals tokens at rest; it is made there on first use.
+    pub store_key: SecretSource,
+    /// The certificate that clients see.
+    pub tls: TlsFiles,
+    /// Whom the program trusts upstream, beside the system's roots.
+    pub trust: Trust,
+    /// Bounds on everything that grows or waits.
+    pub limits: Limits,
+    /// Where clients connect; never empty.
+    pub listeners: Vec<Listener>,
+    /// Where mail and tokens come from.
+    pub providers: Vec<Provider>,
+    /// Who may log in.
+    pub accounts: Vec<Account>,
+}
+
+/// The certificate and key shown to clients, and the names for which they are made when missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// PEM file: the leaf first, then its chain. Default `<state_dir>/tls/localhost.pem`.
+    pub certificate: PathBuf,
+    /// PEM file with the key of the leaf. Default `<state_dir>/tls/localhost.key`.
+    pub private_key: PathBuf,
+    /// Host names and addresses for a certificate made by the program.
+    /// Default `localhost`, `127.0.0.1`, `::1`.
+    pub names: Vec<String>,
+}
+
+/// Trust in upstream mail servers and OAuth endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// PEM file of certificate authorities added to the system's roots.
+    pub extra_ca: Option<PathBuf>,
+}
+
+/// A mail protocol spoken by a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// IMAP4rev1 and rev2.
+    Imap,
+    /// POP3.
+    Pop3,
+    /// SMTP submission.
+    Smtp,
+}
+
+impl Protocol {
+    /// All of them, in the order in which the file writes them.
+    pub const ALL: [Self; 3] = [Self::Imap, Self::Pop3, Self::Smtp];
+
+    /// The word of the configuration file: `imap`, `pop3` or `smtp`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Imap => "imap",
+            Self::Pop3 => "pop3",
+            Self::Smtp => "smtp",
+        }
+    }
+}
+
+/// How a listener protects the client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerTls {
+    /// TLS from the first byte.
+    Implicit,
+    /// Plain text until the client asks for TLS; no login before it.
+    StartTls,
+    /// Plain text: loopback only, or with `allow_from`.
+    None,
+}
+
+/// What an SMTP listener does with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Delivery {
+    /// The client's connection is spliced to the provider's server.
+    #[default]
+    Splice,
+    /// The message is taken into a durable queue and delivered from there.
+    Relay,
+}
+
+/// A place where clients connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Label in logs and metrics, unique.
+    pub name: String,
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// Addresses to listen on, at least one. Port 0 lets the system choose.
+    pub bind: Vec<SocketAddr>,
+    /// How the connection is protected.
+    pub tls: ListenerTls,
+    /// Networks that may connect; empty: every one that reaches the address.
+    pub allow_from: Vec<IpNet>,
+    /// The account (as in [`Account::key`]) of devices that never log in; SMTP only.
+    pub login_as: Option<String>,
+    /// What happens to a message; SMTP only.
+    pub delivery: Delivery,
+}
+
+/// A mail provider with one OAuth client registration.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// Name by which accounts refer to it, unique.
+    pub name: String,
+    /// What its values were filled in from.
+    pub preset: PresetName,
+    /// Microsoft's tenant (a verified domain, an id, `common`, …), already put into the URLs.
+    pub tenant: Option<String>,
+    /// The OAuth client id.
+    pub client_id: String,
+    /// Where the OAuth client secret lies; public clients have none.
+    pub client_secret: Option<SecretSource>,
+    /// How tokens are got.
+    pub flow: Flow,
+    /// RFC 6749 §3.1; always there when `flow` is `authorization_code`.
+    pub authorization_url: Option<Url>,
+    /// RFC 6749 §3.2.
+    pub token_url: Url,
+    /// RFC 8628 §3.1; always there when `flow` is `device_code`.
+    pub device_authorization_url: Option<Url>,
+    /// RFC 7009; many providers have none.
+    pub revocation_url: Option<Url>,
+    /// The `iss` that the provider sends (RFC 9207, id tokens), compared exactly.
+    pub issuer: Option<String>,
+    /// Scopes to ask for, in this order.
+    pub scopes: Vec<String>,
+    /// How a token is shown to the mail server.
+    pub sasl: SaslMechanism,
+    /// How the client authenticates at the token endpoint.
+    pub client_auth: ClientAuth,
+    /// Where the browser is sent after signing in; on loopback. `{port}` stands for the port that
+    /// is listened on.
+    pub redirect_uri: String,
+    /// Further parameters of the authorization request.
+    pub authorization_params: BTreeMap<String, String>,
+    /// The mail servers.
+    pub servers: Servers,
+}
+
+/// The mail servers of a provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Servers {
+    /// IMAP.
+    pub imap: Option<Server>,
+    /// POP3.
+    pub pop3: Option<Server>,
+    /// SMTP submission.
+    pub smtp: Option<Server>,
+}
+
+impl Servers {
+    /// The server of one protocol.
+    pub fn of(&self, protocol: Protocol) -> Option<&Server> {
+        match protocol {
+            Protocol::Imap => self.imap.as_ref(),
+            Protocol::Pop3 => self.pop3.as_ref(),
+            Protocol::Smtp => self.smtp.as_ref(),
+        }
+    }
+}
+
+/// An upstream mail server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Server {
+    /// Host name or address, without brackets; the certificate must be made out to it.
+    pub host: String,
+    /// TCP port, never 0.
+    pub port: u16,
+    /// How the connection is protected.
+    pub tls: UpstreamTls,
+}
+
+/// How a connection to a mail server is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamTls {
+    /// TLS from the first byte.
+    Implicit,
+    /// STARTTLS or STLS before anything else.
+    StartTls,
+    /// Plain text: loopback only.
+    None,
+}
+
+/// How tokens are got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flow {
+    /// A browser, always with PKCE and state.
+    AuthorizationCode,
+    /// A code typed in on another device (RFC 8628).
+    DeviceCode,
+    /// The program itself, without a user (RFC 6749 §4.4).
+    ClientCredentials,
+}
+
+impl Flow {
+    /// The word of the configuration file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthorizationCode => "authorization_code",
+            Self::DeviceCode => "device_code",
+            Self::ClientCredentials => "client_credentials",
+        }
+    }
+}
+
+/// The SASL mechanism shown to the mail server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SaslMechanism {
+    /// Google's and Microsoft's.
+    Xoauth2,
+    /// RFC 7628.
+    Oauthbearer,
+}
+
+/// How the client authenticates at the token endpoint (RFC 6749 §2.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClientAuth {
+    /// `client_id` and `client_secret` in the form.
+    Body,
+    /// HTTP Basic.
+    Basic,
+}
+
+/// What a provider's values were filled in from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PresetName {
+    /// Microsoft 365 (worldwide and GCC) and Outlook.com.
+    Microsoft,
+    /// Microsoft 365 GCC High.
+    MicrosoftGccHigh,
+    /// Microsoft 365 DoD.
+    MicrosoftDod,
+    /// Microsoft 365 operated by 21Vianet.
+    MicrosoftChina,
+    /// Gmail and Google Workspace.
+    Google,
+    /// Yahoo and the mailboxes it runs for others.
+    Yahoo,
+    /// AOL.
+    Aol,
+    /// Fastmail.
+    Fastmail,
+    /// Nothing filled in.
+    Custom,
+}
+
+impl PresetName {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Microsoft,
+        Self::MicrosoftGccHigh,
+        Self::MicrosoftDod,
+        Self::MicrosoftChina,
+        Self::Google,
+        Self::Yahoo,
+        Self::Aol,
+        Self::Fastmail,
+        Self::Custom,
+    ];
+
+    /// The word of the configuration file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Microsoft => "microsoft",
+            Self::MicrosoftGccHigh => "microsoft-gcc-high",
+            Self::MicrosoftDod => "microsoft-dod",
+            Self::MicrosoftChina => "microsoft-china",
+            Self::Google => "google",
+            Self::Yahoo => "yahoo",
+            Self::Aol => "aol",
+            Self::Fastmail => "fastmail",
+            Self::Custom => "custom",
+        }
+    }
+
+    /// Whether it is one of Microsoft's clouds: tenants, AADSTS codes, no revocation endpoint.
+    pub const fn is_microsoft(self) -> bool {
+        matches!(
+            self,
+            Self::Microsoft | Self::MicrosoftGccHigh | Self::MicrosoftDod | Self::MicrosoftChina
+        )
+    }
+}
+
+/// Somebody who may log in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// What the client sends as user name, as written in the file.
+    pub user: String,
+    /// `user` in lower case, for matching without case; unique.
+    pub key: String,
+    /// Index into [`Config::providers`].
+    pub provider: usize,
+    /// `user=` of the SASL string for IMAP and POP3.
+    pub mailbox: String,
+    /// `user=` of the SASL string for SMTP.
+    pub smtp_user: String,
+}
+
+impl Account {
+    /// The form of a user name under which accounts are matched: lower case, Unicode-wide.
+    pub fn key_of(user: &str) -> String {
+        user.to_lowercase()
+    }
+}

@@ -1,0 +1,323 @@
+//! Secrets that lie elsewhere: the file only says where.
+
+use std::{
+    env, fmt,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use secrecy::SecretString;
+use zeroize::Zeroizing;
+
+/// Longest secret in bytes: far above any key or client secret, so that a wrong path (a disk, a
+/// log) can't fill the memory.
+const SECRET_BYTES: u64 = 64 * 1024;
+
+/// Time that a command gets: a password manager may ask its agent, but nobody waits at a daemon.
+const COMMAND_TIME: Duration = Duration::from_secs(20);
+
+/// Time between two looks at a command that has closed its output but not ended.
+const COMMAND_LOOK: Duration = Duration::from_millis(10);
+
+/// Where a secret lies.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// In a file (absolute path).
+    File(PathBuf),
+    /// In an environment variable.
+    Env(String),
+    /// In a systemd credential: a file of this name in `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+    /// On the standard output of a program, run without a shell; never empty.
+    Command(Vec<String>),
+}
+
+/// Why a secret could not be read. Says where it was looked for, never what was found.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The file can't be read.
+    #[error("secret file {}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
+    /// The environment variable isn't set.
+    #[error("environment variable {0} is not set (or not UTF-8)")]
+    Env(String),
+    /// The credential can't be looked for.
+    #[error("systemd credential {0}: {1}")]
+    Credential(String, &'static str),
+    /// The program can't be run, failed or took too long.
+    #[error("secret command {program}: {reason}")]
+    Command {
+        /// `argv[0]` alone: the arguments may tell too much.
+        program: String,
+        /// What happened.
+        reason: String,
+    },
+    /// There is nothing but white space.
+    #[error("{0} holds an empty secret")]
+    Empty(String),
+    /// More than 64 KiB.
+    #[error("{0} holds more than 64 KiB: that is no secret")]
+    TooLong(String),
+    /// Not text.
+    #[error("{0} holds a secret that is not UTF-8 text")]
+    NotText(String),
+}
+
+impl fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.place())
+    }
+}
+
+impl SecretSource {
+    /// Reads the secret, without white space around it. Blocks: up to 20 s for a command.
+    ///
+    /// # Errors
+    /// When the place is missing, empty, too long (64 KiB) or not text, or the command fails.
+    pub fn read(&self) -> Result<SecretString, SecretError> {
+        let bytes = match self {
+            Self::File(path) => read_file(path)?,
+            Self::Env(name) => Zeroizing::new(
+                env::var(name)
+                    .map_err(|_| SecretError::Env(name.clone()))?
+                    .into_bytes(),
+            ),
+            Self::Credential(name) => read_file(&credential_path(name)?)?,
+            Self::Command(argv) => run(argv)?,
+        };
+        if bytes.len() as u64 > SECRET_BYTES {
+            return Err(SecretError::TooLong(self.place()));
+        }
+        let text = str::from_utf8(&bytes)
+            .map_err(|_| SecretError::NotText(self.place()))?
+            .trim();
+        if text.is_empty() {
+            return Err(SecretError::Empty(self.place()));
+        }
+        Ok(SecretString::from(text))
+    }
+
+    /// The place in words, for messages: never the secret, of a command the program alone.
+    pub fn place(&self) -> String {
+        match self {
+            Self::File(path) => format!("file {}", path.display()),
+            Self::Env(name) => format!("environment variable {name}"),
+            Self::Credential(name) => format!("systemd credential {name}"),
+            Self::Command(argv) => {
+                format!("command {}", argv.first().map_or("", String::as_str))
+            }
+        }
+    }
+}
+
+/// Why a name can't be a systemd credential's, if so.
+pub(super) fn credential_fault(name: &str) -> Option<&'static str> {
+    if name.is_empty() || name.contains('/') || name == "." || name == ".." {
+        return Some("a credential's name is a plain file name without /");
+    }
+    None
+}
+
+fn credential_path(name: &str) -> Result<PathBuf, SecretError> {
+    let fault = |reason| SecretError::Credential(name.to_owned(), reason);
+    if let Some(reason) = credential_fault(name) {
+        return Err(fault(reason));
+    }
+    let folder = env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
+        fault("$CREDENTIALS_DIRECTORY is not set: run as a unit with LoadCredential=")
+    })?;
+    Ok(PathBuf::from(folder).join(name))
+}
+
+fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+    File::open(path)
+        .and_then(read_bounded)
+        .map_err(|error| SecretError::File {
+            path: path.to_owned(),
+            error,
+        })
+}
+
+/// Reads one byte more than allowed at most; the caller looks at the length.
+fn read_bounded(from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(1024));
+    from.take(SECRET_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Runs a program with no input; its words on stderr go where ours go.
+fn run(argv: &[String]) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+    run_within(argv, COMMAND_TIME)
+}
+
+fn run_within(argv: &[String], limit: Duration) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+    let program = argv.first().map_or("", String::as_str);
+    let fault = |reason: String| SecretError::Command {
+        program: program.to_owned(),
+        reason,
+    };
+    let deadline = Instant::now() + limit;
+    let mut child = Command::new(program)
+        .args(argv.iter().skip(1))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .map_err(|error| fault(error.to_string()))?;
+    let output = read_output(&mut child, deadline);
+    let ended = match output {
+        Ok(_) => wait(&mut child, deadline),
+        Err(_) => Ok(None),
+    };
+    if !matches!(ended, Ok(Some(_))) {
+        // Best effort: it may have ended meanwhile, and then both calls only say so.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let output = output.map_err(&fault)?;
+    match ended {
+        Ok(Some(status)) if status.success() => Ok(output),
+        Ok(Some(status)) => Err(fault(format!("failed ({status})"))),
+        Ok(None) => Err(fault(too_long(limit))),
+        Err(error) => Err(fault(error.to_string())),
+    }
+}
+
+/// Reads the output on a thread of its own, so that a silent program can be left behind.
+fn read_output(child: &mut Child, deadline: Instant) -> Result<Zeroizing<Vec<u8>>, String> {
+    let Some(stdout) = child.stdout.take() else {
+        return Err("no standard output".to_owned());
+    };
+    let (sender, receiver) = mpsc::channel();
+    thread::Builder::new()
+        .name("secret-command".to_owned())
+        .spawn(move || {
+            // Nobody listens any more after the time limit.
+            let _ = sender.send(read_bounded(stdout));
+        })
+        .map_err(|error| error.to_string())?;
+    let left = deadline.saturating_duration_since(Instant::now());
+    match receiver.recv_timeout(left) {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(too_long(left)),
+    }
+}
+
+/// Waits for the end of a program that has closed its output; none: not in time.
+fn wait(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
+    let (_never, tick) = mpsc::channel::<()>();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
+        let _ = tick.recv_timeout(COMMAND_LOOK);
+    }
+}
+
+fn too_long(limit: Duration) -> String {
+    format!("did not end within {} s", limit.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret;
+
+    fn argv(words: &[&str]) -> SecretSource {
+        SecretSource::Command(words.iter().map(|word| (*word).to_owned()).collect())
+    }
+
+    fn error(source: &SecretSource) -> String {
+        let error = source.read().expect_err("must fail");
+        format!("{error} {error:?} {source:?}")
+    }
+
+    #[test]
+    fn a_file_is_read_without_the_white_space_around_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        for (written, read) in [
+            ("s3cr3t\n", "s3cr3t"),
+            ("s3cr3t\r\n", "s3cr3t"),
+            (" a b \n\n", "a b"),
+        ] {
+            std::fs::write(&path, written).unwrap();
+            let secret = SecretSource::File(path.clone()).read().unwrap();
+            assert_eq!(secret.expose_secret(), read);
+        }
+    }
+
+    #[test]
+    fn what_a_file_may_not_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let source = SecretSource::File(path.clone());
+        assert!(error(&source).contains("secret file"));
+        for (bytes, words) in [
+            (b" \n".to_vec(), "empty secret"),
+            (vec![b'x'; 64 * 1024 + 1], "more than 64 KiB"),
+            (vec![b'x', 0xff], "not UTF-8"),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = error(&source);
+            assert!(error.contains(words), "{error}");
+            assert!(!error.contains("xx"));
+        }
+        std::fs::write(&path, vec![b'x'; 64 * 1024]).unwrap();
+        assert!(source.read().is_ok());
+    }
+
+    #[test]
+    fn an_unset_variable_and_a_missing_credential_are_named() {
+        let name = "MAILSPLICE_TEST_NEVER_SET";
+        assert!(error(&SecretSource::Env(name.to_owned())).contains(name));
+        assert!(error(&SecretSource::Credential("client".to_owned())).contains("client"));
+        assert!(error(&SecretSource::Credential("../etc".to_owned())).contains("plain file name"));
+    }
+
+    #[test]
+    fn a_command_gives_its_output() {
+        let secret = argv(&["printf", "%s\\n", "s3cr3t"]).read().unwrap();
+        assert_eq!(secret.expose_secret(), "s3cr3t");
+    }
+
+    #[test]
+    fn a_failing_command_is_named_by_its_program_alone() {
+        let failing = error(&argv(&["sh", "-c", "echo hunter2; exit 3"]));
+        assert!(failing.contains("secret command sh: failed"), "{failing}");
+        assert!(!failing.contains("hunter2"), "{failing}");
+        let missing = error(&argv(&["/nonexistent/program", "hunter2"]));
+        assert!(missing.contains("/nonexistent/program"));
+        assert!(!missing.contains("hunter2"));
+    }
+
+    #[test]
+    fn an_endless_output_is_cut_and_an_endless_command_ended() {
+        assert!(error(&argv(&["cat", "/dev/zero"])).contains("sec"));
+        let words = ["sh", "-c", "exec sleep 600"].map(str::to_owned);
+        let silent = run_within(&words, Duration::from_millis(50))
+            .unwrap_err()
+            .to_string();
+        assert!(silent.contains("did not end"), "{silent}");
+        let words = ["sh", "-c", "exec >&-; exec sleep 600"].map(str::to_owned);
+        let closed = run_within(&words, Duration::from_millis(50))
+            .unwrap_err()
+            .to_string();
+        assert!(closed.contains("did not end"), "{closed}");
+    }
+}
