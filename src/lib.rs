@@ -7,9 +7,12 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod net;
 pub mod oauth;
 pub mod observe;
 pub mod proto;
+pub mod session;
 pub mod store;

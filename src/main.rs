@@ -1,1 +1,7 @@
-fn main() {}
+//! The program: calls the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mailsplice::cli::main()
+}

@@ -177,9 +177,9 @@ class Dovecot:
         return len(re.findall(r"client in: AUTH\t", self.since(mark)))
 
     def logins(self, user, mark=0):
-        """The methods of the successful logins of `user`; only those over TLS."""
-        pattern = rf"Login: user=<{re.escape(user)}>, method=(\S+), .*\bTLS\b"
-        return re.findall(pattern, self.since(mark), re.IGNORECASE)
+        """The methods of the successful logins of `user`, each with ` in clear` behind it where there was no TLS."""
+        lines = re.findall(rf"Login: user=<{re.escape(user)}>, method=(\S+), (.*)", self.since(mark))
+        return [method + ("" if re.search(r"\bTLS\b", rest) else " in clear") for method, rest in lines]
 
     def wait_login(self, user, mark=0):
         return wait_for(lambda: self.logins(user, mark), f"a login of {user} in Dovecot's log")

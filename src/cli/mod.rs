@@ -1,0 +1,199 @@
+//! The commands, one file each. Only here are errors words instead of types.
+
+mod cert;
+mod check;
+mod login;
+mod password;
+mod sandbox;
+mod schema;
+mod serve;
+mod status;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config, Faults, Loaded};
+use crate::daemon::DaemonError;
+use crate::observe;
+
+/// Exit status: done.
+const DONE: u8 = 0;
+/// Exit status: failed.
+const FAILED: u8 = 1;
+/// Exit status: wrong usage (EX_USAGE of sysexits.h).
+const USAGE: u8 = 64;
+/// Exit status: wrong configuration (EX_CONFIG of sysexits.h).
+const CONFIGURATION: u8 = 78;
+
+/// Lets mail software that only knows user name and password work with providers that accept only
+/// OAuth 2.0.
+#[derive(Parser)]
+#[command(name = "mailsplice", version, max_term_width = 100, propagate_version = true)]
+struct Arguments {
+    /// The configuration file. Without it: $MAILSPLICE_CONFIG, ./proxy.yaml,
+    /// $XDG_CONFIG_HOME/mailsplice/proxy.yaml, /etc/mailsplice/proxy.yaml.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the proxy. SIGHUP reads the configuration again, SIGTERM lets sessions end, then stops.
+    Serve,
+    /// Read everything offline (configuration, files' modes, certificates, secrets, scopes) and
+    /// print every fault with its mend.
+    Check,
+    /// Sign an account in at its provider. A running `serve` uses it at once.
+    Login(login::Arguments),
+    /// Show how the accounts stand and who is connected.
+    Status(status::Arguments),
+    /// Make, list and remove device passwords: what mail programs log in to this proxy with.
+    #[command(subcommand)]
+    Password(password::Command),
+    /// Show, export or renew the local certificate.
+    #[command(subcommand)]
+    Cert(cert::Command),
+    /// Practise on loopback: an OAuth provider, a mail server and the proxy, with a self-check. No
+    /// account needed.
+    Sandbox(sandbox::Arguments),
+    /// Print the JSON schema of the configuration file.
+    Schema,
+}
+
+/// Runs the command line; the exit status tells how it went.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are asked for, not errors.
+            let status = if error.use_stderr() { USAGE } else { DONE };
+            let _ = error.print();
+            return ExitCode::from(status);
+        }
+    };
+    observe::init(match &arguments.command {
+        Command::Serve => None,
+        // Commands speak for themselves.
+        _ => Some("error,mailsplice=warn"),
+    });
+    match run(arguments) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            let broken_pipe = error
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+            if !broken_pipe {
+                let _ = writeln!(io::stderr(), "mailsplice: {}", chain(&error));
+            }
+            ExitCode::from(status_of(&error))
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<u8> {
+    let file = arguments.config;
+    match arguments.command {
+        Command::Serve => serve::run(file),
+        Command::Check => check::run(file),
+        Command::Login(arguments) => login::run(file, &arguments),
+        Command::Status(arguments) => status::run(file, &arguments),
+        Command::Password(command) => password::run(file, command),
+        Command::Cert(command) => cert::run(file, &command),
+        Command::Sandbox(arguments) => sandbox::run(&arguments),
+        Command::Schema => schema::run(),
+    }
+}
+
+fn status_of(error: &anyhow::Error) -> u8 {
+    let configuration = error.downcast_ref::<Faults>().is_some()
+        || error.downcast_ref::<DaemonError>().is_some_and(DaemonError::is_configuration);
+    if configuration { CONFIGURATION } else { FAILED }
+}
+
+/// The error and its causes on one line, without saying anything twice.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&words);
+        }
+    }
+    text
+}
+
+/// Finds and reads the configuration. Warnings are left to `check` and `serve`.
+fn load(file: Option<PathBuf>) -> Result<Loaded, Faults> {
+    config::load(&config::find(file.as_deref())?)
+}
+
+/// The account that `user` names, without case.
+fn account<'a>(config: &'a Config, user: &str) -> anyhow::Result<&'a config::Account> {
+    let key = config::Account::key_of(user);
+    let found = config.accounts.iter().find(|account| account.key == key);
+    found.with_context(|| {
+        format!("{user} is not among the accounts of {}: add it there first", config.file.display())
+    })
+}
+
+/// A runtime for a command that waits for the network or for files.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.context("no runtime")
+}
+
+/// Prints a line to stdout; a reader that has gone away is no fault of the command.
+fn say(line: impl std::fmt::Display) -> io::Result<()> {
+    writeln!(io::stdout(), "{line}")
+}
+
+/// Seconds since 1970 as people read them: `2026-11-23 20:17 UTC`.
+fn time(seconds: u64) -> String {
+    let days = i64::try_from(seconds / 86_400).unwrap_or(i64::MAX / 2);
+    // Howard Hinnant's days-to-civil, with years beginning in March.
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hour, minute) = (seconds / 3600 % 24, seconds / 60 % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_calendar_times() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00 UTC"),
+            (951_782_400, "2000-02-29 00:00 UTC"),
+            (1_795_465_072, "2026-11-23 20:17 UTC"),
+            (4_102_444_799, "2099-12-31 23:59 UTC"),
+        ] {
+            assert_eq!(time(seconds), text);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! `mailsplice password`: device passwords.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use secrecy::ExposeSecret;
+use zeroize::Zeroizing;
+
+use super::{DONE, account, load, runtime, say, time};
+use crate::access::{Entry, Kind, Limits, Protocol, parse_network};
+use crate::config::Config;
+use crate::daemon::control::{self, Question};
+use crate::daemon::wiring;
+
+/// The longest password read from stdin, in octets.
+const LONGEST: u64 = 1024;
+
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// Make a device password. It stands alone on stdout and is never shown again.
+    Add(Add),
+    /// List an account's device passwords (labels and limits, never the passwords).
+    List {
+        /// The account.
+        user: String,
+    },
+    /// Remove a device password; it stops working at once.
+    Remove {
+        /// The account.
+        user: String,
+        /// The label, as `password list` shows it.
+        label: String,
+    },
+}
+
+#[derive(Args)]
+pub(super) struct Add {
+    /// The account.
+    user: String,
+    /// A name for the device, to remove the password by.
+    #[arg(long, value_name = "L")]
+    label: Option<String>,
+    /// Only from this network (may be repeated).
+    #[arg(long, value_name = "CIDR")]
+    from: Vec<String>,
+    /// Only through this protocol: imap, pop3 or smtp (may be repeated).
+    #[arg(long, value_name = "P")]
+    protocol: Vec<String>,
+    /// Take the password that the device already has, one line from stdin.
+    #[arg(long)]
+    stdin: bool,
+}
+
+pub(super) fn run(file: Option<PathBuf>, command: Command) -> anyhow::Result<u8> {
+    let config = load(file)?.config;
+    runtime()?.block_on(async {
+        match command {
+            Command::Add(arguments) => add(&config, arguments).await,
+            Command::List { user } => list(&config, &user).await,
+            Command::Remove { user, label } => remove(&config, &user, &label).await,
+        }
+    })
+}
+
+async fn add(config: &Config, arguments: Add) -> anyhow::Result<u8> {
+    let account = account(config, &arguments.user)?;
+    let limits = Limits {
+        protocols: arguments
+            .protocol
+            .iter()
+            .map(|name| name.parse::<Protocol>())
+            .collect::<Result<_, _>>()?,
+        from: arguments
+            .from
+            .iter()
+            .map(|network| parse_network(network))
+            .collect::<Result<_, _>>()?,
+    };
+    let passwords = wiring::password_file(config)?;
+    let label = arguments.label.as_deref();
+    let mut words = io::stderr();
+    if arguments.stdin {
+        let password = read_password()?;
+        let given = passwords.add_given(&account.key, label, limits, &password).await?;
+        if let Some(why) = given.weak {
+            writeln!(words, "mailsplice: warning: {why}")?;
+        }
+        writeln!(words, "Device password \"{}\" added for {}.", given.label, account.user)?;
+    } else {
+        let made = passwords.add_generated(&account.key, label, limits).await?;
+        writeln!(
+            words,
+            "Device password \"{}\" for {}. It is shown this once: type it into the device.",
+            made.label, account.user
+        )?;
+        say(made.password.expose_secret())?;
+    }
+    tell(config, &account.key).await;
+    Ok(DONE)
+}
+
+async fn list(config: &Config, user: &str) -> anyhow::Result<u8> {
+    let account = account(config, user)?;
+    let entries = wiring::password_file(config)?.list(&account.key).await?;
+    if entries.is_empty() {
+        writeln!(
+            io::stderr(),
+            "{} has no device password: mailsplice password add {}",
+            account.user,
+            account.user
+        )?;
+    }
+    for entry in &entries {
+        say(line(entry))?;
+    }
+    Ok(DONE)
+}
+
+fn line(entry: &Entry) -> String {
+    let kind = match entry.kind {
+        Kind::Generated => "generated",
+        Kind::Given => "given",
+    };
+    let or_all = |names: Vec<String>, all: &str| {
+        if names.is_empty() { all.to_owned() } else { names.join(",") }
+    };
+    let protocols = entry.protocols.iter().map(ToString::to_string).collect();
+    let from = entry.from.iter().map(ToString::to_string).collect();
+    format!(
+        "{}\t{kind}\t{}\t{}\tadded {}",
+        entry.label,
+        or_all(protocols, "any protocol"),
+        or_all(from, "from anywhere"),
+        time(entry.created_at)
+    )
+}
+
+async fn remove(config: &Config, user: &str, label: &str) -> anyhow::Result<u8> {
+    let account = account(config, user)?;
+    wiring::password_file(config)?.remove(&account.key, label).await?;
+    tell(config, &account.key).await;
+    writeln!(io::stderr(), "Device password \"{label}\" of {} removed.", account.user)?;
+    Ok(DONE)
+}
+
+/// Tells running proxies to read the account's passwords again.
+async fn tell(config: &Config, account: &str) {
+    let question = Question::PasswordsChanged { account: account.to_owned() };
+    control::ask(&config.state_dir, &question).await;
+}
+
+/// One line of stdin, without its end.
+fn read_password() -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        writeln!(io::stderr(), "Type the password and press Enter (it will be seen):")?;
+    }
+    let mut line = Zeroizing::new(Vec::new());
+    let mut limited = io::Read::take(stdin.lock(), LONGEST + 2);
+    limited.read_until(b'\n', &mut line).context("stdin cannot be read")?;
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    }
+    if line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    if line.is_empty() {
+        bail!("no password on stdin");
+    }
+    Ok(line)
+}

@@ -1,0 +1,200 @@
+//! What can be found out about a configuration without the network: files, modes, certificates,
+//! secrets, scopes.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::config::{Config, Flow, ListenerTls, Protocol, Provider, SecretSource};
+use crate::net::tls;
+use crate::store::StoreKey;
+
+/// Something found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// It will not work like this.
+    Fault(String),
+    /// It works, and will hurt some day.
+    Warning(String),
+}
+
+use Finding::{Fault, Warning};
+
+/// Everything that is wrong or doubtful, with its mend. Reads files; changes nothing, runs no
+/// command and asks no server.
+pub fn inspect(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    state_dir(config, &mut findings);
+    store_key(config, &mut findings);
+    certificates(config, &mut findings);
+    for provider in &config.providers {
+        client_secret(provider, &mut findings);
+        scopes(config, provider, &mut findings);
+    }
+    findings
+}
+
+fn state_dir(config: &Config, findings: &mut Vec<Finding>) {
+    let dir = &config.state_dir;
+    match fs::metadata(dir) {
+        Ok(meta) if !meta.is_dir() => findings.push(Fault(format!(
+            "state_dir {} is not a folder: move the file away or choose another folder",
+            dir.display()
+        ))),
+        Ok(meta) => open_to_others(dir, meta.permissions().mode(), "700", findings),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => {
+            findings.push(Fault(format!("state_dir {} cannot be read: {error}", dir.display())));
+        }
+    }
+}
+
+fn store_key(config: &Config, findings: &mut Vec<Finding>) {
+    if let SecretSource::File(path) = &config.store_key {
+        if path.starts_with(&config.state_dir) {
+            findings.push(Warning(format!(
+                "store_key {} lies beside the data it seals: whoever copies the folder has both; \
+                 keep it elsewhere, or use credential: or command:",
+                path.display()
+            )));
+        }
+        if !path.exists() {
+            return; // Made on first use.
+        }
+    }
+    let Some(secret) = read_secret("store_key", &config.store_key, findings) else { return };
+    if let Err(error) = StoreKey::from_secret(&secret) {
+        findings.push(Fault(format!("store_key ({}): {error}", config.store_key.place())));
+    }
+}
+
+fn client_secret(provider: &Provider, findings: &mut Vec<Finding>) {
+    if let Some(source) = &provider.client_secret {
+        let what = format!("client_secret of provider {}", provider.name);
+        read_secret(&what, source, findings);
+    }
+}
+
+/// Reads a secret where that is possible without running anything.
+fn read_secret(
+    what: &str,
+    source: &SecretSource,
+    findings: &mut Vec<Finding>,
+) -> Option<secrecy::SecretString> {
+    match source {
+        SecretSource::Command(_) => return None,
+        SecretSource::File(path) => {
+            if let Ok(meta) = fs::metadata(path) {
+                open_to_others(path, meta.permissions().mode(), "600", findings);
+            }
+        }
+        SecretSource::Env(_) | SecretSource::Credential(_) => {}
+    }
+    match source.read() {
+        Ok(secret) => Some(secret),
+        Err(error) => {
+            findings.push(Fault(format!("{what}: {error}")));
+            None
+        }
+    }
+}
+
+fn open_to_others(path: &Path, mode: u32, wanted: &str, findings: &mut Vec<Finding>) {
+    let open = mode & 0o077;
+    if open != 0 {
+        findings.push(Warning(format!(
+            "{} can be used by others (mode {:03o}): chmod {wanted} {}",
+            path.display(),
+            mode & 0o777,
+            path.display()
+        )));
+    }
+}
+
+fn certificates(config: &Config, findings: &mut Vec<Finding>) {
+    if let Err(error) = tls::client_config(config.trust.extra_ca.as_deref()) {
+        findings.push(Fault(format!("trust.extra_ca: {error}")));
+    }
+    if config.listeners.iter().all(|listener| listener.tls == ListenerTls::None) {
+        return;
+    }
+    let (certificate, key) = (&config.tls.certificate, &config.tls.private_key);
+    match (certificate.exists(), key.exists()) {
+        (false, false) => return, // Made on first use.
+        (true, false) => {
+            findings.push(Fault(format!(
+                "tls: {} is there but {} is missing: put the key there, or remove the \
+                 certificate to have a local pair made",
+                certificate.display(),
+                key.display()
+            )));
+            return;
+        }
+        (false, true) => {
+            findings.push(Fault(format!(
+                "tls: {} is there but {} is missing: put the certificate there, or remove the \
+                 key to have a local pair made",
+                key.display(),
+                certificate.display()
+            )));
+            return;
+        }
+        (true, true) => {}
+    }
+    match tls::check_pair(certificate, key, &config.tls.names) {
+        Ok(report) => {
+            let file = certificate.display();
+            findings.extend(report.faults.iter().map(|fault| Warning(format!("{file}: {fault}"))));
+        }
+        Err(error) => findings.push(Fault(format!("tls: {error}"))),
+    }
+}
+
+/// The classic mistakes with scopes: the wrong resource, too much, too little.
+fn scopes(config: &Config, provider: &Provider, findings: &mut Vec<Finding>) {
+    let mut warn = |text: String| {
+        findings.push(Warning(format!("provider {}: scopes: {text}", provider.name)));
+    };
+    let has = |part: &str| provider.scopes.iter().any(|scope| scope.contains(part));
+    if provider.preset.is_microsoft() {
+        if has("graph.microsoft.com") || has("/Mail.") {
+            warn(
+                "a token for Microsoft Graph does not open IMAP, POP or SMTP: use \
+                 https://outlook.office.com/IMAP.AccessAsUser.All and its like"
+                    .to_owned(),
+            );
+        }
+        if provider.flow != Flow::ClientCredentials {
+            if !has("offline_access") {
+                warn("without offline_access there is no refresh token: add it".to_owned());
+            }
+            let needed = [
+                (Protocol::Imap, "IMAP.AccessAsUser.All"),
+                (Protocol::Pop3, "POP.AccessAsUser.All"),
+                (Protocol::Smtp, "SMTP.Send"),
+            ];
+            let used: BTreeSet<_> = config.listeners.iter().map(|l| l.protocol).collect();
+            for (protocol, scope) in needed {
+                if used.contains(&protocol) && !has(scope) {
+                    let name = protocol.as_str();
+                    warn(format!("the {name} listeners need {scope}: add it"));
+                } else if !used.contains(&protocol) && has(scope) {
+                    warn(format!("{scope} is not needed by any listener: leave it out"));
+                }
+            }
+        }
+        let resources: BTreeSet<_> = provider
+            .scopes
+            .iter()
+            .filter_map(|scope| scope.strip_prefix("https://")?.split('/').next())
+            .collect();
+        if resources.len() > 1 {
+            warn("one token opens one resource: name scopes of one host only".to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "inspect_tests.rs"]
+mod tests;

@@ -1,0 +1,454 @@
+//! The running proxy: start, reload, drain.
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use super::DaemonError;
+use super::control::{Control, Question};
+use super::wiring::{self, Base, CurrentHttp};
+use crate::access;
+use crate::config::{self, Config, Protocol};
+use crate::net::listen;
+use crate::net::tls::{self, Ensured, Reload, ServerTls};
+use crate::session::{self, Listener, ListenerTls, Registry, Shared};
+
+/// How often certificate files are looked at.
+const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(2);
+/// How often a certificate of our own CA is renewed if due.
+const RENEW_CERTIFICATES: Duration = Duration::from_secs(3600);
+/// How often password files are looked at, in case nobody told of a change.
+const LOOK_AT_PASSWORDS: Duration = Duration::from_secs(1);
+/// Time for sessions to end once they were told to.
+const LAST_GASP: Duration = Duration::from_secs(5);
+
+/// A proxy that accepts connections.
+pub struct Running {
+    house: Arc<House>,
+    drain: Duration,
+}
+
+/// All that reloads change and tasks share.
+struct House {
+    shared: Arc<Shared>,
+    client_config: ArcSwap<ClientConfig>,
+    http: CurrentHttp,
+    server_tls: ArcSwapOption<ServerTls>,
+    /// By listener name and configured address.
+    sockets: Mutex<HashMap<(String, SocketAddr), Socket>>,
+    sessions: TaskTracker,
+    stop: CancellationToken,
+    config: ArcSwap<Config>,
+    descriptors: usize,
+}
+
+/// A listening socket.
+struct Socket {
+    /// The address it really has, where the configuration says port 0.
+    address: SocketAddr,
+    listener: Arc<ArcSwap<Listener>>,
+    stop: CancellationToken,
+}
+
+/// Serves by the configuration in `file` until SIGTERM or SIGINT; SIGHUP reads it again.
+///
+/// # Errors
+/// When it cannot start; nothing that happens later ends it.
+pub async fn serve(file: &Path) -> Result<(), DaemonError> {
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let loaded = config::load(file)?;
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+    let running = start(loaded.config)?;
+    for line in running.ready_lines() {
+        eprintln!("{line}");
+    }
+    loop {
+        tokio::select! {
+            _ = hang_up.recv() => running.reload(file),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    info!("stopping: open sessions get {} s", running.drain.as_secs());
+    tokio::select! {
+        () = running.stop() => {}
+        _ = terminate.recv() => warn!("stopped at once"),
+        _ = interrupt.recv() => warn!("stopped at once"),
+    }
+    Ok(())
+}
+
+/// Starts the proxy. Must be called inside a tokio runtime.
+///
+/// # Errors
+/// [`DaemonError`]; all addresses that cannot be bound are named at once.
+pub fn start(config: Config) -> Result<Running, DaemonError> {
+    let descriptors = raise_descriptors();
+    let base = Base::open(&config)?;
+    let server_tls = server_tls(&config)?;
+    let bound = bind_all(&config)?;
+    let gatekeeper = wiring::gatekeeper(&config, &base.key)?;
+    let control = Control::listen(&config.state_dir).map_err(|source| DaemonError::Control {
+        path: config.state_dir.join("run"),
+        source,
+    })?;
+    let shared = Arc::new(Shared {
+        gatekeeper,
+        tokens: base.tokens(&config),
+        registry: Registry::new(wiring::registry_limits(&config, descriptors)),
+        ahead: Arc::new(Semaphore::new(config.limits.upstream_ahead)),
+        plan: ArcSwap::from_pointee(wiring::plan(&config, &base.client_config, None)),
+    });
+    let drain = config.limits.drain;
+    let house = Arc::new(House {
+        shared,
+        client_config: ArcSwap::new(base.client_config),
+        http: base.http,
+        server_tls: ArcSwapOption::new(server_tls),
+        sockets: Mutex::default(),
+        sessions: TaskTracker::new(),
+        stop: CancellationToken::new(),
+        config: ArcSwap::from_pointee(config),
+        descriptors,
+    });
+    for bound in bound {
+        house.open(bound);
+    }
+    house.clone().look_after(control);
+    Ok(Running { house, drain })
+}
+
+impl Running {
+    /// A line for each listener, with the addresses it really has.
+    pub fn ready_lines(&self) -> Vec<String> {
+        let addresses = self.addresses();
+        let config = self.house.config.load();
+        let line = |listener: &config::Listener| {
+            let bound: Vec<_> = addresses
+                .iter()
+                .filter(|(name, _)| *name == listener.name)
+                .map(|(_, address)| address.to_string())
+                .collect();
+            let protection = match listener.tls {
+                config::ListenerTls::Implicit => "TLS",
+                config::ListenerTls::StartTls => "STARTTLS",
+                config::ListenerTls::None => "plain text",
+            };
+            let (name, protocol) = (&listener.name, listener.protocol.as_str());
+            format!("mailsplice: {name} ready on {} ({protocol}, {protection})", bound.join(", "))
+        };
+        config.listeners.iter().filter(|listener| served(listener)).map(line).collect()
+    }
+
+    /// Listeners' names and addresses.
+    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        let sockets = self.house.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = sockets
+            .iter()
+            .map(|((name, _), socket)| (name.clone(), socket.address))
+            .collect();
+        all.sort();
+        all
+    }
+
+    /// Reads the configuration again. A wrong one is reported and the old one stays; sessions are
+    /// never ended by it.
+    pub fn reload(&self, file: &Path) {
+        match config::load(file) {
+            Ok(loaded) => {
+                for warning in &loaded.warnings {
+                    warn!("{warning}");
+                }
+                self.house.reload(loaded.config);
+            }
+            Err(faults) => error!("the configuration was not reloaded:\n{faults}"),
+        }
+    }
+
+    /// Stops accepting, lets sessions end by themselves for the drain time, then ends them.
+    pub async fn stop(self) {
+        let house = self.house;
+        house.stop.cancel();
+        house.shared.registry.stop_waiting();
+        house.sessions.close();
+        if timeout(self.drain, house.sessions.wait()).await.is_err() {
+            house.shared.registry.stop_sessions();
+            let _ = timeout(LAST_GASP, house.sessions.wait()).await;
+        }
+    }
+}
+
+impl House {
+    /// Begins to accept on a bound socket.
+    fn open(self: &Arc<Self>, bound: Bound) {
+        let Bound { listener, configured, address, socket } = bound;
+        let settings = Arc::new(ArcSwap::from_pointee(self.listener(&listener)));
+        let stop = self.stop.child_token();
+        tokio::spawn(self.clone().accept(socket, settings.clone(), stop.clone()));
+        let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = Socket { address, listener: settings, stop };
+        sockets.insert((listener.name, configured), socket);
+    }
+
+    async fn accept(
+        self: Arc<Self>,
+        socket: TcpListener,
+        listener: Arc<ArcSwap<Listener>>,
+        stop: CancellationToken,
+    ) {
+        loop {
+            let report = |error: &std::io::Error| error!(%error, "a connection was not accepted");
+            let (stream, client) = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                accepted = listen::accept(&socket, report) => accepted,
+            };
+            let session = session::serve(self.shared.clone(), listener.load_full(), stream, client);
+            self.sessions.spawn(session);
+        }
+    }
+
+    fn listener(&self, listener: &config::Listener) -> Listener {
+        let server_config = self.server_tls.load().as_ref().map(|tls| tls.config());
+        let tls = match (listener.tls, server_config) {
+            (config::ListenerTls::Implicit, Some(tls)) => ListenerTls::Implicit(tls),
+            (config::ListenerTls::StartTls, Some(tls)) => ListenerTls::StartTls(tls),
+            _ => ListenerTls::None,
+        };
+        Listener {
+            name: listener.name.clone(),
+            protocol: match listener.protocol {
+                Protocol::Imap => access::Protocol::Imap,
+                Protocol::Pop3 => access::Protocol::Pop3,
+                Protocol::Smtp => access::Protocol::Smtp,
+            },
+            tls,
+            allow_from: listener.allow_from.clone(),
+        }
+    }
+
+    fn reload(self: &Arc<Self>, config: Config) {
+        let old = self.config.load_full();
+        if old.state_dir != config.state_dir || old.store_key.place() != config.store_key.place() {
+            error!("state_dir and store_key cannot change while running: restart to use them");
+            return;
+        }
+        let client = tls::client_config(config.trust.extra_ca.as_deref());
+        let renewed = client.map_err(DaemonError::from).and_then(|client| {
+            let server = server_tls(&config)?;
+            self.http.replace(wiring::http_client(&config, &client)?);
+            self.server_tls.store(server);
+            self.client_config.store(client);
+            Ok(())
+        });
+        if let Err(error) = renewed {
+            error!("the configuration was not reloaded: {error}");
+            return;
+        }
+        let shared = &self.shared;
+        shared.gatekeeper.set_accounts(config.accounts.iter().map(|account| account.key.as_str()));
+        shared.tokens.set_accounts(wiring::accounts(&config));
+        shared.registry.set_limits(wiring::registry_limits(&config, self.descriptors));
+        let plan = wiring::plan(&config, &self.client_config.load_full(), Some(&shared.plan.load()));
+        shared.plan.store(Arc::new(plan));
+        self.rebind(&config);
+        self.config.store(Arc::new(config));
+        info!("configuration reloaded");
+    }
+
+    /// Opens new listeners, closes removed ones, gives the others their new settings.
+    fn rebind(self: &Arc<Self>, config: &Config) {
+        let mut wanted = HashMap::new();
+        for listener in config.listeners.iter().filter(|listener| served(listener)) {
+            for address in &listener.bind {
+                wanted.insert((listener.name.clone(), *address), listener);
+            }
+        }
+        {
+            let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+            sockets.retain(|key, socket| {
+                let listener = wanted.remove(key);
+                match listener {
+                    Some(listener) => socket.listener.store(Arc::new(self.listener(listener))),
+                    None => socket.stop.cancel(),
+                }
+                listener.is_some()
+            });
+        }
+        for ((_, address), listener) in wanted {
+            match bind(address, listener) {
+                Ok(bound) => self.open(bound),
+                Err(text) => error!("{text}"),
+            }
+        }
+    }
+
+    /// Starts the tasks that run as long as the proxy does.
+    fn look_after(self: Arc<Self>, control: Control) {
+        tokio::spawn(self.shared.tokens.clone().run_background(self.stop.clone()));
+        let house = self.clone();
+        tokio::spawn(control.answer(move |question| house.answer(&question), self.stop.clone()));
+        let house = self.clone();
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned(async move {
+            loop {
+                tokio::time::sleep(LOOK_AT_PASSWORDS).await;
+                house.shared.gatekeeper.refresh_changed().await;
+            }
+        }));
+        let house = self.clone();
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned(async move {
+            let rounds = RENEW_CERTIFICATES.as_secs() / LOOK_AT_CERTIFICATES.as_secs();
+            for round in 1_u64.. {
+                tokio::time::sleep(LOOK_AT_CERTIFICATES).await;
+                let house = house.clone();
+                let due = round % rounds == 0;
+                let _ = tokio::task::spawn_blocking(move || house.look_at_certificates(due)).await;
+            }
+        }));
+    }
+
+    fn look_at_certificates(&self, renew: bool) {
+        if renew && let Err(error) = ensure_certificate(&self.config.load()) {
+            error!("the local certificate was not renewed: {error}");
+        }
+        let Some(tls) = self.server_tls.load_full() else { return };
+        match tls.reload_if_changed() {
+            Reload::Unchanged => {}
+            Reload::Reloaded => info!("new certificate in use"),
+            Reload::Broken(error) => error!("new certificate not used, the old one stays: {error}"),
+        }
+    }
+
+    fn answer(&self, question: &Question) -> serde_json::Value {
+        match question {
+            Question::Status => serde_json::json!({
+                "version": 1,
+                "pid": std::process::id(),
+                "accounts": self.shared.tokens.status(),
+                "sessions": self.shared.registry.sessions(),
+                "waiting": self.shared.registry.waiting(),
+            }),
+            Question::TokensChanged { account } => {
+                self.shared.tokens.invalidate(account);
+                serde_json::json!({ "version": 1, "done": true })
+            }
+            Question::PasswordsChanged { account } => {
+                let done = self.shared.gatekeeper.reload(account);
+                if let Err(error) = &done {
+                    error!(account, "device passwords not read: {error}");
+                }
+                serde_json::json!({ "version": 1, "done": done.is_ok() })
+            }
+        }
+    }
+}
+
+/// Whether this version serves the listener's protocol.
+fn served(listener: &config::Listener) -> bool {
+    listener.protocol == Protocol::Imap
+}
+
+/// A socket that listens and is not accepted from yet.
+struct Bound {
+    listener: config::Listener,
+    configured: SocketAddr,
+    address: SocketAddr,
+    socket: TcpListener,
+}
+
+fn bind_all(config: &Config) -> Result<Vec<Bound>, DaemonError> {
+    let mut bound = Vec::new();
+    let mut failed = Vec::new();
+    for listener in config.listeners.iter().filter(|listener| served(listener)) {
+        for address in &listener.bind {
+            match bind(*address, listener) {
+                Ok(socket) => bound.push(socket),
+                Err(text) => failed.push(text),
+            }
+        }
+    }
+    if failed.is_empty() { Ok(bound) } else { Err(DaemonError::Bind(failed)) }
+}
+
+fn bind(configured: SocketAddr, listener: &config::Listener) -> Result<Bound, String> {
+    let bound = listen::bind(configured).and_then(|socket| Ok((socket.local_addr()?, socket)));
+    match bound {
+        Ok((address, socket)) => {
+            Ok(Bound { listener: listener.clone(), configured, address, socket })
+        }
+        Err(error) => {
+            let mend = match error.kind() {
+                ErrorKind::AddrInUse => "another program listens there: stop it or choose another port",
+                ErrorKind::PermissionDenied => "ports under 1024 need privileges: choose a higher one",
+                ErrorKind::AddrNotAvailable => "this machine does not have that address",
+                _ => "choose another address",
+            };
+            let name = &listener.name;
+            Err(format!("listener {name}: cannot listen on {configured}: {error}; {mend}"))
+        }
+    }
+}
+
+fn server_tls(config: &Config) -> Result<Option<Arc<ServerTls>>, DaemonError> {
+    let plain = |listener: &config::Listener| listener.tls == config::ListenerTls::None;
+    if config.listeners.iter().filter(|listener| served(listener)).all(plain) {
+        return Ok(None);
+    }
+    ensure_certificate(config)?;
+    Ok(Some(ServerTls::load(&config.tls.certificate, &config.tls.private_key)?))
+}
+
+/// Makes the local CA and certificate where there are none, and says how to trust them.
+fn ensure_certificate(config: &Config) -> Result<(), DaemonError> {
+    let files = tls::TlsFiles {
+        certificate: &config.tls.certificate,
+        private_key: &config.tls.private_key,
+        names: &config.tls.names,
+    };
+    match tls::ensure(&files, &wiring::ca_dir(config))? {
+        Ensured::Existing => {}
+        Ensured::Created { ca } => {
+            info!("made a local certificate: {}", config.tls.certificate.display());
+            info!("mail programs trust it once they trust the local CA: {}", trust_words(&ca));
+        }
+        Ensured::Renewed => info!("renewed the local certificate"),
+        Ensured::NotRenewed(error) => warn!("the local certificate was not renewed: {error}"),
+    }
+    Ok(())
+}
+
+/// How to trust the local CA, in one line.
+fn trust_words(ca: &Path) -> String {
+    format!("import {} there (`mailsplice cert export` prints it)", ca.display())
+}
+
+/// Raises the limit of file descriptors to what the system gives; says how many that is.
+fn raise_descriptors() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limits = getrlimit(Resource::Nofile);
+    if limits.current != limits.maximum {
+        let raised = Rlimit { current: limits.maximum, maximum: limits.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            warn!(%error, "the limit of open files stays as it is");
+        }
+    }
+    let now = getrlimit(Resource::Nofile).current;
+    now.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX))
+}

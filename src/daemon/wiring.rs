@@ -1,0 +1,265 @@
+//! From the checked configuration to each room's own settings.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio_rustls::rustls::ClientConfig;
+
+use super::DaemonError;
+use crate::access::{self, Gatekeeper, PasswordFile};
+use crate::config::{self, Config, SecretSource};
+use crate::net::relay::RelayLimits;
+use crate::net::tls;
+use crate::oauth::{
+    self, EngineSettings, Http, HttpClient, HttpRequest, HttpResponse, HttpSettings, SystemClock,
+    Tokens, TransportError,
+};
+use crate::proto;
+use crate::proto::imap::UpstreamTls;
+use crate::proto::sasl::Mechanism;
+use crate::session::{Limits, Plan, RegistryLimits, Route, UpstreamServer};
+use crate::store::{BoxFuture, FileStore, StoreKey};
+
+/// A side that has closed gets this long for what is still under way.
+const HALF_CLOSED: Duration = Duration::from_secs(120);
+
+/// The parts that commands and the daemon build on.
+pub struct Base {
+    /// The key that seals everything at rest.
+    pub key: StoreKey,
+    /// The token records.
+    pub store: FileStore,
+    /// TLS towards providers and mail servers.
+    pub client_config: Arc<ClientConfig>,
+    /// HTTP towards providers.
+    pub http: CurrentHttp,
+}
+
+/// HTTP towards providers, replaced whole when a reload changes whom we trust.
+#[derive(Clone)]
+pub struct CurrentHttp(Arc<ArcSwap<HttpClient>>);
+
+impl CurrentHttp {
+    /// Requests from now on go through `client`; those under way go on.
+    pub fn replace(&self, client: HttpClient) {
+        self.0.store(Arc::new(client));
+    }
+}
+
+impl Http for CurrentHttp {
+    fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
+        let client = self.0.load_full();
+        Box::pin(async move { client.send(request).await })
+    }
+}
+
+impl Base {
+    /// Opens the state directory and trust; makes the store key on first use.
+    ///
+    /// # Errors
+    /// [`DaemonError`], naming the file and the mend.
+    pub fn open(config: &Config) -> Result<Self, DaemonError> {
+        let key = store_key(config)?;
+        let store = FileStore::open(&config.state_dir, &key)?;
+        let client_config = tls::client_config(config.trust.extra_ca.as_deref())?;
+        let http = http_client(config, &client_config)?;
+        let http = CurrentHttp(Arc::new(ArcSwap::from_pointee(http)));
+        Ok(Self { key, store, client_config, http })
+    }
+
+    /// The token engine for all accounts.
+    pub fn tokens(&self, config: &Config) -> Tokens {
+        let tokens = Tokens::new(
+            Arc::new(self.store.clone()),
+            Arc::new(self.http.clone()),
+            Arc::new(SystemClock),
+            EngineSettings::default(),
+        );
+        tokens.set_accounts(accounts(config));
+        tokens
+    }
+}
+
+/// HTTP towards providers, trusting what `client_config` trusts.
+///
+/// # Errors
+/// [`DaemonError::Http`].
+pub fn http_client(
+    config: &Config,
+    client_config: &Arc<ClientConfig>,
+) -> Result<HttpClient, DaemonError> {
+    let settings = HttpSettings {
+        connect_timeout: config.limits.connect_time.min(config.limits.token_time),
+        total_timeout: config.limits.token_time,
+        ..HttpSettings::default()
+    };
+    HttpClient::new(client_config, settings).map_err(|error| DaemonError::Http(error.to_string()))
+}
+
+/// Reads the store key; a missing key file is made.
+///
+/// # Errors
+/// When it cannot be read or made, or is no key.
+pub fn store_key(config: &Config) -> Result<StoreKey, DaemonError> {
+    if let SecretSource::File(path) = &config.store_key {
+        StoreKey::create_file(path)?;
+    }
+    let secret = config.store_key.read().map_err(|source| DaemonError::StoreKey {
+        place: config.store_key.place(),
+        source,
+    })?;
+    Ok(StoreKey::from_secret(&secret)?)
+}
+
+/// The device passwords, for the commands that change them.
+///
+/// # Errors
+/// When the key or the folder cannot be used.
+pub fn password_file(config: &Config) -> Result<PasswordFile, DaemonError> {
+    let key = store_key(config)?;
+    Ok(PasswordFile::open(&config.state_dir, key.derive(access::KEY_PURPOSE))?)
+}
+
+/// The device passwords, for checking logins.
+///
+/// # Errors
+/// When the folder cannot be used.
+pub fn gatekeeper(config: &Config, key: &StoreKey) -> Result<Gatekeeper, DaemonError> {
+    let limits = &config.limits;
+    let settings = access::Settings {
+        per_address: u32::try_from(limits.wrong_passwords_per_address).unwrap_or(u32::MAX),
+        per_account: u32::try_from(limits.wrong_passwords_per_account).unwrap_or(u32::MAX),
+        forget: limits.forget_wrong_passwords,
+        hash_parallel: limits.hash_parallel,
+    };
+    let accounts = config.accounts.iter().map(|account| account.key.as_str());
+    let key = key.derive(access::KEY_PURPOSE);
+    Ok(Gatekeeper::open(&config.state_dir, key, accounts, settings)?)
+}
+
+/// The accounts with their providers, as the token engine wants them.
+pub fn accounts(config: &Config) -> Vec<oauth::Account> {
+    let providers: Vec<_> = config.providers.iter().map(|p| Arc::new(provider(p))).collect();
+    let account = |account: &config::Account| {
+        let provider = providers.get(account.provider)?;
+        Some(oauth::Account::new(&account.user, provider.clone()))
+    };
+    config.accounts.iter().filter_map(account).collect()
+}
+
+fn provider(provider: &config::Provider) -> oauth::Provider {
+    let client_secret = provider.client_secret.clone().map(|source| {
+        let read = move || source.read().map_err(|error| error.to_string());
+        Arc::new(read) as oauth::SecretReader
+    });
+    oauth::Provider {
+        name: provider.name.clone(),
+        tenant: provider.tenant.clone(),
+        client_id: provider.client_id.clone(),
+        client_secret,
+        flow: match provider.flow {
+            config::Flow::AuthorizationCode => oauth::Flow::AuthorizationCode,
+            config::Flow::DeviceCode => oauth::Flow::DeviceCode,
+            config::Flow::ClientCredentials => oauth::Flow::ClientCredentials,
+        },
+        authorization_url: provider.authorization_url.clone(),
+        token_url: provider.token_url.clone(),
+        device_authorization_url: provider.device_authorization_url.clone(),
+        issuer: provider.issuer.clone(),
+        scopes: provider.scopes.clone(),
+        client_auth: match provider.client_auth {
+            config::ClientAuth::Body => oauth::ClientAuth::Body,
+            config::ClientAuth::Basic => oauth::ClientAuth::Basic,
+        },
+        redirect_uri: provider.redirect_uri.clone(),
+        authorization_params: provider.authorization_params.clone(),
+        microsoft: provider.preset.is_microsoft(),
+    }
+}
+
+/// What sessions work from. Servers that `before` knew keep what was learned of them, unless what
+/// we trust has changed.
+pub fn plan(config: &Config, client_config: &Arc<ClientConfig>, before: Option<&Plan>) -> Plan {
+    let imap: Vec<_> = config
+        .providers
+        .iter()
+        .map(|provider| {
+            let server = server(provider, provider.servers.imap.as_ref()?, client_config);
+            let known = before.into_iter().flat_map(|plan| &plan.imap_servers);
+            if let Some(known) = known.clone().find(|known| known.is_same(&server)) {
+                server.capabilities.store(known.capabilities.load_full());
+            }
+            Some(Arc::new(server))
+        })
+        .collect();
+    let mut routes = HashMap::new();
+    let mut imap_servers: Vec<Arc<UpstreamServer>> = Vec::new();
+    for account in &config.accounts {
+        let server = imap.get(account.provider).cloned().flatten();
+        if let Some(server) = &server
+            && !imap_servers.iter().any(|known| Arc::ptr_eq(known, server))
+        {
+            imap_servers.push(server.clone());
+        }
+        let route = Route { mailbox: account.mailbox.clone(), imap: server };
+        routes.insert(account.key.clone(), route);
+    }
+    Plan { routes, imap_servers, limits: limits(config) }
+}
+
+fn server(
+    provider: &config::Provider,
+    server: &config::Server,
+    client_config: &Arc<ClientConfig>,
+) -> UpstreamServer {
+    let tls = match server.tls {
+        config::UpstreamTls::Implicit => (true, UpstreamTls::Ready),
+        config::UpstreamTls::StartTls => (false, UpstreamTls::StartTls),
+        config::UpstreamTls::None => (false, UpstreamTls::Ready),
+    };
+    let mechanism = match provider.sasl {
+        config::SaslMechanism::Xoauth2 => Mechanism::Xoauth2,
+        config::SaslMechanism::Oauthbearer => Mechanism::Oauthbearer,
+    };
+    let address = (server.host.as_str(), server.port);
+    UpstreamServer::new(&provider.name, address, tls, mechanism, client_config.clone())
+}
+
+fn limits(config: &Config) -> Limits {
+    let limits = &config.limits;
+    Limits {
+        login_time: limits.login_time,
+        connect_time: limits.connect_time,
+        relay: RelayLimits {
+            idle: limits.idle,
+            stall: limits.stall,
+            half_closed: HALF_CLOSED.min(limits.idle),
+        },
+        dialogue: proto::Limits {
+            line: limits.line,
+            literal: limits.literal,
+            bad_commands: limits.bad_commands,
+        },
+    }
+}
+
+/// Bounds on connections: as configured, or less where the system gives fewer file descriptors.
+pub fn registry_limits(config: &Config, descriptors: usize) -> RegistryLimits {
+    /// Listeners, logs, the control socket, files being read.
+    const RESERVED: usize = 64;
+    let sessions = (descriptors.saturating_sub(RESERVED) / 2).max(1);
+    let limits = &config.limits;
+    RegistryLimits {
+        connections: limits.connections.min(sessions),
+        waiting: limits.waiting_connections.min(sessions),
+        waiting_per_address: limits.waiting_per_address,
+    }
+}
+
+/// Where the local CA lives.
+pub fn ca_dir(config: &Config) -> PathBuf {
+    config.state_dir.join("tls")
+}

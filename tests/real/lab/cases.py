@@ -1,0 +1,121 @@
+"""What a case is, and the lab it runs in."""
+
+import dataclasses
+
+from . import certs
+from .base import LabError, Directory, give
+from .clients import Target
+from .dovecot import Dovecot
+from .idp import IdentityProvider
+from .proxy import Proxy, app_provider, user_provider
+
+SPECIAL_PASSWORD = 'pa"ss\\w rd{3}'
+
+# The two upstreams a mail case can have behind it, by the provider's name.
+IMPLICIT, STARTTLS = "lab-implicit", "lab-starttls"
+
+
+@dataclasses.dataclass
+class Case:
+    """One test. `user` is an account of its own on the proxy for clients; cases with `oauth` use the other proxy."""
+
+    name: str
+    works: callable
+    user: str = ""
+    provider: str = IMPLICIT
+    security: str = "implicit"
+    password: str = None  # None: one that mailsplice makes
+    program: str = "python3"
+    oauth: bool = False
+
+
+class Skip(Exception):
+    """The case cannot run here; the text says why."""
+
+
+class Lab:
+    """Everything that runs: identity provider, Dovecot, and two proxies.
+
+    `clients` has two providers, so two different upstreams behind each listener: implicit TLS with XOAUTH2 and
+    STARTTLS with OAUTHBEARER, both app-only. `people` has one upstream for all: accounts that sign in, and app-only ones.
+    """
+
+    def __init__(self, binary, keep):
+        self.binary = binary
+        self.directory = Directory(keep)
+        folder = self.directory.make("certificates")
+        self.front = certs.make(folder, "front", ["DNS:localhost", "IP:127.0.0.1"])
+        self.upstream = certs.make(folder, "upstream", ["DNS:localhost", "IP:127.0.0.1", "IP:127.0.0.2"])
+        self.clients = self.people = None
+
+    def start(self, cases):
+        self.idp = IdentityProvider(self.directory.make("idp"))
+        self.idp.start()
+        self.dovecot = Dovecot(self.directory.make("dovecot"), self.upstream, self.idp)
+        self.dovecot.start()
+        secret = self.directory.make("secrets", 0o700) / "app"
+        secret.write_text(self.idp.app_client[1] + "\n")
+        secret.chmod(0o600)
+        self.secret = secret
+
+        implicit = {"address": f"{Dovecot.tls_address}:{self.dovecot.tls_port}", "tls": "implicit"}
+        starttls = {"address": f"{self.dovecot.starttls_address}:{self.dovecot.starttls_port}", "tls": "starttls"}
+        self.imap = {IMPLICIT: implicit, STARTTLS: starttls}
+        mine = [case for case in cases if not case.oauth]
+        self.clients = self.proxy(
+            "clients", [
+                app_provider(IMPLICIT, self.idp, secret, implicit),
+                app_provider(STARTTLS, self.idp, secret, starttls, sasl="oauthbearer"),
+            ],
+            [(case.user, case.provider) for case in mine])
+        self.people = self.proxy(
+            "people", [
+                user_provider("lab-people", self.idp, implicit),
+                app_provider("lab-app", self.idp, secret, implicit),
+            ],
+            [(case.user, case.provider) for case in cases if case.oauth], log_filter="trace")
+
+        for proxy, own in ((self.clients, mine), (self.people, [case for case in cases if case.oauth])):
+            proxy.command("check")
+            for case in own:
+                proxy.add_password(case.user, case.password)
+            proxy.start()
+
+    def proxy(self, name, providers, accounts, **more):
+        ca = more.pop("upstream_ca", self.upstream.ca)
+        return Proxy(self.binary, self.directory.make(name, 0o700), self.front, ca, providers, accounts, **more)
+
+    def target(self, case, security=None):
+        """What a client needs for the case's account."""
+        proxy = self.people if case.oauth else self.clients
+        return self._target(case, security or case.security, proxy.ports[security or case.security],
+                            proxy.passwords[case.user])
+
+    def _target(self, case, security, port, password):
+        home = self.directory.make(f"homes/{case.name.replace('/', '-')}", 0o700)
+        give(home)
+        return Target(security, port, self.front.ca, case.user, password, home, self.dovecot.mailbox(case.user))
+
+    def log_tail(self):
+        return [proxy.logs() for proxy in (self.clients, self.people) if proxy]
+
+
+class DirectLab(Lab):
+    """No proxy and no OAuth: the clients talk to a Dovecot with passwords, to try recipes and cases themselves."""
+
+    def start(self, cases):
+        self.dovecot = Dovecot(self.directory.make("dovecot"), self.front)
+        self._passwords = {case.user: case.password or "Abc123xyz" for case in cases}
+        for user, password in self._passwords.items():
+            self.dovecot.add_password(user, password)
+        self.dovecot.start()
+
+    def target(self, case, security=None):
+        security = security or case.security
+        port = self.dovecot.tls_port if security == "implicit" else self.dovecot.starttls_port
+        return self._target(case, security, port, self._passwords[case.user])
+
+
+def need(condition, what):
+    if not condition:
+        raise LabError(what)

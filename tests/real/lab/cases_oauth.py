@@ -1,0 +1,242 @@
+"""Signing in, rotation, and an identity provider that is away. All on the proxy with one upstream."""
+
+import concurrent.futures
+import re
+import time
+import urllib.parse
+
+from .base import LabError, wait_for
+from .cases import Case, need
+from .cases_access import login, need_login, need_refusal
+from .idp import Browser
+
+
+def _authorization_url(lab, command):
+    url = command.wait_for(re.escape(lab.idp.authorization_url) + r"\?\S+")
+    asked = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query))
+    need(asked.get("code_challenge_method") == "S256" and asked.get("code_challenge"), "no PKCE S256 in the address")
+    need(len(asked.get("state", "")) >= 16, "no state in the address, or a short one")
+    return url
+
+
+def _paste(lab, user, sign_in_as=None, change=lambda url: url):
+    """`login --paste` as a person does it; the exit status and what it said."""
+    with lab.people.login(user, "--paste") as command:
+        back = Browser(lab.idp, sign_in_as or user).authorize(_authorization_url(lab, command))
+        command.type(change(back))
+        return command.finish(), command.said()
+
+
+def _sign_in(lab, user):
+    status, said = _paste(lab, user)
+    need(status == 0, f"login --paste: status {status}: {said}")
+
+
+def _tokens(lab, user, **wanted):
+    return lab.idp.token_requests(account=user, **wanted)
+
+
+def paste(lab, case):
+    """Before the sign-in a login is refused; after it the running proxy lets it in."""
+    target = lab.target(case)
+    status, text = login(target)
+    need(status == "NO", f"LOGIN before the sign-in: {status} {text}")
+    _sign_in(lab, case.user)
+    need_login(target)
+    lab.dovecot.wait_login(case.user)
+    need(len(_tokens(lab, case.user)) == 1, f"{_tokens(lab, case.user)}")
+
+
+def paste_wrong_state(lab, case):
+    target = lab.target(case)
+    status, said = _paste(lab, case.user, change=lambda url: re.sub(r"([?&]state=)[^&]*", r"\1forged-state-0123", url))
+    need(status not in (0, None), f"a forged state was taken: {said}")
+    need(not _tokens(lab, case.user), "the code was redeemed in spite of a forged state")
+    need(login(target)[0] == "NO", "LOGIN works after a refused sign-in")
+
+
+def loopback(lab, case):
+    """The default: a listener on loopback, which stray requests do not disturb."""
+    target = lab.target(case)
+    with lab.people.login(case.user) as command:
+        browser = Browser(lab.idp, case.user)
+        url = _authorization_url(lab, command)
+        redirect = urllib.parse.parse_qs(urllib.parse.urlsplit(url).query)["redirect_uri"][0]
+        browser.visit(urllib.parse.urljoin(redirect, "/favicon.ico"))
+        status, page = browser.visit(browser.authorize(url))
+        need(status == 200, f"the program's page answers {status}: {page[:200]}")
+        status = command.finish()
+        need(status == 0, f"login: status {status}: {command.said()}")
+    need_login(target)
+    lab.dovecot.wait_login(case.user)
+
+
+def device(lab, case):
+    target = lab.target(case)
+    with lab.people.login(case.user, "--device") as command:
+        url = command.wait_for(re.escape(lab.idp.issuer) + r"/common/oauth2/deviceauth[^\s<>\"]*")
+        code = command.wait_for(r"\b[A-Z]{4}-[A-Z]{4}\b")
+        Browser(lab.idp, case.user).approve_device(url.partition("?")[0], code)
+        status = command.finish()
+        need(status == 0, f"login --device: status {status}: {command.said()}")
+    need_login(target)
+    lab.dovecot.wait_login(case.user)
+
+
+def wrong_identity(lab, case):
+    """Signed in as somebody else: refused, and an earlier sign-in stays what it was."""
+    target = lab.target(case)
+    status, said = _paste(lab, case.user, sign_in_as="somebody-else@lab.test")
+    need(status not in (0, None), f"the wrong identity was taken: {said}")
+    need("somebody-else@lab.test" in said, f"it does not say who signed in: {said}")
+    need(login(target)[0] == "NO", "LOGIN works with somebody else's token")
+
+    _sign_in(lab, case.user)
+    need_login(target)
+    status, said = _paste(lab, case.user, sign_in_as="somebody-else@lab.test")
+    need(status not in (0, None), f"the wrong identity was taken: {said}")
+    mark = lab.dovecot.mark()
+    need_login(target)
+    lab.dovecot.wait_login(case.user, mark)
+
+
+def rotation(lab, case):
+    """Tokens of two seconds: many logins later, some at once, the refresh token has rotated and none was used twice."""
+    target = lab.target(case)
+    lab.idp.set(accessTokenSeconds=2)
+    try:
+        _sign_in(lab, case.user)
+        deadline = time.monotonic() + 20
+        while len(_tokens(lab, case.user, grant="refresh_token", status=200)) < 3:
+            if time.monotonic() > deadline:
+                raise LabError(f"no three refreshes: {_tokens(lab, case.user)}")
+            need_login(target)
+        with concurrent.futures.ThreadPoolExecutor(10) as pool:
+            for status, text in pool.map(lambda _: login(target), range(20)):
+                need(status == "OK", f"LOGIN, ten at once: {status} {text}")
+    finally:
+        lab.idp.set(accessTokenSeconds=3600)
+    refreshes = lab.idp.token_requests(grant="refresh_token")
+    need(not [each for each in refreshes if each["error"]], f"a refresh was refused: {refreshes}")
+    rotations = [each["rotations"] for each in refreshes if each["account"] == case.user]
+    need(rotations == list(range(1, len(rotations) + 1)), f"not one chain of refresh tokens: {rotations}")
+
+
+def restart(lab, case):
+    """A sign-in survives the end of `serve`."""
+    target = lab.target(case)
+    _sign_in(lab, case.user)
+    lab.people.stop()
+    lab.people.start()
+    need_login(target)
+    need(len(_tokens(lab, case.user, grant="authorization_code")) == 1, "signed in again")
+
+
+def _fails_temporarily(lab, case, fault):
+    """The token endpoint has this fault: UNAVAILABLE; without it the next login works, and the token was kept."""
+    target = lab.target(case)
+    lab.idp.set(accessTokenSeconds=1)
+    try:
+        _sign_in(lab, case.user)
+        time_was_up = _expired(lab, case.user)
+        wait_for(time_was_up, "the token's end")
+        lab.idp.set(faults=[{"path": urllib.parse.urlsplit(lab.idp.token_url).path, "times": 100, **fault}])
+        need_refusal(target, "UNAVAILABLE")
+    finally:
+        lab.idp.set(faults=[], accessTokenSeconds=3600)
+    wait_for(lambda: login(target)[0] == "OK", "LOGIN works again after the fault", 30)
+    need(len(_tokens(lab, case.user, grant="authorization_code")) == 1, "signed in again")
+
+
+def _expired(lab, user):
+    until = time.monotonic() + 1.2
+    return lambda: time.monotonic() > until
+
+
+def endpoint_503(lab, case):
+    _fails_temporarily(lab, case, {"status": 503, "headers": {"retry-after": "1"}, "body": "<html>busy</html>"})
+
+
+def endpoint_html(lab, case):
+    _fails_temporarily(lab, case, {"status": 200, "headers": {"content-type": "text/html"}, "body": "<html>hello</html>"})
+
+
+def endpoint_temporarily(lab, case):
+    _fails_temporarily(lab, case, {"status": 400, "headers": {"content-type": "application/json"},
+                                   "body": '{"error":"temporarily_unavailable"}'})
+
+
+def idp_stopped(lab, case):
+    """Away: UNAVAILABLE, for a cold account. Back, with every token forgotten: works, also for the warm one."""
+    cold = lab.target(case)
+    lab.idp.stop()
+    try:
+        need_refusal(cold, "UNAVAILABLE")
+    finally:
+        lab.idp.start()
+    wait_for(lambda: login(cold)[0] == "OK", "LOGIN works again after the identity provider is back", 30)
+
+
+def idp_forgot(lab, case):
+    """The provider forgot its tokens. The cached one is refused upstream: one refresh, one retry, and the login works."""
+    target = lab.target(case)
+    need_login(target)
+    lab.idp.stop()
+    lab.idp.start()
+    mark = lab.dovecot.mark()
+    need_login(target)
+    lab.dovecot.wait_login(case.user, mark)
+    need(lab.dovecot.attempts(mark) == 2, f"{lab.dovecot.attempts(mark)} AUTHENTICATE commands, not refused + retry")
+    need(len(lab.idp.token_requests()) == 1, f"{len(lab.idp.token_requests())} token requests, not 1")
+
+
+def consent_revoked(lab, case):
+    """The provider forgot a sign-in: a refusal that names `login`, and after a new sign-in all is well."""
+    target = lab.target(case)
+    _sign_in(lab, case.user)
+    need_login(target)
+    lab.idp.stop()
+    lab.idp.start()
+    status, text = login(target)
+    need(status == "NO" and not text.upper().startswith("[UNAVAILABLE]"), f"LOGIN: {status} {text}")
+    need("login" in text.lower(), f"the refusal does not say what to do: {text}")
+    _sign_in(lab, case.user)
+    need_login(target)
+
+
+def no_secrets(lab, case):
+    """Last: neither proxy wrote a password, token or client secret into its log, not even at `trace`."""
+    secrets = {lab.idp.app_client[1]: "the client secret"}
+    for proxy in (lab.clients, lab.people):
+        secrets |= {password: "a device password" for password in proxy.passwords.values()}
+    for token in re.findall(r"\btoken=([\w-]{20,})", lab.dovecot.log()):
+        secrets[token] = "an access token"
+    need(len(secrets) > 10, "too few secrets found to look for")
+    for proxy in (lab.clients, lab.people):
+        text = proxy.logs()
+        need(text, "the log is empty")
+        found = {what for secret, what in secrets.items() if secret in text}
+        need(not found, f"{proxy.folder.name}: in the log: {', '.join(sorted(found))}")
+
+
+def cases():
+    def case(name, works, provider="lab-people"):
+        return Case(f"oauth/{name}", works, f"oauth-{name}@lab.test", provider, oauth=True)
+
+    return [
+        case("paste", paste),
+        case("paste-wrong-state", paste_wrong_state),
+        case("loopback", loopback),
+        case("device", device),
+        case("wrong-identity", wrong_identity),
+        case("rotation", rotation),
+        case("restart", restart),
+        case("endpoint-503", endpoint_503),
+        case("endpoint-html", endpoint_html),
+        case("endpoint-temporarily-unavailable", endpoint_temporarily),
+        # these restart the identity provider, which forgets every token
+        case("idp-stopped", idp_stopped, "lab-app"),
+        case("idp-forgot", idp_forgot, "lab-app"),
+        case("consent-revoked", consent_revoked),
+        case("no-secrets", no_secrets),
+    ]

@@ -1,0 +1,109 @@
+//! A token endpoint over loopback http that answers what the test says.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What the endpoint does with a request.
+#[derive(Clone)]
+pub enum Reply {
+    /// A fresh token, `TOKEN-n`, for this many seconds.
+    Token(u64),
+    /// Status line, content type and body.
+    Raw(&'static str, &'static str, String),
+    /// Nothing, for ever.
+    Silence,
+    /// The connection is closed without an answer.
+    Close,
+}
+
+pub struct Endpoint {
+    pub address: SocketAddr,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// Bodies of the requests so far.
+    requests: Vec<String>,
+    next: VecDeque<Reply>,
+    issued: u64,
+    lifetime: u64,
+}
+
+impl Endpoint {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Mutex::new(Shared { lifetime: 3600, ..Shared::default() }));
+        let state = shared.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(answer(stream, state.clone()));
+            }
+        });
+        Self { address, shared }
+    }
+
+    /// The next requests get these answers, later ones tokens.
+    pub fn script(&self, replies: impl IntoIterator<Item = Reply>) {
+        self.shared.lock().unwrap().next = replies.into_iter().collect();
+    }
+
+    pub fn requests(&self) -> Vec<String> {
+        self.shared.lock().unwrap().requests.clone()
+    }
+
+    pub fn count(&self) -> usize {
+        self.shared.lock().unwrap().requests.len()
+    }
+}
+
+async fn answer(mut stream: TcpStream, shared: Arc<Mutex<Shared>>) -> Option<()> {
+    let mut request = Vec::new();
+    let body_at = loop {
+        let mut piece = [0; 4096];
+        let count = stream.read(&mut piece).await.ok().filter(|&count| count > 0)?;
+        request.extend_from_slice(&piece[..count]);
+        if let Some(at) = request.windows(4).position(|w| w == b"\r\n\r\n") {
+            break at + 4;
+        }
+    };
+    let head = String::from_utf8_lossy(&request[..body_at]).to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length: usize = length.map_or(0, |text| text.trim().parse().unwrap());
+    while request.len() < body_at + length {
+        let mut piece = [0; 4096];
+        let count = stream.read(&mut piece).await.ok().filter(|&count| count > 0)?;
+        request.extend_from_slice(&piece[..count]);
+    }
+    let reply = {
+        let mut shared = shared.lock().unwrap();
+        shared.requests.push(String::from_utf8_lossy(&request[body_at..]).into_owned());
+        let lifetime = shared.lifetime;
+        shared.next.pop_front().unwrap_or(Reply::Token(lifetime))
+    };
+    let (status, kind, body) = match reply {
+        Reply::Token(seconds) => {
+            let mut shared = shared.lock().unwrap();
+            shared.issued += 1;
+            let token = shared.issued;
+            let body = format!(
+                r#"{{"access_token":"TOKEN-{token}","token_type":"Bearer","expires_in":{seconds}}}"#
+            );
+            ("200 OK", "application/json", body)
+        }
+        Reply::Raw(status, kind, body) => (status, kind, body),
+        Reply::Silence => std::future::pending().await,
+        Reply::Close => return None,
+    };
+    let answer = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(answer.as_bytes()).await.ok()?;
+    stream.shutdown().await.ok()
+}
