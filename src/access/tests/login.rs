@@ -1,6 +1,6 @@
 //! Who is let in, what it costs, and how soon changes count.
 
-use std::fs;
+use std::{fs, future::poll_fn, pin::Pin, task::Poll};
 
 use super::*;
 use crate::access::parse_network;
@@ -211,6 +211,46 @@ async fn a_removed_password_is_forgotten() {
         Verdict::Refused
     );
     gate.reload("nobody@contoso.com").unwrap();
+}
+
+/// Drives a check until its slow hash has begun, and no further.
+async fn begin_hashing(gate: &Gatekeeper, mut check: Pin<&mut impl Future<Output = Verdict>>) {
+    poll_fn(|context| {
+        assert!(check.as_mut().poll(context).is_pending());
+        match gate.slow_hashes() {
+            0 => Poll::Pending,
+            _ => Poll::Ready(()),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_password_removed_while_it_is_hashed_does_not_count() {
+    let house = House::new();
+    house.given(ALICE, "given").await;
+    let gate = house.gate();
+    let mut check = Box::pin(gate.check(attempt(ALICE, GIVEN, HOME)));
+    begin_hashing(&gate, check.as_mut()).await;
+    house.passwords().remove(ALICE, "given").await.unwrap();
+    gate.reload(ALICE).unwrap();
+    assert_eq!(check.await, Verdict::Refused);
+}
+
+#[tokio::test]
+async fn hanging_up_while_hashing_is_charged() {
+    let house = House::new();
+    house.given(ALICE, "given").await;
+    let gate = house.gate();
+    let now = house.at(0);
+    let mut check = Box::pin(gate.check_at(attempt(ALICE, "wrong", HOME), now));
+    begin_hashing(&gate, check.as_mut()).await;
+    drop(check);
+    for _ in 0..29 {
+        gate.check_at(attempt(BOB, "wrong", HOME), now).await;
+    }
+    let verdict = gate.check_at(attempt(BOB, "wrong", HOME), now).await;
+    assert!(is_throttled(&verdict), "{verdict:?}");
 }
 
 #[tokio::test]
