@@ -120,9 +120,7 @@ impl Gatekeeper {
             inner.state().refund(trier, charge);
             return Verdict::Throttled { retry_after: BUSY };
         };
-        inner
-            .state()
-            .settle(trier, &tags, charge, (&hash, (cost, salt)))
+        inner.state().settle(trier, &tags, charge, &hash)
     }
 
     /// Rereads an account's passwords: a removed one no longer counts once this returns. Reads a small

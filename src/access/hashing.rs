@@ -43,7 +43,7 @@ impl Default for Cost {
 impl Cost {
     /// Whether a file may ask for this much: at most 256 MiB, ten passes, four lanes.
     pub(super) fn is_sane(self) -> bool {
-        (8 * self.lanes..=256 * 1024).contains(&self.memory_kib)
+        (self.lanes.saturating_mul(8)..=256 * 1024).contains(&self.memory_kib)
             && (1..=10).contains(&self.passes)
             && (1..=4).contains(&self.lanes)
     }
@@ -99,5 +99,54 @@ impl Hasher {
     /// How many were begun.
     pub(super) fn runs(&self) -> u64 {
         self.runs.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_queue_is_bounded() {
+        let hasher = Hasher::new(2);
+        let start = || Box::pin(hasher.hash(Cost::default(), Zeroizing::new([0; HASH]), [0; SALT]));
+        let mut waiting: Vec<_> = (0..QUEUE + 10).map(|_| start()).collect();
+        let mut turned_away = 0;
+        for hash in &mut waiting {
+            let polled = hash.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            turned_away += usize::from(matches!(polled, Poll::Ready(None)));
+        }
+        assert_eq!(turned_away, 8);
+        assert_eq!(hasher.runs(), 2);
+        // Those who hang up leave their places.
+        drop(waiting);
+        assert!(pin!(start()).await.is_some());
+    }
+
+    #[test]
+    fn costs_are_bounded() {
+        assert!(Cost::default().is_sane());
+        for (memory_kib, passes, lanes) in [
+            (0, 2, 1),
+            (7, 2, 1),
+            (256 * 1024 + 1, 2, 1),
+            (19456, 0, 1),
+            (19456, 11, 1),
+            (19456, 2, 0),
+            (19456, 2, 5),
+            (19456, 2, u32::MAX),
+        ] {
+            let cost = Cost {
+                memory_kib,
+                passes,
+                lanes,
+            };
+            assert!(!cost.is_sane(), "{cost:?}");
+        }
     }
 }

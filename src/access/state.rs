@@ -122,8 +122,10 @@ impl State {
 
     /// With what the slow hash of a miss is made; `None`: none of the passwords needs one.
     pub(super) fn slow(&self, name: &str) -> Option<(Cost, [u8; SALT])> {
-        let ring = self.accounts.get(name).map(|known| &known.ring);
-        let ring = ring.filter(|ring| ring.has_given()).unwrap_or(&self.decoy);
+        let ring = self
+            .accounts
+            .get(name)
+            .map_or(&self.decoy, |known| &known.ring);
         self.any_given.then(|| ring.slow())
     }
 
@@ -133,11 +135,11 @@ impl State {
         trier: Trier<'_>,
         tags: &Tags,
         charge: Charge,
-        (hash, made_with): (&[u8; HASH], (Cost, [u8; SALT])),
+        hash: &[u8; HASH],
     ) -> Verdict {
         let known = self.accounts.get_mut(trier.name);
         let ring = known.map_or(&mut self.decoy, |known| &mut known.ring);
-        let label = ring.settle(hash, made_with, tags, trier.place);
+        let label = ring.settle(hash, tags, trier.place);
         let found = label.and_then(|label| self.allowed(trier.name, label));
         if found.is_some() {
             self.refund(trier, charge);
