@@ -1,1 +1,36 @@
+//! OAuth 2.0: who the providers are, how an account signs in, and the engine that always has a
+//! valid access token at hand.
 //!
+//! - [`Tokens`] is the engine: one refresh at a time per account, across tasks and processes, and
+//!   no token ever lost. What it decides is in a core that does no IO and reads no clock.
+//! - [`signin`] holds the flows a person or an operator starts.
+//! - [`classify()`] says what an answer of a token endpoint means; the table behind the sentences
+//!   is data (`errors.json`), see [`table`].
+//!
+//! No token, code, secret or body of an answer reaches a log, an error or a debug print: they live
+//! in `secrecy` types, and errors are made of fields that have been checked first.
+
+mod answer;
+mod classify;
+mod clock;
+mod engine;
+mod error;
+mod exchange;
+mod http;
+mod identity;
+mod provider;
+pub mod signin;
+pub mod table;
+mod token;
+
+pub use self::{
+    classify::{Kind, Outcome, Received, Refusal, classify},
+    clock::{Clock, SystemClock},
+    engine::{AccountStatus, EngineSettings, LastError, State, Tokens},
+    error::{Class, TokenError},
+    http::{Http, HttpClient, HttpSettings, TransportError, Trouble},
+    identity::{Identity, IdentityFault, Match, identity_matches},
+    provider::{Account, ClientAuth, Flow, Provider, SecretReader},
+    token::{AccessToken, Grant},
+};
+pub use oauth2::{HttpRequest, HttpResponse};

@@ -1,0 +1,429 @@
+//! What an answer of a token endpoint means for the account, as a pure function.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use oauth2::{HttpResponse, http::header};
+use serde_json::Value;
+
+use super::{
+    error::{Class, TokenError, printable},
+    http::{TransportError, Trouble},
+    provider::Account,
+    table::{self, Row, RowClass},
+};
+
+/// An answer as far as it matters here.
+#[derive(Clone, Copy)]
+pub struct Received<'a> {
+    /// The HTTP status.
+    pub status: u16,
+    /// `Retry-After`: seconds or an HTTP date (RFC 9110 §10.2.3).
+    pub retry_after: Option<&'a str>,
+    /// `Content-Type`; only for the log, the body decides what it is.
+    pub content_type: Option<&'a str>,
+    /// The body. May hold tokens.
+    pub body: &'a [u8],
+}
+
+impl<'a> Received<'a> {
+    /// The parts of an HTTP answer that matter.
+    pub fn of(answer: &'a HttpResponse) -> Self {
+        let header = |name| {
+            answer
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
+        Self {
+            status: answer.status().as_u16(),
+            retry_after: header(header::RETRY_AFTER),
+            content_type: header(header::CONTENT_TYPE),
+            body: answer.body(),
+        }
+    }
+}
+
+/// What it means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// A JSON object without an error under a status of success: to be read as a token answer.
+    Good,
+    /// No token.
+    Refused(Box<Refusal>),
+}
+
+/// What to do with the account. Numbers of the provider only ever soften it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Try again, not before `after` seconds where given. Nothing stored changes.
+    Retry {
+        /// Seconds to wait, from `Retry-After` or the table.
+        after: Option<u64>,
+    },
+    /// The user has to sign in.
+    SignIn {
+        /// The refresh token will never work again: no more silent requests with it.
+        dead: bool,
+    },
+    /// Configuration or administration has to change.
+    Settled,
+}
+
+/// Why there is no token. Made of checked fields only: nothing of the body is quoted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.detail())]
+pub struct Refusal {
+    /// What to do with the account.
+    pub kind: Kind,
+    /// Whose move it is.
+    pub class: RowClass,
+    /// The HTTP status; 0 without an answer.
+    pub status: u16,
+    /// The `error` value, if it is a plain word.
+    pub error: Option<String>,
+    /// Microsoft's `suberror`, if it is a plain word.
+    pub suberror: Option<String>,
+    /// The AADSTS numbers.
+    pub codes: Vec<u32>,
+    /// Microsoft's `correlation_id`, for the administrator's sign-in log.
+    pub correlation_id: Option<String>,
+    /// Microsoft's `trace_id`.
+    pub trace_id: Option<String>,
+    /// Microsoft's `timestamp`.
+    pub timestamp: Option<String>,
+    /// The row of the table that gives the sentence.
+    pub row: Option<&'static Row>,
+    /// What was noticed, where no field of the answer says it.
+    pub note: String,
+}
+
+/// Judges an answer, in this order: status, form, `error` values and codes that pass by themselves,
+/// `suberror`, `error`. `now` in Unix seconds, for a `Retry-After` date.
+pub fn classify(received: &Received<'_>, now: u64) -> Outcome {
+    let after = received.retry_after.and_then(|text| retry_after(text, now));
+    let body = serde_json::from_slice::<Value>(received.body)
+        .ok()
+        .filter(Value::is_object);
+    let mut refusal = Refusal::of(received, body.as_ref());
+    let success = (200..300).contains(&received.status);
+
+    if matches!(received.status, 408 | 429 | 500..=599) {
+        refusal.settle(Kind::Retry { after }, "");
+    } else if body.is_none() {
+        let html = received
+            .content_type
+            .is_some_and(|kind| kind.contains("html"));
+        let note = if html {
+            "an HTML page instead of JSON: a captive portal or an inspecting proxy?"
+        } else {
+            "the answer is not JSON"
+        };
+        refusal.settle(Kind::Retry { after }, note);
+    } else if success && !body.as_ref().is_some_and(has_error) {
+        return Outcome::Good;
+    } else if matches!(
+        refusal.error.as_deref(),
+        Some("temporarily_unavailable" | "server_error")
+    ) {
+        refusal.settle(Kind::Retry { after }, "");
+    } else if let Some(row) = refusal.retry_row() {
+        refusal.settle(
+            Kind::Retry {
+                after: after.max(row.pause),
+            },
+            "",
+        );
+    } else if matches!(
+        refusal.suberror.as_deref(),
+        Some("bad_token" | "token_expired")
+    ) {
+        refusal.settle(Kind::SignIn { dead: true }, "");
+    } else if matches!(
+        refusal.error.as_deref(),
+        Some("invalid_grant" | "interaction_required" | "login_required" | "consent_required")
+    ) {
+        refusal.settle(Kind::SignIn { dead: false }, "");
+    } else {
+        refusal.settle(Kind::Settled, "");
+    }
+    Outcome::Refused(Box::new(refusal))
+}
+
+impl Refusal {
+    /// No answer came.
+    pub fn transport(error: &TransportError) -> Self {
+        let kind = match error.what {
+            Trouble::NotAllowed => Kind::Settled,
+            _ => Kind::Retry { after: None },
+        };
+        let mut refusal = Self::blank(0);
+        refusal.settle(kind, &error.to_string());
+        refusal
+    }
+
+    /// An answer that looked good but is unusable; `note` must not quote it.
+    pub(crate) fn unreadable(note: &str) -> Self {
+        let mut refusal = Self::blank(200);
+        refusal.settle(Kind::Retry { after: None }, note);
+        refusal
+    }
+
+    /// Something on our side is set up wrongly, so no request was made. It is looked at again as
+    /// soon as a passing trouble would be.
+    pub(crate) fn ours(note: &str) -> Self {
+        let mut refusal = Self::unreadable(note);
+        refusal.status = 0;
+        refusal.class = RowClass::Config;
+        refusal
+    }
+
+    /// The answer cannot be accepted and will not change by itself.
+    pub(crate) fn settled(note: &str) -> Self {
+        let mut refusal = Self::blank(200);
+        refusal.settle(Kind::Settled, note);
+        refusal
+    }
+
+    /// The code to show: the AADSTS number if there is one, else the `error` value.
+    pub fn code(&self) -> Option<String> {
+        let known = self
+            .row
+            .and_then(|row| self.codes.iter().find(|code| row.codes.contains(code)));
+        known
+            .or_else(|| self.codes.first())
+            .map(|code| format!("AADSTS{code}"))
+            .or_else(|| self.error.clone())
+    }
+
+    /// Whether a refresh should be tried once without `scope`.
+    pub(crate) fn blames_scope(&self) -> bool {
+        self.error.as_deref() == Some("invalid_scope")
+            || self.codes.iter().any(|code| matches!(code, 65001 | 70011))
+    }
+
+    /// The fields in one line, for the log.
+    pub fn detail(&self) -> String {
+        let mut parts = Vec::new();
+        if !self.note.is_empty() {
+            parts.push(self.note.clone());
+        }
+        if self.status != 0 {
+            parts.push(format!("status {}", self.status));
+        }
+        let codes: Vec<String> = self
+            .codes
+            .iter()
+            .map(|code| format!("AADSTS{code}"))
+            .collect();
+        let codes = Some(codes.join(" ")).filter(|codes| !codes.is_empty());
+        let named = [
+            ("error", &self.error),
+            ("suberror", &self.suberror),
+            ("codes", &codes),
+            ("correlation id", &self.correlation_id),
+            ("trace id", &self.trace_id),
+            ("time", &self.timestamp),
+        ];
+        for (name, value) in named {
+            if let Some(value) = value {
+                parts.push(format!("{name} {value}"));
+            }
+        }
+        parts.join(", ")
+    }
+
+    /// The error for the account; `retry_at` in Unix seconds, for a passing one.
+    pub fn to_error(&self, account: &Account, retry_at: Option<u64>) -> TokenError {
+        let class = match (self.kind, self.class) {
+            (Kind::Retry { .. }, RowClass::Config) | (_, RowClass::Config) => Class::Configuration,
+            (Kind::Retry { .. }, _) | (_, RowClass::Retry) => Class::Temporary { retry_at },
+            (_, RowClass::SignIn | RowClass::Flow) => Class::SignIn,
+            (_, RowClass::Admin) => Class::Admin,
+        };
+        let sentence = self.row.map_or_else(
+            || self.plain_sentence(account),
+            |row| self.fill(&row.sentence, account),
+        );
+        TokenError::new(class, sentence, self.detail()).with_code(self.code())
+    }
+
+    fn plain_sentence(&self, account: &Account) -> String {
+        let provider = printable(&account.provider.name);
+        match self.kind {
+            Kind::Retry { .. } if self.class == RowClass::Config => self.note.clone(),
+            Kind::Retry { .. } => {
+                format!(
+                    "The sign-in service of {provider} is temporarily unavailable: try again later"
+                )
+            }
+            Kind::SignIn { .. } => TokenError::sign_in(&account.user, "").sentence,
+            Kind::Settled if self.status == 0 => {
+                format!("The URLs of provider {provider} must be https: correct the configuration")
+            }
+            Kind::Settled if self.error.is_none() && !self.note.is_empty() => self.note.clone(),
+            Kind::Settled => {
+                let code = self
+                    .code()
+                    .unwrap_or_else(|| format!("status {}", self.status));
+                let id = self.correlation_id.as_deref().unwrap_or("unknown");
+                format!("Provider {provider} refused: {code}, correlation id {id}; see the log")
+            }
+        }
+    }
+
+    fn fill(&self, sentence: &str, account: &Account) -> String {
+        let provider = &account.provider;
+        let user = printable(&account.user);
+        let consent = provider.admin_consent_url();
+        let values = [
+            ("{login}", format!("mailsplice login {user}")),
+            ("{user}", user.clone()),
+            (
+                "{tenant}",
+                provider
+                    .tenant
+                    .clone()
+                    .unwrap_or_else(|| "(unset)".to_owned()),
+            ),
+            ("{client_id}", provider.client_id.clone()),
+            (
+                "{correlation_id}",
+                self.correlation_id
+                    .clone()
+                    .unwrap_or_else(|| "unknown".to_owned()),
+            ),
+            (
+                "{admin_consent}",
+                consent.unwrap_or_else(|| "the provider's consent page".to_owned()),
+            ),
+        ];
+        let mut filled = sentence.to_owned();
+        for (name, value) in values {
+            filled = filled.replace(name, &value);
+        }
+        filled
+    }
+
+    fn blank(status: u16) -> Self {
+        Self {
+            kind: Kind::Retry { after: None },
+            class: RowClass::Retry,
+            status,
+            error: None,
+            suberror: None,
+            codes: Vec::new(),
+            correlation_id: None,
+            trace_id: None,
+            timestamp: None,
+            row: None,
+            note: String::new(),
+        }
+    }
+
+    fn of(received: &Received<'_>, body: Option<&Value>) -> Self {
+        let mut refusal = Self::blank(received.status);
+        let Some(body) = body else { return refusal };
+        refusal.error = error_value(body);
+        refusal.suberror = body.get("suberror").and_then(word);
+        refusal.correlation_id = body.get("correlation_id").and_then(word);
+        refusal.trace_id = body.get("trace_id").and_then(word);
+        refusal.timestamp = body.get("timestamp").and_then(word);
+        refusal.codes = codes(body);
+        refusal
+    }
+
+    fn retry_row(&self) -> Option<&'static Row> {
+        let mut rows = self.codes.iter().filter_map(|code| table::aadsts(*code));
+        rows.find(|row| row.class == RowClass::Retry)
+    }
+
+    /// Fixes the verdict and looks up the row whose sentence goes with it.
+    fn settle(&mut self, kind: Kind, note: &str) {
+        self.kind = kind;
+        note.clone_into(&mut self.note);
+        let by_code = self.codes.iter().find_map(|code| table::aadsts(*code));
+        let by_suberror = self.suberror.as_deref().and_then(table::suberror);
+        let by_error = self.error.as_deref().and_then(table::error);
+        (self.row, self.class) = match kind {
+            Kind::Retry { .. } => {
+                let row = self
+                    .retry_row()
+                    .or(by_error.filter(|row| row.class == RowClass::Retry));
+                (row, RowClass::Retry)
+            }
+            Kind::SignIn { .. } | Kind::Settled => {
+                let fallback = match kind {
+                    Kind::SignIn { .. } => RowClass::SignIn,
+                    _ => RowClass::Config,
+                };
+                let row = by_code.or(by_suberror).or(by_error);
+                (row, row.map_or(fallback, |row| row.class))
+            }
+        };
+    }
+}
+
+/// Seconds from a `Retry-After` value.
+fn retry_after(text: &str, now: u64) -> Option<u64> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(seconds);
+    }
+    let date: SystemTime = httpdate::parse_http_date(text).ok()?;
+    let until = date.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Some(until.as_secs().saturating_sub(now))
+}
+
+fn has_error(body: &Value) -> bool {
+    body.get("error").is_some_and(|error| !error.is_null())
+}
+
+/// The `error` value; some providers put an object there, with the word inside.
+fn error_value(body: &Value) -> Option<String> {
+    match body.get("error")? {
+        Value::Object(inner) => ["errorId", "status"]
+            .into_iter()
+            .find_map(|name| inner.get(name).and_then(word))
+            .map(|text| text.to_ascii_lowercase()),
+        plain => word(plain),
+    }
+}
+
+/// A short text of harmless characters; anything else is not taken over.
+fn word(value: &Value) -> Option<String> {
+    let text = value.as_str()?;
+    let harmless = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | ' ');
+    let fits = !text.is_empty() && text.len() <= 64 && text.chars().all(harmless);
+    fits.then(|| text.to_owned())
+}
+
+/// The numbers in `error_codes`; without them, the one the description starts with.
+fn codes(body: &Value) -> Vec<u32> {
+    const MOST: usize = 8;
+    let number = |value: &Value| match value {
+        Value::String(text) => text.parse().ok(),
+        other => other.as_u64().and_then(|number| u32::try_from(number).ok()),
+    };
+    if let Some(Value::Array(listed)) = body.get("error_codes") {
+        let found: Vec<u32> = listed.iter().take(MOST).filter_map(number).collect();
+        if !found.is_empty() {
+            return found;
+        }
+    }
+    let described = body.get("error_description").and_then(Value::as_str);
+    let digits = described
+        .and_then(|text| text.strip_prefix("AADSTS"))
+        .map(|rest| {
+            rest.chars()
+                .take_while(char::is_ascii_digit)
+                .take(9)
+                .collect::<String>()
+        });
+    digits
+        .and_then(|digits| digits.parse().ok())
+        .into_iter()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,630 @@
+//! What the engine decides for one account. No IO, no clock, no randomness: events and the
+//! wall-clock time come in, what to do goes out.
+
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{
+    record::{self, Digest},
+    trials::{Forced, Trials},
+};
+use crate::{
+    oauth::{
+        classify::{Kind, Refusal},
+        error::{Class, TokenError},
+        provider::{Account, Flow},
+        token::AccessToken,
+    },
+    store::TokenRecord,
+};
+
+/// Seconds of life an old token must have to be served while the provider is in trouble.
+const GRACE: u64 = 30;
+/// Seconds between two silent requests after the provider asked for a sign-in.
+pub(super) const SIGN_IN_HOLD: u64 = 15 * 60;
+/// Seconds between two requests after the provider blamed the configuration.
+const MISCONFIGURED_HOLD: u64 = 5 * 60;
+/// Seconds without a login after which an account counts as idle.
+const IN_USE: u64 = 3600;
+/// Seconds after which an idle account is refreshed: providers forget a refresh token after 90 days
+/// (Microsoft) or six months (Google) without use.
+const IDLE_REFRESH: u64 = 14 * 24 * 3600;
+/// Idle accounts are spread over this many seconds before that.
+const IDLE_SPREAD: u64 = 2 * 24 * 3600;
+
+/// Where an account stands.
+#[derive(Debug)]
+pub(super) enum Standing {
+    /// Nothing was read yet.
+    Unknown,
+    /// There is no sign-in to work with.
+    SignedOut(TokenError),
+    /// The last refresh worked, or nothing speaks against the next.
+    Valid,
+    /// Passing trouble.
+    Degraded(TokenError),
+    /// The provider asks for a sign-in; silent requests only after `next_at` (Unix seconds).
+    NeedsSignIn { error: TokenError, next_at: u64 },
+    /// Somebody has to mend something; requests only after `next_at` (Unix seconds).
+    Misconfigured { error: TokenError, next_at: u64 },
+}
+
+impl Standing {
+    pub(super) fn error(&self) -> Option<&TokenError> {
+        match self {
+            Self::Unknown | Self::Valid => None,
+            Self::SignedOut(error)
+            | Self::Degraded(error)
+            | Self::NeedsSignIn { error, .. }
+            | Self::Misconfigured { error, .. } => Some(error),
+        }
+    }
+}
+
+/// The answer to somebody who needs a token.
+pub(super) enum Verdict {
+    /// Here it is.
+    Serve(Arc<AccessToken>),
+    /// Wait until this job has ended, then ask [`Core::after`].
+    Wait(u64),
+    /// Start this job, then wait for it.
+    Start(Job),
+    /// The next attempt is near: come back in so many milliseconds.
+    Pause(u64),
+    /// There is none.
+    Refuse(TokenError),
+}
+
+/// How far a job goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Reads the record.
+    Read,
+    /// Saves what could not be saved before.
+    Save,
+    /// Reads the record, and asks the provider only if it is another one than was last seen.
+    Look,
+    /// Asks the provider, unless the record already holds a good token.
+    Request,
+}
+
+/// Work for one account, done outside the core.
+pub(super) struct Job {
+    pub(super) id: u64,
+    epoch: u64,
+    pub(super) mode: Mode,
+    /// The record last seen.
+    pub(super) seen: Option<Digest>,
+    /// A token the mail server refused: not good enough.
+    pub(super) refused: Option<SecretString>,
+    /// Newer tokens than the store's, because saving them failed.
+    pub(super) unsaved: Option<TokenRecord>,
+    /// A recent verdict in the record, made by another process or before a restart, counts.
+    pub(super) heed_trouble: bool,
+}
+
+/// How a job ended.
+pub(super) enum Report {
+    /// The record as stored, read only, or good enough as it is.
+    Record(TokenRecord),
+    /// Nothing new.
+    Same,
+    /// There is no record.
+    NoRecord,
+    /// The record belongs to other settings.
+    Foreign(Digest),
+    /// The provider granted new tokens; `saved` tells whether they are durable.
+    Granted { record: TokenRecord, saved: bool },
+    /// The provider, or our own side, gave none. `record` is what the store holds now.
+    Refused {
+        refusal: Box<Refusal>,
+        record: Option<TokenRecord>,
+    },
+    /// The record says that the provider asked for a sign-in a short while ago.
+    Troubled(TokenRecord),
+    /// The task that did the job is gone.
+    Lost,
+}
+
+/// Why there is no sign-in.
+#[derive(Debug, Clone, Copy)]
+enum Gone {
+    Nothing,
+    OtherSettings,
+    Ended,
+}
+
+impl Gone {
+    fn detail(self) -> &'static str {
+        match self {
+            Self::Nothing => "no sign-in is stored",
+            Self::OtherSettings => "the stored sign-in belongs to other settings",
+            Self::Ended => "the access token ended and there is no refresh token",
+        }
+    }
+}
+
+struct Held {
+    token: Arc<AccessToken>,
+    /// The mail server refused it.
+    refused: bool,
+}
+
+/// What the status page tells beside the standing.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Facts {
+    pub(super) signed_in_at: u64,
+    pub(super) refreshed_at: u64,
+    pub(super) scopes: Vec<String>,
+    pub(super) identity: Option<String>,
+    pub(super) refresh_token: bool,
+}
+
+/// One account's state.
+pub(super) struct Core {
+    /// Grows when newer state comes from outside: results of older jobs are dropped.
+    epoch: u64,
+    jobs: u64,
+    running: Option<u64>,
+    /// The last job that ended, and whether it brought a token.
+    ended: Option<(u64, bool)>,
+    held: Option<Held>,
+    standing: Standing,
+    trials: Trials,
+    forced: Forced,
+    seen: Option<Digest>,
+    unsaved: Option<TokenRecord>,
+    facts: Facts,
+    heed_trouble: bool,
+    used_at: u64,
+    /// Seconds by which this account's idle refresh comes earlier.
+    spread: u64,
+    last_error: Option<(u64, TokenError)>,
+}
+
+impl Core {
+    /// An account nothing is known of; `luck` is any random number.
+    pub(super) fn new(luck: u32) -> Self {
+        Self {
+            epoch: 0,
+            jobs: 0,
+            running: None,
+            ended: None,
+            held: None,
+            standing: Standing::Unknown,
+            trials: Trials::default(),
+            forced: Forced::new(),
+            seen: None,
+            unsaved: None,
+            facts: Facts::default(),
+            heed_trouble: true,
+            used_at: 0,
+            spread: u64::from(luck) % IDLE_SPREAD,
+            last_error: None,
+        }
+    }
+
+    /// Somebody needs a token, other than the one with the id `refused`. `patience` is how many
+    /// milliseconds it may be made to wait for the next attempt.
+    pub(super) fn need(&mut self, now_ms: u64, refused: Option<u64>, patience: u64) -> Verdict {
+        let now = now_ms / 1000;
+        self.used_at = now;
+        if let Some(held) = &mut self.held
+            && Some(held.token.id) == refused
+        {
+            held.refused = true;
+        }
+        if let Some(token) = self.fresh(now) {
+            return Verdict::Serve(token);
+        }
+        if let Some(job) = self.running {
+            return Verdict::Wait(job);
+        }
+        match &self.standing {
+            Standing::Unknown => Verdict::Start(self.job(Mode::Request)),
+            Standing::SignedOut(_) => Verdict::Start(self.job(Mode::Look)),
+            Standing::NeedsSignIn { next_at, .. } => {
+                let due = passed(now, *next_at, SIGN_IN_HOLD);
+                Verdict::Start(self.job(if due { Mode::Request } else { Mode::Look }))
+            }
+            Standing::Misconfigured { next_at, .. } => {
+                let due = passed(now, *next_at, MISCONFIGURED_HOLD);
+                Verdict::Start(self.job(if due { Mode::Request } else { Mode::Look }))
+            }
+            Standing::Valid | Standing::Degraded(_) => match self.trials.wait(now_ms) {
+                0 if self.is_refused() && !self.forced.allows(now_ms) => {
+                    Verdict::Refuse(self.storm())
+                }
+                0 => Verdict::Start(self.job(Mode::Request)),
+                wait => match self.bearable(now) {
+                    Some(token) => Verdict::Serve(token),
+                    None if wait <= patience => Verdict::Pause(wait),
+                    // Another process may have had more luck.
+                    None => Verdict::Start(self.job(Mode::Look)),
+                },
+            },
+        }
+    }
+
+    /// The job somebody waited for has ended; `None`: it says nothing any more, ask again.
+    pub(super) fn after(
+        &self,
+        now_ms: u64,
+        job: u64,
+        refused: Option<u64>,
+    ) -> Option<Result<Arc<AccessToken>, TokenError>> {
+        let now = now_ms / 1000;
+        let (_, granted) = self.ended.filter(|(ended, _)| *ended == job)?;
+        let held = self
+            .held
+            .as_ref()
+            .filter(|held| !held.refused && Some(held.token.id) != refused);
+        if let Some(held) = held
+            && (granted || self.fresh(now).is_some())
+        {
+            return Some(Ok(Arc::clone(&held.token)));
+        }
+        let error = match &self.standing {
+            Standing::Unknown => return None,
+            // A job can end well without a token that is good enough only if time has passed.
+            Standing::Valid => TokenError::temporary(
+                "The access token has just expired: try again",
+                "expired at once",
+                None,
+            ),
+            Standing::Degraded(error) => match self.bearable(now) {
+                Some(token) => return Some(Ok(token)),
+                None => self.with_retry_at(error, now_ms),
+            },
+            Standing::SignedOut(error)
+            | Standing::NeedsSignIn { error, .. }
+            | Standing::Misconfigured { error, .. } => error.clone(),
+        };
+        Some(Err(error))
+    }
+
+    /// Whether this job still runs.
+    pub(super) fn is_running(&self, job: u64) -> bool {
+        self.running == Some(job)
+    }
+
+    /// What to do for the account while nobody asks.
+    pub(super) fn background(&mut self, now_ms: u64) -> Option<Job> {
+        let now = now_ms / 1000;
+        if self.running.is_some() {
+            return None;
+        }
+        if self.unsaved.is_some() {
+            return Some(self.job(Mode::Save));
+        }
+        match self.standing {
+            Standing::Unknown => return Some(self.job(Mode::Read)),
+            Standing::Valid | Standing::Degraded(_) => {}
+            _ => return None,
+        }
+        let in_use = now.abs_diff(self.used_at) <= IN_USE;
+        let ending = self.held.as_ref().is_some_and(|held| {
+            let margin = record::margin(held.token.issued_at, held.token.expires_at);
+            held.refused || left(&held.token, now) < margin + margin / 5
+        });
+        let last_use = self.facts.refreshed_at.max(self.facts.signed_in_at);
+        let idle_until = last_use
+            .saturating_add(IDLE_REFRESH)
+            .saturating_sub(self.spread);
+        let idle = self.facts.refresh_token && now >= idle_until;
+        let due = (in_use && ending) || idle;
+        (due && self.trials.background_due(now_ms)).then(|| self.job(Mode::Request))
+    }
+
+    /// A job ended. `id` is the id for a token not seen before, `luck` any random number. Returns
+    /// whether the report counted.
+    pub(super) fn done(
+        &mut self,
+        now_ms: u64,
+        account: &Account,
+        job: &Job,
+        report: Report,
+        (id, luck): (u64, u32),
+    ) -> bool {
+        let now = now_ms / 1000;
+        if job.epoch != self.epoch {
+            self.salvage(report);
+            return false;
+        }
+        self.running = None;
+        let granted = matches!(&report, Report::Granted { .. } | Report::Record(_));
+        self.ended = Some((
+            job.id,
+            granted && job.mode != Mode::Read && job.mode != Mode::Save,
+        ));
+        if !matches!(
+            &report,
+            Report::Same | Report::Lost | Report::Refused { record: None, .. }
+        ) {
+            self.unsaved = None;
+        }
+        if matches!(job.mode, Mode::Look | Mode::Request) {
+            self.heed_trouble = true;
+        }
+        match report {
+            Report::Same => {}
+            Report::Record(record) => {
+                self.take(&record, id);
+                // What the record says of trouble counts only at the first reading.
+                let first = matches!(self.standing, Standing::Unknown);
+                if first && record.trouble.is_some() && self.fresh(now).is_none() {
+                    self.troubled(&record, now);
+                } else if job.mode != Mode::Save {
+                    self.settled_well(account, now);
+                }
+            }
+            Report::Troubled(record) => {
+                self.take(&record, id);
+                self.troubled(&record, now);
+            }
+            Report::Granted { record, saved } => {
+                if job.refused.is_some() {
+                    self.forced.spend(now_ms);
+                }
+                self.take(&record, id);
+                self.unsaved = (!saved).then_some(record);
+                self.standing = Standing::Valid;
+                self.trials.reset();
+            }
+            Report::NoRecord => self.signed_out(account, None, Gone::Nothing),
+            Report::Foreign(seen) => self.signed_out(account, Some(seen), Gone::OtherSettings),
+            Report::Refused { refusal, record } => {
+                if let Some(record) = &record {
+                    self.take(record, id);
+                }
+                self.refused(now_ms, account, &refusal, luck);
+            }
+            Report::Lost => {
+                let refusal = Refusal::unreadable("the refresh was cut off");
+                self.refused(now_ms, account, &refusal, luck);
+            }
+        }
+        true
+    }
+
+    /// A new sign-in was saved.
+    pub(super) fn adopted(&mut self, record: &TokenRecord, id: u64) {
+        self.restart();
+        self.take(record, id);
+        self.standing = Standing::Valid;
+    }
+
+    /// The record was changed by somebody else: what is known of it no longer counts.
+    pub(super) fn invalidate(&mut self) {
+        self.restart();
+        self.held = None;
+        self.seen = None;
+        self.facts = Facts::default();
+        self.standing = Standing::Unknown;
+        self.heed_trouble = false;
+    }
+
+    /// The configuration was read again: what was wrong with it may be mended.
+    pub(super) fn reconfigured(&mut self) {
+        self.trials.reset();
+        if let Standing::Misconfigured { next_at, .. } = &mut self.standing {
+            *next_at = 0;
+        }
+    }
+
+    pub(super) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    pub(super) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    pub(super) fn refreshing(&self) -> bool {
+        self.running.is_some()
+    }
+
+    pub(super) fn unsaved(&self) -> bool {
+        self.unsaved.is_some()
+    }
+
+    pub(super) fn expires_at(&self) -> Option<u64> {
+        self.held.as_ref().map(|held| held.token.expires_at)
+    }
+
+    pub(super) fn last_error(&self) -> Option<&(u64, TokenError)> {
+        self.last_error.as_ref()
+    }
+
+    /// When the next request is allowed, Unix seconds; `None`: at any time.
+    pub(super) fn retry_at(&self, now_ms: u64) -> Option<u64> {
+        match &self.standing {
+            Standing::NeedsSignIn { next_at, .. } | Standing::Misconfigured { next_at, .. } => {
+                Some(*next_at).filter(|at| *at != u64::MAX)
+            }
+            _ => {
+                let wait = self.trials.wait(now_ms);
+                (wait > 0).then(|| (now_ms.saturating_add(wait)).div_ceil(1000))
+            }
+        }
+    }
+
+    fn job(&mut self, mode: Mode) -> Job {
+        self.jobs += 1;
+        self.running = Some(self.jobs);
+        let refused = self.held.as_ref().filter(|held| held.refused);
+        Job {
+            id: self.jobs,
+            epoch: self.epoch,
+            mode,
+            seen: self.seen,
+            refused: refused.map(|held| held.token.secret().clone()),
+            unsaved: self.unsaved.clone(),
+            heed_trouble: self.heed_trouble,
+        }
+    }
+
+    fn is_refused(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.refused)
+    }
+
+    /// A token with enough life that nobody refused.
+    fn fresh(&self, now: u64) -> Option<Arc<AccessToken>> {
+        let held = self.held.as_ref().filter(|held| !held.refused)?;
+        let token = &held.token;
+        record::is_fresh(token.issued_at, token.expires_at, now).then(|| Arc::clone(token))
+    }
+
+    /// A token that is still good enough while there is trouble.
+    fn bearable(&self, now: u64) -> Option<Arc<AccessToken>> {
+        let held = self.held.as_ref().filter(|held| !held.refused)?;
+        (left(&held.token, now) > GRACE).then(|| Arc::clone(&held.token))
+    }
+
+    fn take(&mut self, record: &TokenRecord, id: u64) {
+        self.seen = Some(record::digest(record));
+        self.facts = Facts {
+            signed_in_at: record.signed_in_at,
+            refreshed_at: record.refreshed_at,
+            scopes: record.scopes.clone(),
+            identity: record.identity.clone(),
+            refresh_token: record.refresh_token.is_some(),
+        };
+        let Some(secret) = &record.access_token else {
+            self.held = None;
+            return;
+        };
+        let known = self
+            .held
+            .as_ref()
+            .is_some_and(|held| held.token.expose() == secret.expose_secret());
+        if !known {
+            let token = AccessToken::new(secret.clone(), record.issued_at, record.expires_at, id);
+            self.held = Some(Held {
+                token: Arc::new(token),
+                refused: false,
+            });
+        }
+    }
+
+    /// A record was read and nothing speaks against it.
+    fn settled_well(&mut self, account: &Account, now: u64) {
+        let renewable =
+            self.facts.refresh_token || account.provider.flow == Flow::ClientCredentials;
+        let alive = self
+            .held
+            .as_ref()
+            .is_some_and(|held| left(&held.token, now) > 0);
+        if renewable || alive {
+            self.standing = Standing::Valid;
+            self.trials.reset();
+        } else {
+            self.signed_out(account, self.seen, Gone::Ended);
+        }
+    }
+
+    fn troubled(&mut self, record: &TokenRecord, now: u64) {
+        let Some(trouble) = &record.trouble else {
+            return;
+        };
+        let class = Class::lasting(&trouble.class).unwrap_or(Class::SignIn);
+        let error = TokenError::new(class, &trouble.text, "noted in the record")
+            .with_code(trouble.code.clone());
+        let next_at = trouble.at.min(now).saturating_add(SIGN_IN_HOLD);
+        self.last_error = Some((trouble.at, error.clone()));
+        self.standing = match class {
+            Class::SignIn => Standing::NeedsSignIn { error, next_at },
+            // Configuration may have been mended before this start.
+            _ => Standing::Misconfigured {
+                error,
+                next_at: now,
+            },
+        };
+    }
+
+    fn signed_out(&mut self, account: &Account, seen: Option<Digest>, gone: Gone) {
+        self.held = None;
+        self.seen = seen;
+        self.facts = Facts::default();
+        let mut error = TokenError::sign_in(&account.user, gone.detail());
+        if matches!(gone, Gone::OtherSettings) {
+            error = TokenError::new(
+                Class::SignIn,
+                format!("Settings changed, sign in again. {}", error.sentence),
+                error.detail,
+            );
+        }
+        self.standing = Standing::SignedOut(error);
+    }
+
+    fn refused(&mut self, now_ms: u64, account: &Account, refusal: &Refusal, luck: u32) {
+        let now = now_ms / 1000;
+        let error = refusal.to_error(account, None);
+        self.standing = match refusal.kind {
+            Kind::Retry { after } => {
+                self.trials.failed(now_ms, after, luck);
+                Standing::Degraded(error.clone())
+            }
+            Kind::SignIn { dead } => Standing::NeedsSignIn {
+                error: error.clone(),
+                next_at: if dead { u64::MAX } else { now + SIGN_IN_HOLD },
+            },
+            Kind::Settled => Standing::Misconfigured {
+                error: error.clone(),
+                next_at: now + MISCONFIGURED_HOLD,
+            },
+        };
+        self.last_error = Some((now, error));
+    }
+
+    fn with_retry_at(&self, error: &TokenError, now_ms: u64) -> TokenError {
+        let mut error = error.clone();
+        if let Class::Temporary { retry_at } = &mut error.class {
+            *retry_at = self.retry_at(now_ms);
+        }
+        error
+    }
+
+    fn storm(&self) -> TokenError {
+        TokenError::temporary(
+            "The mail server refuses new access tokens: see \"mailsplice status\"; try again later",
+            "the mail server refused several new tokens in a row",
+            Some(self.forced.next() / 1000),
+        )
+    }
+
+    /// Newer state came from outside.
+    fn restart(&mut self) {
+        self.epoch += 1;
+        self.running = None;
+        self.unsaved = None;
+        self.heed_trouble = true;
+        self.trials.reset();
+        self.forced = Forced::new();
+    }
+
+    /// The result of an outdated job: only tokens that could not be saved are kept. Whether they are
+    /// newer than the store's is judged when they are saved.
+    fn salvage(&mut self, report: Report) {
+        if let Report::Granted {
+            record,
+            saved: false,
+        } = report
+        {
+            self.unsaved.get_or_insert(record);
+        }
+    }
+}
+
+fn left(token: &AccessToken, now: u64) -> u64 {
+    token.expires_at.saturating_sub(now)
+}
+
+/// Whether `at` has passed. A clock that was set back cannot lengthen the `hold`; `u64::MAX` is never.
+fn passed(now: u64, at: u64, hold: u64) -> bool {
+    at != u64::MAX && (now >= at || at - now > hold)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,418 @@
+//! The engine: a valid access token for every account, from memory or by one shared refresh.
+//!
+//! What is decided lives in the core, one per account, which does no IO. Around it: a slot
+//! holds the core behind a short lock; jobs run in tasks of their own, so that a client that goes
+//! away cannot cut off a refresh; whoever waits for a job is woken when it ends.
+
+mod core;
+mod record;
+mod status;
+mod trials;
+mod worker;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use self::status::{AccountStatus, LastError, State};
+use self::{
+    core::{Core, Job, Report, Verdict},
+    worker::Bench,
+};
+use super::{
+    clock::Clock,
+    error::TokenError,
+    http::Http,
+    provider::Account,
+    token::{AccessToken, Grant},
+};
+use crate::store::{StoreError, TokenRecord, TokenStore};
+
+/// Limits of the engine.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineSettings {
+    /// How long to wait for another process's refresh of the same account. Default 45 s: longer
+    /// than one exchange with the provider may take, with its repetition.
+    pub lock_wait: Duration,
+    /// How long a login may wait for the next allowed attempt instead of being refused. Default 3 s:
+    /// mail clients do not notice that.
+    pub patience: Duration,
+    /// How often the background looks after all accounts. Default 30 s: timers stand still while the
+    /// machine sleeps, so the wall clock has to be looked at often.
+    pub tick: Duration,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self {
+            lock_wait: Duration::from_secs(45),
+            patience: Duration::from_secs(3),
+            tick: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The token engine. Cheap to clone: all clones are one engine.
+#[derive(Clone)]
+pub struct Tokens {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Arc<dyn TokenStore>,
+    http: Arc<dyn Http>,
+    clock: Arc<dyn Clock>,
+    settings: EngineSettings,
+    slots: ArcSwap<HashMap<String, Arc<Slot>>>,
+    token_ids: AtomicU64,
+}
+
+/// One account's place.
+struct Slot {
+    account: ArcSwap<Account>,
+    binding: String,
+    core: Mutex<Core>,
+    /// Told whenever a job ends or newer state comes from outside.
+    changed: watch::Sender<()>,
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens")
+            .field("accounts", &self.shared.slots.load().len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tokens {
+    /// An engine without accounts; give it some with [`Self::set_accounts`].
+    pub fn new(
+        store: Arc<dyn TokenStore>,
+        http: Arc<dyn Http>,
+        clock: Arc<dyn Clock>,
+        settings: EngineSettings,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                store,
+                http,
+                clock,
+                settings,
+                slots: ArcSwap::default(),
+                token_ids: AtomicU64::new(1),
+            }),
+        }
+    }
+
+    /// Sets the accounts, also after a reload. An account whose binding stays keeps its state; others
+    /// start anew. The store is not touched.
+    pub fn set_accounts(&self, accounts: Vec<Account>) {
+        let old = self.shared.slots.load_full();
+        let mut slots = HashMap::with_capacity(accounts.len());
+        for account in accounts {
+            let binding = account.binding();
+            let key = account.key.clone();
+            let kept = old.get(&key).filter(|slot| slot.binding == binding);
+            let slot = if let Some(slot) = kept {
+                slot.account.store(Arc::new(account));
+                slot.core().reconfigured();
+                Arc::clone(slot)
+            } else {
+                Arc::new(Slot {
+                    account: ArcSwap::from_pointee(account),
+                    binding,
+                    core: Mutex::new(Core::new(luck())),
+                    changed: watch::Sender::new(()),
+                })
+            };
+            slots.insert(key, slot);
+        }
+        self.shared.slots.store(Arc::new(slots));
+    }
+
+    /// A valid access token. Warm: from memory, without IO, hashing or waiting. Else all who ask share
+    /// one refresh; dropping the future does not cut it off.
+    ///
+    /// # Errors
+    /// [`TokenError`] says who must do what. An account that was never set is a configuration error.
+    pub async fn access_token(&self, account: &str) -> Result<Arc<AccessToken>, TokenError> {
+        self.obtain(account, None).await
+    }
+
+    /// The mail server refused this token: one forced refresh, shared by all who report the same one.
+    /// If there is a newer token already, that is returned.
+    ///
+    /// # Errors
+    /// As [`Self::access_token`]; temporary when several new tokens were refused in a row.
+    pub async fn replace(
+        &self,
+        account: &str,
+        refused: &AccessToken,
+    ) -> Result<Arc<AccessToken>, TokenError> {
+        self.obtain(account, Some(refused.id)).await
+    }
+
+    /// Takes over what a sign-in brought: durable when this returns `Ok`, in use at once.
+    ///
+    /// # Errors
+    /// When the record cannot be locked or written; then nothing has changed.
+    pub async fn adopt(&self, account: &str, grant: Grant) -> Result<(), TokenError> {
+        let slot = self.slot(account)?;
+        let who = slot.account.load_full();
+        let failed = |error: StoreError| {
+            tracing::error!(account = %who.user, outcome = "not saved", "{error}");
+            TokenError::configuration(
+                "The sign-in could not be saved: see the log of mailsplice",
+                error,
+            )
+        };
+        let shared = &self.shared;
+        let _lock = shared
+            .store
+            .lock(&who.key, shared.settings.lock_wait)
+            .await
+            .map_err(failed)?;
+        // A record that cannot be read any more is replaced: that is the way out the error names.
+        let old = shared.store.load(&who.key).await.ok().flatten();
+        let now = shared.clock.now();
+        let record = TokenRecord {
+            binding: slot.binding.clone(),
+            refresh_token: grant.refresh_token,
+            access_token: Some(grant.access_token),
+            expires_at: now.saturating_add(grant.expires_in),
+            issued_at: now,
+            signed_in_at: now,
+            refreshed_at: now,
+            scopes: grant.scopes,
+            identity: grant
+                .identity
+                .as_ref()
+                .and_then(|one| one.name().map(str::to_owned)),
+            generation: old.map_or(0, |record| record.generation.saturating_add(1)),
+            trouble: None,
+        };
+        shared.store.save(&who.key, &record).await.map_err(failed)?;
+        slot.core().adopted(&record, shared.next_id());
+        slot.changed.send_replace(());
+        tracing::info!(
+            account = %who.user,
+            provider = %who.provider.name,
+            outcome = "signed in",
+            expires_in = grant.expires_in,
+        );
+        Ok(())
+    }
+
+    /// Another process changed the account's record: what is in memory is forgotten, and the record read
+    /// again when next needed. Unknown accounts are ignored.
+    pub fn invalidate(&self, account: &str) {
+        if let Ok(slot) = self.slot(account) {
+            slot.core().invalidate();
+            slot.changed.send_replace(());
+        }
+    }
+
+    /// All accounts, sorted by name. What was not looked at yet is [`State::Unknown`].
+    pub fn status(&self) -> Vec<AccountStatus> {
+        let now = self.shared.clock.now_ms();
+        let slots = self.shared.slots.load_full();
+        let one = |slot: &Arc<Slot>| status::status(&slot.account.load(), &slot.core(), now);
+        let mut all: Vec<AccountStatus> = slots.values().map(one).collect();
+        all.sort_by(|a, b| a.account.cmp(&b.account));
+        all
+    }
+
+    /// Reads the records of all accounts not looked at yet, without any request, so that
+    /// [`Self::status`] can tell. Ends when all are read.
+    pub async fn look(&self) {
+        let slots = self.shared.slots.load_full();
+        for slot in slots.values() {
+            let job = {
+                let mut core = slot.core();
+                let unknown = matches!(core.standing(), core::Standing::Unknown);
+                if unknown {
+                    core.background(self.shared.clock.now_ms())
+                } else {
+                    None
+                }
+            };
+            if let Some(job) = job {
+                let id = job.id;
+                self.start(slot, job);
+                slot.wait(id).await;
+            }
+        }
+    }
+
+    /// Looks after all accounts until cancelled: refreshes those in use before their token ends and
+    /// idle ones before the provider forgets them, and saves what could not be saved.
+    pub async fn run_background(self, cancel: CancellationToken) {
+        loop {
+            self.tick();
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = tokio::time::sleep(self.shared.settings.tick) => {}
+            }
+        }
+    }
+
+    /// One round of the background: starts at most a few jobs, so that many accounts that are due
+    /// together, as after a suspend, do not become a storm.
+    fn tick(&self) {
+        const AT_ONCE: usize = 16;
+        let now = self.shared.clock.now_ms();
+        let slots = self.shared.slots.load_full();
+        let due = slots.values().filter_map(|slot| {
+            let job = slot.core().background(now)?;
+            Some((slot, job))
+        });
+        for (slot, job) in due.take(AT_ONCE) {
+            self.start(slot, job);
+        }
+    }
+
+    async fn obtain(
+        &self,
+        account: &str,
+        refused: Option<u64>,
+    ) -> Result<Arc<AccessToken>, TokenError> {
+        /// Newer state can come from outside again and again, but not for ever.
+        const ROUNDS: u32 = 8;
+        let slot = self.slot(account)?;
+        let patience = u64::try_from(self.shared.settings.patience.as_millis()).unwrap_or(u64::MAX);
+        let mut patience = patience;
+        for _ in 0..ROUNDS {
+            let verdict = slot
+                .core()
+                .need(self.shared.clock.now_ms(), refused, patience);
+            let job = match verdict {
+                Verdict::Serve(token) => return Ok(token),
+                Verdict::Refuse(error) => return Err(error),
+                Verdict::Pause(wait) => {
+                    patience = patience.saturating_sub(wait);
+                    // The clock's millisecond may just not have passed.
+                    tokio::time::sleep(Duration::from_millis(wait + 1)).await;
+                    continue;
+                }
+                Verdict::Wait(job) => job,
+                Verdict::Start(job) => {
+                    let id = job.id;
+                    self.start(&slot, job);
+                    id
+                }
+            };
+            slot.wait(job).await;
+            if let Some(end) = slot.core().after(self.shared.clock.now_ms(), job, refused) {
+                return end;
+            }
+        }
+        Err(TokenError::temporary(
+            "The account's sign-in keeps changing: try again",
+            "newer state came from outside several times",
+            None,
+        ))
+    }
+
+    /// Runs a job in its own task.
+    fn start(&self, slot: &Arc<Slot>, job: Job) {
+        let ending = Ending {
+            shared: Arc::clone(&self.shared),
+            slot: Arc::clone(slot),
+            account: slot.account.load_full(),
+            job,
+            report: None,
+        };
+        tokio::spawn(ending.run());
+    }
+
+    fn slot(&self, account: &str) -> Result<Arc<Slot>, TokenError> {
+        let slots = self.shared.slots.load();
+        let slot = slots
+            .get(account)
+            .or_else(|| slots.get(&account.to_lowercase()));
+        slot.cloned().ok_or_else(|| {
+            TokenError::configuration("The account is not configured", "unknown account")
+        })
+    }
+}
+
+impl Shared {
+    fn next_id(&self) -> u64 {
+        self.token_ids.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Slot {
+    /// The core. A panic while it was held cannot have left it half changed in a harmful way: every
+    /// event is whole by itself.
+    fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn wait(&self, job: u64) {
+        let mut changed = self.changed.subscribe();
+        while self.core().is_running(job) {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Reports the end of a job, however its task ends.
+struct Ending {
+    shared: Arc<Shared>,
+    slot: Arc<Slot>,
+    account: Arc<Account>,
+    job: Job,
+    report: Option<Report>,
+}
+
+impl Ending {
+    async fn run(mut self) {
+        let shared = &self.shared;
+        let bench = Bench {
+            store: &*shared.store,
+            http: &*shared.http,
+            clock: &*shared.clock,
+            settings: &shared.settings,
+            account: &self.account,
+            binding: &self.slot.binding,
+        };
+        self.report = Some(Box::pin(bench.run(&self.job)).await);
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let report = self.report.take().unwrap_or(Report::Lost);
+        let now = self.shared.clock.now_ms();
+        let extras = (self.shared.next_id(), luck());
+        let counted = self
+            .slot
+            .core()
+            .done(now, &self.account, &self.job, report, extras);
+        if !counted {
+            tracing::debug!(account = %self.account.user, outcome = "outdated");
+        }
+        self.slot.changed.send_replace(());
+    }
+}
+
+/// A random number; without randomness nothing is lost but the spreading.
+fn luck() -> u32 {
+    getrandom::u32().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

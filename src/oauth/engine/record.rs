@@ -1,0 +1,118 @@
+//! Questions about a token record that need no state.
+
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest as _, Sha256};
+
+use super::core::SIGN_IN_HOLD;
+use crate::store::TokenRecord;
+
+/// Fingerprint of the tokens in a record: tells whether somebody changed them, not whether they noted
+/// trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Digest([u8; 32]);
+
+/// Seconds of life below which a token is refreshed before it is used.
+const MARGIN: u64 = 600;
+
+pub(super) fn digest(record: &TokenRecord) -> Digest {
+    let mut hash = Sha256::new();
+    let secret = |secret: &Option<SecretString>| {
+        secret
+            .as_ref()
+            .map(|secret| secret.expose_secret().to_owned())
+            .unwrap_or_default()
+    };
+    let parts = [
+        zeroize::Zeroizing::new(secret(&record.refresh_token)),
+        zeroize::Zeroizing::new(secret(&record.access_token)),
+    ];
+    hash.update(record.binding.as_bytes());
+    hash.update(record.signed_in_at.to_be_bytes());
+    hash.update(record.refreshed_at.to_be_bytes());
+    for part in &parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    Digest(hash.finalize().into())
+}
+
+/// How much life, in seconds, a token must have left: ten minutes, or half its life where that whole
+/// life is shorter than twice as much.
+pub(super) fn margin(issued_at: u64, expires_at: u64) -> u64 {
+    let life = expires_at.saturating_sub(issued_at);
+    if life >= 2 * MARGIN { MARGIN } else { life / 2 }
+}
+
+/// Whether a token has enough life at `now` (Unix seconds). One from the future is not trusted: the
+/// clock was set back since, so its end is unknown.
+pub(super) fn is_fresh(issued_at: u64, expires_at: u64, now: u64) -> bool {
+    const CLOCKS_DIFFER: u64 = 300;
+    let left = expires_at.saturating_sub(now);
+    left > 0
+        && left >= margin(issued_at, expires_at)
+        && issued_at <= now.saturating_add(CLOCKS_DIFFER)
+}
+
+/// Whether the record holds a token with enough life that is not the refused one.
+pub(super) fn is_good(record: &TokenRecord, refused: Option<&SecretString>, now: u64) -> bool {
+    let Some(token) = &record.access_token else {
+        return false;
+    };
+    let other = refused.is_none_or(|refused| refused.expose_secret() != token.expose_secret());
+    other && is_fresh(record.issued_at, record.expires_at, now)
+}
+
+/// Whether the provider asked for a sign-in so short a time ago that it is not asked again.
+pub(super) fn is_troubled(record: &TokenRecord, now: u64) -> bool {
+    record.trouble.as_ref().is_some_and(|trouble| {
+        trouble.class == "sign-in" && now.abs_diff(trouble.at) < SIGN_IN_HOLD
+    })
+}
+
+/// Whether tokens that could not be saved are newer than what the store holds.
+pub(super) fn is_newer(unsaved: &TokenRecord, stored: Option<&TokenRecord>) -> bool {
+    match stored {
+        // Removed by an operator; tokens without a refresh token were perhaps never stored.
+        None => unsaved.refresh_token.is_none(),
+        Some(stored) => {
+            stored.binding == unsaved.binding
+                && stored.signed_in_at <= unsaved.signed_in_at
+                && stored.refreshed_at <= unsaved.refreshed_at
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn margin_is_ten_minutes_or_half_the_life() {
+        for (life, expected) in [(3600, 600), (1200, 600), (1199, 599), (60, 30), (0, 0)] {
+            assert_eq!(margin(1000, 1000 + life), expected);
+        }
+        assert!(is_fresh(1000, 4600, 4000));
+        assert!(!is_fresh(1000, 4600, 4001));
+        assert!(is_fresh(1000, 1060, 1030));
+        assert!(!is_fresh(1000, 1060, 1031));
+        assert!(!is_fresh(1000, 1000, 1000));
+        assert!(
+            !is_fresh(10_000, 13_600, 1000),
+            "the clock went back by hours"
+        );
+    }
+
+    #[test]
+    fn the_digest_sees_tokens_but_not_trouble() {
+        let mut record = TokenRecord {
+            refresh_token: Some("r".into()),
+            ..TokenRecord::default()
+        };
+        let first = digest(&record);
+        record.generation = 9;
+        assert_eq!(digest(&record), first);
+        record.refresh_token = None;
+        record.access_token = Some("r".into());
+        assert_ne!(digest(&record), first);
+    }
+}

@@ -1,0 +1,296 @@
+//! Does a job: reads the record, asks the provider under the account's lock, makes the answer durable.
+
+use super::{
+    EngineSettings,
+    core::{Job, Mode, Report},
+    record,
+};
+use crate::{
+    oauth::{
+        classify::{Kind, Refusal},
+        clock::Clock,
+        error::Class,
+        exchange::{Ask, Way, ask},
+        http::Http,
+        provider::{Account, Flow},
+        token::Grant,
+    },
+    store::{StoreError, TokenRecord, TokenStore, Trouble},
+};
+
+/// What a job works with.
+pub(super) struct Bench<'a> {
+    pub(super) store: &'a dyn TokenStore,
+    pub(super) http: &'a dyn Http,
+    pub(super) clock: &'a dyn Clock,
+    pub(super) settings: &'a EngineSettings,
+    pub(super) account: &'a Account,
+    pub(super) binding: &'a str,
+}
+
+/// What the store holds for the account.
+enum Stored {
+    Nothing,
+    /// Tokens of other settings: never sent, never deleted.
+    Foreign(TokenRecord),
+    Ours(TokenRecord),
+}
+
+/// What a request starts from.
+struct Base {
+    record: Option<TokenRecord>,
+    /// The store holds exactly this record.
+    stored: bool,
+    /// The answer may be stored: no refresh token of other settings would be lost.
+    writable: bool,
+}
+
+impl Bench<'_> {
+    /// Does the whole job.
+    pub(super) async fn run(&self, job: &Job) -> Report {
+        match self.work(job).await {
+            Ok(report) => report,
+            Err(error) => self.store_trouble(&error),
+        }
+    }
+
+    async fn work(&self, job: &Job) -> Result<Report, StoreError> {
+        // Without the lock first: most jobs end here.
+        let stored = self.load().await?;
+        if job.mode == Mode::Look && stored.digest() == job.seen {
+            return Ok(Report::Same);
+        }
+        if (job.unsaved.is_none() || job.mode == Mode::Read)
+            && let Some(report) = self.enough(job, &stored)
+        {
+            return Ok(report);
+        }
+        let _lock = self
+            .store
+            .lock(&self.account.key, self.settings.lock_wait)
+            .await?;
+        let mut stored = self.load().await?;
+        let mut durable = true;
+        if let Some(rescued) = self.newer_than_stored(job, &stored) {
+            match self.store.save(&self.account.key, &rescued).await {
+                Ok(()) => self.log_rescued(),
+                Err(error) => {
+                    self.log_unsaved(&error);
+                    if job.mode == Mode::Save {
+                        return Ok(Report::Same);
+                    }
+                    durable = false;
+                }
+            }
+            stored = Stored::Ours(rescued);
+        }
+        if durable && let Some(report) = self.enough(job, &stored) {
+            return Ok(report);
+        }
+        let base = match stored {
+            Stored::Nothing => Base {
+                record: None,
+                stored: false,
+                writable: true,
+            },
+            Stored::Foreign(other) => Base {
+                record: None,
+                stored: false,
+                writable: other.refresh_token.is_none(),
+            },
+            Stored::Ours(record) => Base {
+                record: Some(record),
+                stored: durable,
+                writable: true,
+            },
+        };
+        Ok(self.request(base).await)
+    }
+
+    async fn load(&self) -> Result<Stored, StoreError> {
+        Ok(match self.store.load(&self.account.key).await? {
+            None => Stored::Nothing,
+            Some(record) if record.binding == self.binding => Stored::Ours(record),
+            Some(record) => Stored::Foreign(record),
+        })
+    }
+
+    /// The report, where no request is needed or allowed.
+    fn enough(&self, job: &Job, stored: &Stored) -> Option<Report> {
+        let reads = matches!(job.mode, Mode::Read | Mode::Save);
+        let userless = self.account.provider.flow == Flow::ClientCredentials;
+        let now = self.clock.now();
+        match stored {
+            Stored::Nothing => (reads || !userless).then_some(Report::NoRecord),
+            Stored::Foreign(record) => {
+                (reads || !userless).then(|| Report::Foreign(record::digest(record)))
+            }
+            Stored::Ours(record) => {
+                let good = record::is_good(record, job.refused.as_ref(), now);
+                let stuck = record.refresh_token.is_none() && !userless;
+                if reads || good || stuck {
+                    Some(Report::Record(record.clone()))
+                } else if job.heed_trouble && record::is_troubled(record, now) {
+                    Some(Report::Troubled(record.clone()))
+                } else {
+                    None
+                }
+            }
+        }
+    }
+
+    /// Tokens that could not be saved before, if they are still the newest.
+    fn newer_than_stored(&self, job: &Job, stored: &Stored) -> Option<TokenRecord> {
+        let unsaved = job.unsaved.clone()?;
+        let current = match stored {
+            Stored::Nothing => None,
+            Stored::Foreign(record) | Stored::Ours(record) => Some(record),
+        };
+        (unsaved.binding == self.binding && record::is_newer(&unsaved, current)).then_some(unsaved)
+    }
+
+    async fn request(&self, base: Base) -> Report {
+        let provider = &self.account.provider;
+        let started = self.clock.now();
+        let way = Way {
+            http: self.http,
+            clock: self.clock,
+        };
+        let refresh = base
+            .record
+            .as_ref()
+            .and_then(|record| record.refresh_token.as_ref());
+        let answer = match (provider.flow, refresh) {
+            (Flow::ClientCredentials, _) => ask(provider, way, Ask::ClientCredentials).await,
+            (_, Some(token)) => ask(provider, way, Ask::Refresh(token)).await,
+            (_, None) => return Report::NoRecord,
+        };
+        match answer {
+            Ok(grant) => self.keep(base, grant, started).await,
+            Err(refusal) => self.note(base, refusal).await,
+        }
+    }
+
+    /// Makes new tokens durable, before anybody can use them.
+    async fn keep(&self, base: Base, grant: Grant, started: u64) -> Report {
+        let old = base.record.unwrap_or_default();
+        let expires_in = grant.expires_in;
+        let record = TokenRecord {
+            binding: self.binding.to_owned(),
+            // None returned: the old one stays good (RFC 6749 §6).
+            refresh_token: grant.refresh_token.or(old.refresh_token),
+            access_token: Some(grant.access_token),
+            expires_at: started.saturating_add(expires_in),
+            issued_at: started,
+            signed_in_at: old.signed_in_at,
+            refreshed_at: started,
+            scopes: grant.scopes,
+            identity: old.identity,
+            generation: old.generation.saturating_add(1),
+            trouble: None,
+        };
+        let saved = if base.writable {
+            match self.store.save(&self.account.key, &record).await {
+                Ok(()) => true,
+                Err(error) => {
+                    self.log_unsaved(&error);
+                    false
+                }
+            }
+        } else {
+            // The record of other settings stays; without a user nothing is lost.
+            true
+        };
+        tracing::info!(
+            account = %self.account.user,
+            provider = %self.account.provider.name,
+            outcome = "refreshed",
+            expires_in,
+        );
+        Report::Granted { record, saved }
+    }
+
+    /// Logs a refusal; one that lasts is noted in the record, for `status` in other processes.
+    async fn note(&self, base: Base, refusal: Refusal) -> Report {
+        self.log_refusal(&refusal);
+        let mut record = base.record.filter(|_| base.stored);
+        if !matches!(refusal.kind, Kind::Retry { .. }) && base.writable {
+            let mut noted = record.clone().unwrap_or_default();
+            if record.is_none() {
+                self.binding.clone_into(&mut noted.binding);
+            }
+            let error = refusal.to_error(self.account, None);
+            // The state follows the kind; the class of the sentence may be a milder one.
+            let class = match refusal.kind {
+                Kind::SignIn { .. } => Class::SignIn,
+                _ if error.class == Class::SignIn => Class::Configuration,
+                _ => error.class,
+            };
+            noted.trouble = Some(Trouble {
+                at: self.clock.now(),
+                class: class.name().to_owned(),
+                code: error.code,
+                text: error.sentence,
+            });
+            noted.generation = noted.generation.saturating_add(1);
+            // Only a note: the verdict stands without it.
+            if self.store.save(&self.account.key, &noted).await.is_ok() {
+                record = Some(noted);
+            }
+        }
+        Report::Refused {
+            refusal: Box::new(refusal),
+            record,
+        }
+    }
+
+    fn store_trouble(&self, error: &StoreError) -> Report {
+        let refusal = match error {
+            StoreError::LockTimeout { .. } => {
+                Refusal::unreadable("another process is busy with this account")
+            }
+            _ => Refusal::ours("The stored sign-in cannot be read: see the log of mailsplice"),
+        };
+        tracing::error!(account = %self.account.user, outcome = "store", "{error}");
+        Report::Refused {
+            refusal: Box::new(refusal),
+            record: None,
+        }
+    }
+
+    fn log_refusal(&self, refusal: &Refusal) {
+        tracing::warn!(
+            account = %self.account.user,
+            provider = %self.account.provider.name,
+            outcome = match refusal.kind {
+                Kind::Retry { .. } => "retry",
+                Kind::SignIn { .. } => "sign-in needed",
+                Kind::Settled => "refused",
+            },
+            code = refusal.code(),
+            correlation_id = refusal.correlation_id,
+            "{}", refusal.detail(),
+        );
+    }
+
+    fn log_unsaved(&self, error: &StoreError) {
+        tracing::error!(
+            account = %self.account.user,
+            outcome = "not saved",
+            "new tokens are kept in memory and saved later: {error}",
+        );
+    }
+
+    fn log_rescued(&self) {
+        tracing::info!(account = %self.account.user, outcome = "saved later");
+    }
+}
+
+impl Stored {
+    fn digest(&self) -> Option<record::Digest> {
+        match self {
+            Self::Nothing => None,
+            Self::Foreign(record) | Self::Ours(record) => Some(record::digest(record)),
+        }
+    }
+}

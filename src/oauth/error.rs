@@ -1,0 +1,144 @@
+//! The error the rest of the program sees: what to tell the client, what to log, what to do next.
+
+use std::fmt;
+
+/// Longest [`TokenError::sentence`], in octets: fits every protocol's line with its prefix.
+pub const MAX_SENTENCE: usize = 200;
+
+/// Who must do what about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Passes by itself; nothing was lost.
+    Temporary {
+        /// When the next attempt is allowed, Unix seconds, if known.
+        retry_at: Option<u64>,
+    },
+    /// The user has to sign in again.
+    SignIn,
+    /// The administrator of the user's organisation has to act.
+    Admin,
+    /// The operator of this program has to mend the configuration or the registration.
+    Configuration,
+}
+
+impl Class {
+    /// The word used in logs, records and `--json` output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Temporary { .. } => "temporary",
+            Self::SignIn => "sign-in",
+            Self::Admin => "admin",
+            Self::Configuration => "configuration",
+        }
+    }
+
+    /// The lasting class of that name; `None` for anything else.
+    pub(crate) fn lasting(name: &str) -> Option<Self> {
+        match name {
+            "sign-in" => Some(Self::SignIn),
+            "admin" => Some(Self::Admin),
+            "configuration" => Some(Self::Configuration),
+            _ => None,
+        }
+    }
+}
+
+/// Why there is no access token. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{sentence}")]
+pub struct TokenError {
+    /// Who must act.
+    pub class: Class,
+    /// One line of printable ASCII, at most 200 octets, for the mail client: what is wrong and
+    /// which step mends it.
+    pub sentence: String,
+    /// More, for the log.
+    pub detail: String,
+    /// The provider's code: `AADSTS50076`, `invalid_grant`, …
+    pub code: Option<String>,
+}
+
+impl TokenError {
+    /// An error whose sentence is made safe for a protocol line.
+    pub fn new(class: Class, sentence: impl AsRef<str>, detail: impl fmt::Display) -> Self {
+        Self {
+            class,
+            sentence: one_line(sentence.as_ref()),
+            detail: detail.to_string(),
+            code: None,
+        }
+    }
+
+    /// Adds the provider's code.
+    #[must_use]
+    pub fn with_code(mut self, code: Option<String>) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// A passing trouble; `retry_at` in Unix seconds.
+    pub(crate) fn temporary(
+        sentence: &str,
+        detail: impl fmt::Display,
+        retry_at: Option<u64>,
+    ) -> Self {
+        Self::new(Class::Temporary { retry_at }, sentence, detail)
+    }
+
+    /// The account has no usable sign-in.
+    pub(crate) fn sign_in(user: &str, detail: impl fmt::Display) -> Self {
+        Self::new(
+            Class::SignIn,
+            format!(
+                "Sign-in needed: run \"mailsplice login {}\"",
+                printable(user)
+            ),
+            detail,
+        )
+    }
+
+    /// A fault of the configuration.
+    pub(crate) fn configuration(sentence: impl AsRef<str>, detail: impl fmt::Display) -> Self {
+        Self::new(Class::Configuration, sentence, detail)
+    }
+}
+
+/// Replaces everything that is not printable ASCII by `?`; cuts after [`MAX_SENTENCE`] octets.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = printable(text);
+    if line.len() > MAX_SENTENCE {
+        line.truncate(MAX_SENTENCE.saturating_sub(3));
+        line.push_str("...");
+    }
+    line
+}
+
+/// Replaces everything that is not printable ASCII by `?`.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_ascii_graphic() || c == ' ' {
+                c
+            } else {
+                '?'
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentences_are_one_short_ascii_line() {
+        let error = TokenError::sign_in("bj\u{f6}rn\r\n@contoso.example", "");
+        assert_eq!(
+            error.sentence,
+            "Sign-in needed: run \"mailsplice login bj?rn??@contoso.example\""
+        );
+        let long = TokenError::configuration("x".repeat(500), "");
+        assert_eq!(long.sentence.len(), MAX_SENTENCE);
+        assert!(long.sentence.ends_with("..."));
+    }
+}

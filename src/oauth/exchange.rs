@@ -1,0 +1,223 @@
+//! Requests to the token endpoint: the `oauth2` crate builds them and reads good answers, we send
+//! them and judge every answer first.
+//!
+//! The crate sees neither status nor `Retry-After`, drops Microsoft's fields and keeps the raw body
+//! in its parse error. So [`Judge`], its HTTP client, lets only good answers through and turns all
+//! others into a [`Refusal`]; errors of the crate itself are never printed.
+
+use std::{future::Future, pin::Pin};
+
+use oauth2::{
+    AsyncHttpClient, AuthType, AuthorizationCode, Client, ClientId, ClientSecret, EndpointNotSet,
+    EndpointSet, HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken,
+    RequestTokenError, Scope, StandardRevocableToken, TokenUrl,
+    basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse},
+    http,
+};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{
+    answer::{TokenAnswer, regular_device_answer},
+    classify::{Kind, Outcome, Received, Refusal, classify},
+    clock::Clock,
+    http::Http,
+    identity::{self, IdentityFault},
+    provider::{ClientAuth, Provider},
+    token::Grant,
+};
+
+/// What is asked for.
+pub(crate) enum Ask<'a> {
+    /// A new access token (RFC 6749 §6).
+    Refresh(&'a SecretString),
+    /// The first tokens (RFC 6749 §4.1.3 with RFC 7636 §4.5).
+    Code {
+        code: &'a SecretString,
+        verifier: PkceCodeVerifier,
+        redirect: RedirectUrl,
+    },
+    /// A token for the program itself (RFC 6749 §4.4.2).
+    ClientCredentials,
+}
+
+/// Where requests go and what time it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Way<'a> {
+    pub(crate) http: &'a dyn Http,
+    pub(crate) clock: &'a dyn Clock,
+}
+
+pub(crate) type OauthClient<HasTokenUrl> = Client<
+    BasicErrorResponse,
+    TokenAnswer,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    HasTokenUrl,
+>;
+
+/// Asks the token endpoint. A refresh sends the account's scopes; when the provider blames them it is
+/// tried once more without.
+pub(crate) async fn ask(provider: &Provider, way: Way<'_>, ask: Ask<'_>) -> Result<Grant, Refusal> {
+    let secret = read_secret(provider).await?;
+    let client = client(provider, secret);
+    let judge = Judge { way, device: false };
+    let scopes = || provider.scopes.iter().cloned().map(Scope::new);
+    let answer = match ask {
+        Ask::Refresh(token) => {
+            let token = RefreshToken::new(token.expose_secret().to_owned());
+            let request = client.exchange_refresh_token(&token);
+            match request
+                .add_scopes(scopes())
+                .request_async(&judge)
+                .await
+                .map_err(refusal)
+            {
+                Err(first) if first.blames_scope() && !provider.scopes.is_empty() => {
+                    let second = client
+                        .exchange_refresh_token(&token)
+                        .request_async(&judge)
+                        .await;
+                    second.map_err(refusal).map_err(|second| match second.kind {
+                        Kind::Retry { .. } => second,
+                        _ => first,
+                    })
+                }
+                other => other,
+            }
+        }
+        Ask::Code {
+            code,
+            verifier,
+            redirect,
+        } => {
+            let code = AuthorizationCode::new(code.expose_secret().to_owned());
+            let client = client.set_redirect_uri(redirect);
+            let request = client.exchange_code(code).set_pkce_verifier(verifier);
+            request.request_async(&judge).await.map_err(refusal)
+        }
+        Ask::ClientCredentials => {
+            let request = client.exchange_client_credentials();
+            request
+                .add_scopes(scopes())
+                .request_async(&judge)
+                .await
+                .map_err(refusal)
+        }
+    }?;
+    grant(provider, answer)
+}
+
+/// The grant in an answer. An id_token made for somebody else spoils it.
+pub(crate) fn grant(provider: &Provider, answer: TokenAnswer) -> Result<Grant, Refusal> {
+    let parts = answer.into_parts();
+    let claims = parts.id_token.map(|id_token| {
+        identity::decode(
+            id_token.expose_secret(),
+            &provider.client_id,
+            provider.exact_issuer(),
+        )
+    });
+    let identity = match claims {
+        None | Some(Err(IdentityFault::Malformed)) => None,
+        Some(Ok(identity)) => Some(identity),
+        Some(Err(fault)) => return Err(Refusal::settled(&fault.to_string())),
+    };
+    // An omitted scope means: as requested (RFC 6749 §5.1).
+    let scopes = if parts.scopes.is_empty() {
+        provider.scopes.clone()
+    } else {
+        parts.scopes
+    };
+    Ok(Grant {
+        access_token: parts.access_token,
+        refresh_token: parts.refresh_token,
+        expires_in: parts.expires_in,
+        scopes,
+        identity,
+    })
+}
+
+/// A client of the crate for this provider.
+pub(crate) fn client(
+    provider: &Provider,
+    secret: Option<ClientSecret>,
+) -> OauthClient<EndpointSet> {
+    let client = Client::new(ClientId::new(provider.client_id.clone()))
+        .set_token_uri(TokenUrl::from_url(provider.token_url.clone()))
+        .set_auth_type(match provider.client_auth {
+            ClientAuth::Body => AuthType::RequestBody,
+            ClientAuth::Basic => AuthType::BasicAuth,
+        });
+    match secret {
+        Some(secret) => client.set_client_secret(secret),
+        None => client,
+    }
+}
+
+/// Reads the client secret anew; white space around it is dropped.
+pub(crate) async fn read_secret(provider: &Provider) -> Result<Option<ClientSecret>, Refusal> {
+    let Some(reader) = provider.client_secret.clone() else {
+        return Ok(None);
+    };
+    let unreadable = |why: &dyn std::fmt::Display| {
+        tracing::warn!(provider = %provider.name, outcome = %why, "client secret unreadable");
+        Refusal::ours(&format!(
+            "The client secret of provider {} cannot be read: see the log",
+            provider.name
+        ))
+    };
+    match tokio::task::spawn_blocking(move || reader()).await {
+        Ok(Ok(secret)) => Ok(Some(ClientSecret::new(
+            secret.expose_secret().trim().to_owned(),
+        ))),
+        Ok(Err(why)) => Err(unreadable(&why)),
+        Err(_) => Err(unreadable(&"the reader failed")),
+    }
+}
+
+/// Turns an error of the crate into a refusal without looking at what it carries.
+pub(crate) fn refusal<T: oauth2::ErrorResponse>(error: RequestTokenError<Refusal, T>) -> Refusal {
+    match error {
+        RequestTokenError::Request(refusal) => refusal,
+        _ => Refusal::unreadable("the answer holds no usable token"),
+    }
+}
+
+/// Sends one request and judges the answer; `Ok` is a good one.
+pub(crate) async fn send(way: Way<'_>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    let answer = way.http.send(request).await;
+    let answer = answer.map_err(|error| Refusal::transport(&error))?;
+    match classify(&Received::of(&answer), way.clock.now()) {
+        Outcome::Good => Ok(answer),
+        Outcome::Refused(refusal) => Err(*refusal),
+    }
+}
+
+/// The crate's HTTP client.
+pub(crate) struct Judge<'a> {
+    pub(crate) way: Way<'a>,
+    /// Whether a device answer is expected.
+    pub(crate) device: bool,
+}
+
+impl<'c> AsyncHttpClient<'c> for Judge<'_> {
+    type Error = Refusal;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, Refusal>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(async move {
+            let mut body = send(self.way, request).await?.into_body();
+            if self.device {
+                body = regular_device_answer(&body)
+                    .ok_or_else(|| Refusal::unreadable("the device answer is unusable"))?;
+            }
+            // No headers: the crate would refuse a good answer of another content type.
+            Ok(http::Response::new(body))
+        })
+    }
+}

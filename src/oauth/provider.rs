@@ -1,0 +1,225 @@
+//! Providers and accounts, as the engine needs to know them.
+
+use std::{collections::BTreeMap, fmt, fmt::Write as _, sync::Arc};
+
+use secrecy::SecretString;
+use sha2::{Digest, Sha256};
+use url::Url;
+
+/// Reads a secret from where it is kept. It may block and is called off the runtime's workers, anew
+/// at each use, so a changed secret needs no restart. Its error text must not hold the secret.
+pub type SecretReader = Arc<dyn Fn() -> Result<SecretString, String> + Send + Sync>;
+
+/// Which grant brings the first token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Flow {
+    /// Browser sign-in with PKCE (RFC 6749 §4.1, RFC 7636, RFC 8252).
+    AuthorizationCode,
+    /// Sign-in on another device (RFC 8628).
+    DeviceCode,
+    /// The program's own rights, without a user (RFC 6749 §4.4).
+    ClientCredentials,
+}
+
+impl Flow {
+    /// The name used in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AuthorizationCode => "authorization_code",
+            Self::DeviceCode => "device_code",
+            Self::ClientCredentials => "client_credentials",
+        }
+    }
+}
+
+/// How the client shows who it is (RFC 6749 §2.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientAuth {
+    /// `client_id` and `client_secret` in the form.
+    #[default]
+    Body,
+    /// HTTP Basic; without a secret the `client_id` still goes into the form.
+    Basic,
+}
+
+/// One OAuth provider with one client registration.
+#[derive(Clone)]
+pub struct Provider {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Microsoft's tenant, for texts and the binding; the URLs already hold it.
+    pub tenant: Option<String>,
+    /// The client id.
+    pub client_id: String,
+    /// Where the client secret is read; `None` for a public client.
+    pub client_secret: Option<SecretReader>,
+    /// Which grant is used.
+    pub flow: Flow,
+    /// Where the browser is sent; needed for [`Flow::AuthorizationCode`].
+    pub authorization_url: Option<Url>,
+    /// The token endpoint.
+    pub token_url: Url,
+    /// Where device codes come from; needed for [`Flow::DeviceCode`].
+    pub device_authorization_url: Option<Url>,
+    /// The issuer, compared with `iss` of the redirect (RFC 9207) and of the id_token.
+    pub issuer: Option<String>,
+    /// The scopes, sent in this order with each token request.
+    pub scopes: Vec<String>,
+    /// How the client authenticates.
+    pub client_auth: ClientAuth,
+    /// The redirect URI; `{port}` in it stands for the port of the loopback listener.
+    pub redirect_uri: String,
+    /// Further parameters of the authorization request, such as `access_type`.
+    pub authorization_params: BTreeMap<String, String>,
+    /// Whether this is Microsoft: error texts, the admin-consent URL, a template as issuer.
+    pub microsoft: bool,
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Provider")
+            .field("name", &self.name)
+            .field("flow", &self.flow)
+            .field("token_url", &self.token_url.as_str())
+            .field("confidential", &self.client_secret.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Provider {
+    /// The issuer to compare with; none for Microsoft, whose issuer is a template.
+    pub(crate) fn exact_issuer(&self) -> Option<&str> {
+        self.issuer.as_deref().filter(|_| !self.microsoft)
+    }
+
+    /// The page where an administrator approves the program for a whole Microsoft tenant.
+    pub fn admin_consent_url(&self) -> Option<String> {
+        if !self.microsoft {
+            return None;
+        }
+        let tenant = match self.tenant.as_deref() {
+            None | Some("common" | "consumers") => "organizations",
+            Some(tenant) => tenant,
+        };
+        let mut url = self.token_url.clone();
+        url.set_path(&format!("/{tenant}/adminconsent"));
+        url.set_query(None);
+        url.query_pairs_mut()
+            .append_pair("client_id", &self.client_id);
+        Some(url.into())
+    }
+}
+
+/// One account and its provider.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// What it is looked up by: the user name in lower case.
+    pub key: String,
+    /// The user name as configured.
+    pub user: String,
+    /// Who gives its tokens.
+    pub provider: Arc<Provider>,
+}
+
+impl Account {
+    /// An account of `user` at `provider`.
+    pub fn new(user: &str, provider: Arc<Provider>) -> Self {
+        Self {
+            key: user.to_lowercase(),
+            user: user.to_owned(),
+            provider,
+        }
+    }
+
+    /// Fingerprint of everything that says where this account's tokens belong: hex SHA-256 over
+    /// token URL, client id, flow, tenant and user. A record with another binding is sent nowhere.
+    pub fn binding(&self) -> String {
+        let mut hash = Sha256::new();
+        let parts = [
+            self.provider.token_url.as_str(),
+            &self.provider.client_id,
+            self.provider.flow.name(),
+            self.provider.tenant.as_deref().unwrap_or(""),
+            &self.key,
+        ];
+        for part in parts {
+            // The length keeps neighbouring parts apart.
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part.as_bytes());
+        }
+        let mut hex = String::with_capacity(64);
+        for byte in hash.finalize() {
+            // Writing to a String cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+        }
+        hex
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A public client of a provider that looks like Microsoft.
+    pub(crate) fn sample(flow: Flow) -> Provider {
+        let url = |text: &str| Url::parse(text).unwrap();
+        Provider {
+            name: "contoso".into(),
+            tenant: Some("contoso.example".into()),
+            client_id: "client-1".into(),
+            client_secret: None,
+            flow,
+            authorization_url: Some(url("https://login.example/contoso.example/authorize")),
+            token_url: url("https://login.example/contoso.example/token"),
+            device_authorization_url: Some(url("https://login.example/contoso.example/device")),
+            issuer: None,
+            scopes: vec!["imap".into(), "offline_access".into()],
+            client_auth: ClientAuth::Body,
+            redirect_uri: "http://localhost:{port}/".into(),
+            authorization_params: BTreeMap::new(),
+            microsoft: true,
+        }
+    }
+
+    #[test]
+    fn binding_changes_with_each_part_and_ignores_case_of_the_user() {
+        let base = sample(Flow::AuthorizationCode);
+        let bind = |p: &Provider, user: &str| Account::new(user, Arc::new(p.clone())).binding();
+        let first = bind(&base, "Alice@Contoso.example");
+        assert_eq!(first.len(), 64);
+        assert_eq!(first, bind(&base, "alice@contoso.EXAMPLE"));
+        let mut others = vec![bind(&base, "bob@contoso.example")];
+        let mut other = base.clone();
+        other.client_id = "client-2".into();
+        others.push(bind(&other, "alice@contoso.example"));
+        let mut other = base.clone();
+        other.tenant = None;
+        others.push(bind(&other, "alice@contoso.example"));
+        let mut other = base.clone();
+        other.flow = Flow::DeviceCode;
+        others.push(bind(&other, "alice@contoso.example"));
+        let mut other = base.clone();
+        other.token_url = Url::parse("https://elsewhere.example/token").unwrap();
+        others.push(bind(&other, "alice@contoso.example"));
+        assert!(others.iter().all(|binding| *binding != first));
+    }
+
+    #[test]
+    fn admin_consent_url_names_tenant_and_client() {
+        let mut provider = sample(Flow::AuthorizationCode);
+        assert_eq!(
+            provider.admin_consent_url().as_deref(),
+            Some("https://login.example/contoso.example/adminconsent?client_id=client-1")
+        );
+        provider.tenant = Some("common".into());
+        assert!(
+            provider
+                .admin_consent_url()
+                .unwrap()
+                .contains("/organizations/")
+        );
+        provider.microsoft = false;
+        assert_eq!(provider.admin_consent_url(), None);
+    }
+}

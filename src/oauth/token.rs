@@ -1,0 +1,72 @@
+//! Tokens in types that cannot print them.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::identity::Identity;
+
+/// An access token in use.
+pub struct AccessToken {
+    secret: SecretString,
+    /// When it ends, Unix seconds.
+    pub expires_at: u64,
+    /// When it was issued, Unix seconds.
+    pub issued_at: u64,
+    /// Differs for each new token of this process; says nothing about its value.
+    pub id: u64,
+}
+
+impl AccessToken {
+    /// Wraps a token that lives from `issued_at` to `expires_at` (Unix seconds).
+    pub fn new(secret: SecretString, issued_at: u64, expires_at: u64, id: u64) -> Self {
+        Self {
+            secret,
+            expires_at,
+            issued_at,
+            id,
+        }
+    }
+
+    /// The token itself, for the SASL string and nothing else.
+    pub fn expose(&self) -> &str {
+        self.secret.expose_secret()
+    }
+
+    pub(crate) fn secret(&self) -> &SecretString {
+        &self.secret
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessToken")
+            .field("expires_at", &self.expires_at)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a token endpoint granted (RFC 6749 §5.1).
+pub struct Grant {
+    /// The access token.
+    pub access_token: SecretString,
+    /// The refresh token, if one was given.
+    pub refresh_token: Option<SecretString>,
+    /// Life of the access token in seconds; 3600 when the provider did not say.
+    pub expires_in: u64,
+    /// The granted scopes, if the provider named them.
+    pub scopes: Vec<String>,
+    /// Who signed in, read from the id_token, if there was one.
+    pub identity: Option<Identity>,
+}
+
+impl fmt::Debug for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grant")
+            .field("refresh_token", &self.refresh_token.is_some())
+            .field("expires_in", &self.expires_in)
+            .field("scopes", &self.scopes)
+            .finish_non_exhaustive()
+    }
+}
