@@ -1,3 +1,214 @@
+//! `mailsplice login`: signs an account in.
+
+use std::io::{self, BufRead, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use super::{DONE, account, load, runtime, say, time};
+use crate::config::Config;
+use crate::daemon::control::{self, Question};
+use crate::daemon::wiring::{self, Base, CurrentHttp};
+use crate::oauth::signin::{self, CodeSignIn, DeviceSignIn, Loopback, TokioSleeper};
+use crate::oauth::{Account, Flow, Grant, Match, TokenError, identity_matches};
+
+/// Time for a person to sign in in a browser.
+const BROWSER_TIME: Duration = Duration::from_secs(15 * 60);
+/// The port in the redirect address of `--paste`: nobody listens there, the browser shows an error
+/// page with the address to copy. From the dynamic range, where no service lives.
+const PASTE_PORT: u16 = 49_517;
+/// The longest pasted line, in octets; an authorization code takes under 4 KiB.
+const LONGEST_LINE: u64 = 16 * 1024;
+
 #[derive(clap::Args)]
-pub(super) struct Arguments {}
-pub(super) fn run(_: Option<std::path::PathBuf>, _: &Arguments) -> anyhow::Result<u8> { Ok(1) }
+pub(super) struct Arguments {
+    /// The account, as in the configuration.
+    user: String,
+    /// Sign in by typing a code on another device (RFC 8628).
+    #[arg(long, conflicts_with = "paste")]
+    device: bool,
+    /// Sign in in a browser anywhere and paste the address it ends at into stdin.
+    #[arg(long)]
+    paste: bool,
+    /// Who is expected to sign in, where that is not USER (an alias, a delegate).
+    #[arg(long = "as", value_name = "IDENTITY")]
+    identity: Option<String>,
+}
+
+pub(super) fn run(file: Option<PathBuf>, arguments: &Arguments) -> anyhow::Result<u8> {
+    let config = load(file)?.config;
+    let runtime = runtime()?;
+    let done = runtime.block_on(login(&config, arguments));
+    // A browser that was opened is not waited for.
+    runtime.shutdown_background();
+    done
+}
+
+async fn login(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
+    let key = &account(config, &arguments.user)?.key;
+    let who = wiring::accounts(config).into_iter().find(|account| account.key == *key);
+    let who = who.context("the account has no provider")?;
+    let base = Base::open(config)?;
+    let grant = match who.provider.flow {
+        Flow::ClientCredentials if arguments.device || arguments.paste => bail!(
+            "provider {} uses client_credentials: nobody signs in, leave out --device and --paste",
+            who.provider.name
+        ),
+        Flow::ClientCredentials => {
+            writeln!(io::stderr(), "Nobody signs in with client_credentials; getting a token ...")?;
+            signin::client_credentials(&who, &base.http).await.map_err(explained)?
+        }
+        _ if arguments.paste => paste(&who, &base.http).await?,
+        _ if arguments.device => device(&who, &base.http).await?,
+        Flow::DeviceCode => device(&who, &base.http).await?,
+        Flow::AuthorizationCode => browser(&who, &base.http).await?,
+    };
+    compare(&who, arguments.identity.as_deref(), &grant)?;
+    let missing = missing_scopes(&who, &grant);
+    let refreshable = grant.refresh_token.is_some() || who.provider.flow == Flow::ClientCredentials;
+    let until = unix_now().saturating_add(grant.expires_in);
+    base.tokens(config).adopt(&who.key, grant).await.map_err(explained)?;
+    control::ask(&config.state_dir, &Question::TokensChanged { account: who.key.clone() }).await;
+    let mut words = io::stderr();
+    if !refreshable {
+        writeln!(
+            words,
+            "mailsplice: warning: the provider gave no refresh token, so this sign-in ends at {}; \
+             ask for offline access (scopes, authorization_params) and sign in again",
+            time(until)
+        )?;
+    }
+    if !missing.is_empty() {
+        writeln!(words, "mailsplice: warning: not granted: {}", missing.join(" "))?;
+    }
+    say(format_args!("{} is signed in (access token until {}).", who.user, time(until)))?;
+    Ok(DONE)
+}
+
+/// In a browser on this machine; the provider sends it back to a listener on loopback.
+async fn browser(who: &Account, http: &CurrentHttp) -> anyhow::Result<Grant> {
+    let loopback = Loopback::bind(&who.provider.redirect_uri).await.map_err(explained)?;
+    let sign_in =
+        CodeSignIn::start(&who.provider, &who.user, loopback.port()).map_err(explained)?;
+    writeln!(io::stderr(), "Sign in as {} in a browser on this machine:", who.user)?;
+    say(sign_in.url())?;
+    writeln!(
+        io::stderr(),
+        "(No browser here? Stop this and run: mailsplice login {} --paste)",
+        who.user
+    )?;
+    let url = sign_in.url().to_string();
+    // Some browsers only return when they are closed.
+    tokio::task::spawn_blocking(move || {
+        let _ = webbrowser::open(&url);
+    });
+    let code = loopback.wait(&sign_in, BROWSER_TIME).await.map_err(explained)?;
+    sign_in.exchange(http, code).await.map_err(explained)
+}
+
+/// In a browser anywhere; the address it ends at is pasted into stdin.
+async fn paste(who: &Account, http: &CurrentHttp) -> anyhow::Result<Grant> {
+    let sign_in = CodeSignIn::start(&who.provider, &who.user, PASTE_PORT).map_err(explained)?;
+    let sign_in = Arc::new(sign_in);
+    let mut words = io::stderr();
+    writeln!(words, "Sign in as {} in any browser:", who.user)?;
+    say(sign_in.url())?;
+    writeln!(
+        words,
+        "It ends at a page that cannot be shown ({} …). Copy that page's whole address, paste it \
+         here and press Enter:",
+        sign_in.redirect_uri()
+    )?;
+    let reading = sign_in.clone();
+    let pasted = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
+        let mut stdin = io::Read::take(io::stdin().lock(), LONGEST_LINE * 20);
+        loop {
+            let mut line = zeroize::Zeroizing::new(String::new());
+            if stdin.read_line(&mut line).context("stdin cannot be read")? == 0 {
+                bail!("nothing was pasted");
+            }
+            if line.trim().is_empty() {
+                continue;
+            }
+            match reading.from_pasted(&line) {
+                Ok(code) => return Ok(code),
+                // A wrong paste can be put right; a refusal by the provider cannot.
+                Err(error) if error.code.is_some() => return Err(explained(error)),
+                Err(error) => writeln!(io::stderr(), "{error}")?,
+            }
+        }
+    });
+    let code = pasted.await??;
+    let Some(sign_in) = Arc::into_inner(sign_in) else {
+        bail!("the sign-in is still in use");
+    };
+    sign_in.exchange(http, code).await.map_err(explained)
+}
+
+/// By a code typed in on another device.
+async fn device(who: &Account, http: &CurrentHttp) -> anyhow::Result<Grant> {
+    let sign_in = DeviceSignIn::start(&who.provider, &who.user, http).await.map_err(explained)?;
+    let prompt = sign_in.prompt();
+    let mut words = io::stderr();
+    writeln!(words, "Sign in as {} on any device: open", who.user)?;
+    say(&prompt.verification_uri)?;
+    writeln!(words, "and type the code")?;
+    say(&prompt.user_code)?;
+    if let Some(complete) = &prompt.verification_uri_complete {
+        writeln!(words, "or open {complete}, which has it already.")?;
+    }
+    writeln!(words, "Waiting (the code is good for {} minutes) ...", prompt.expires_in / 60)?;
+    sign_in.poll(http, &TokioSleeper).await.map_err(explained)
+}
+
+/// Refuses a sign-in by somebody else: browsers like to sign in whoever was there last.
+fn compare(who: &Account, expected: Option<&str>, grant: &Grant) -> anyhow::Result<()> {
+    let expected = expected.unwrap_or(&who.user);
+    match grant.identity.as_ref().map(|identity| identity_matches(expected, identity)) {
+        Some(Match::Different(other)) => bail!(
+            "{other} signed in, but the account is {expected}: nothing was saved. Sign in again as \
+             {expected} (a private browser window helps), or, if {other} may open that mailbox, \
+             run: mailsplice login {} --as {other}",
+            who.user
+        ),
+        Some(Match::Same) => Ok(()),
+        Some(Match::Unknown) | None => {
+            if who.provider.flow != Flow::ClientCredentials {
+                let words = "the provider did not tell who signed in, so it was not compared";
+                writeln!(io::stderr(), "mailsplice: note: {words} with {expected}")?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Scopes that were asked for and not granted. OIDC scopes are seldom echoed and do not count.
+fn missing_scopes<'a>(who: &'a Account, grant: &Grant) -> Vec<&'a str> {
+    const NEVER_ECHOED: [&str; 5] = ["openid", "profile", "email", "offline_access", "address"];
+    if grant.scopes.is_empty() {
+        return Vec::new();
+    }
+    let granted = |scope: &str| grant.scopes.iter().any(|one| one.eq_ignore_ascii_case(scope));
+    let asked = who.provider.scopes.iter().map(String::as_str);
+    asked
+        .filter(|scope| !NEVER_ECHOED.contains(scope) && !scope.ends_with("/.default"))
+        .filter(|scope| !granted(scope))
+        .collect()
+}
+
+/// An error with what an administrator needs to look it up.
+fn explained(error: TokenError) -> anyhow::Error {
+    let code = error.code.as_deref().map(|code| format!(" [{code}]")).unwrap_or_default();
+    if error.detail.is_empty() || error.detail == error.sentence {
+        anyhow::anyhow!("{}{code}", error.sentence)
+    } else {
+        anyhow::anyhow!("{}{code}\n  ({})", error.sentence, error.detail)
+    }
+}
+
+fn unix_now() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
+}

@@ -29,10 +29,6 @@ class Case:
     oauth: bool = False
 
 
-class Skip(Exception):
-    """The case cannot run here; the text says why."""
-
-
 class Lab:
     """Everything that runs: identity provider, Dovecot, and two proxies.
 
@@ -61,25 +57,28 @@ class Lab:
         implicit = {"address": f"{Dovecot.tls_address}:{self.dovecot.tls_port}", "tls": "implicit"}
         starttls = {"address": f"{self.dovecot.starttls_address}:{self.dovecot.starttls_port}", "tls": "starttls"}
         self.imap = {IMPLICIT: implicit, STARTTLS: starttls}
-        mine = [case for case in cases if not case.oauth]
-        self.clients = self.proxy(
-            "clients", [
-                app_provider(IMPLICIT, self.idp, secret, implicit),
-                app_provider(STARTTLS, self.idp, secret, starttls, sasl="oauthbearer"),
-            ],
-            [(case.user, case.provider) for case in mine])
-        self.people = self.proxy(
-            "people", [
-                user_provider("lab-people", self.idp, implicit),
-                app_provider("lab-app", self.idp, secret, implicit),
-            ],
-            [(case.user, case.provider) for case in cases if case.oauth], log_filter="trace")
+        self.clients = self._started("clients", [case for case in cases if not case.oauth], [
+            app_provider(IMPLICIT, self.idp, secret, implicit),
+            app_provider(STARTTLS, self.idp, secret, starttls, sasl="oauthbearer"),
+        ])
+        self.people = self._started("people", [case for case in cases if case.oauth], [
+            user_provider("lab-people", self.idp, implicit),
+            app_provider("lab-app", self.idp, secret, implicit),
+        ], log_filter="trace")
 
-        for proxy, own in ((self.clients, mine), (self.people, [case for case in cases if case.oauth])):
-            proxy.command("check")
-            for case in own:
-                proxy.add_password(case.user, case.password)
-            proxy.start()
+    def _started(self, name, cases, providers, **more):
+        """A proxy that serves the accounts of these cases; none where there are none."""
+        if not cases:
+            return None
+        proxy = self.proxy(name, providers, [(case.user, case.provider) for case in cases], **more)
+        proxy.command("check")
+        for case in cases:
+            proxy.add_password(case.user, case.password)
+        proxy.start()
+        return proxy
+
+    def proxies(self):
+        return [proxy for proxy in (self.clients, self.people) if proxy]
 
     def proxy(self, name, providers, accounts, **more):
         ca = more.pop("upstream_ca", self.upstream.ca)
@@ -97,7 +96,7 @@ class Lab:
         return Target(security, port, self.front.ca, case.user, password, home, self.dovecot.mailbox(case.user))
 
     def log_tail(self):
-        return [proxy.logs() for proxy in (self.clients, self.people) if proxy]
+        return [proxy.logs() for proxy in self.proxies()]
 
 
 class DirectLab(Lab):
