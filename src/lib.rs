@@ -12,4 +12,5 @@ pub mod net;
 pub mod oauth;
 pub mod observe;
 pub mod proto;
+pub mod sandbox;
 pub mod store;
