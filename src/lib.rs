@@ -14,5 +14,6 @@ pub mod net;
 pub mod oauth;
 pub mod observe;
 pub mod proto;
+pub mod sandbox;
 pub mod session;
 pub mod store;
