@@ -5,7 +5,7 @@ pub mod inspect;
 mod run;
 pub mod wiring;
 
-pub use run::{Running, serve, start};
+pub use run::{Running, serve, start, until_told_to_stop};
 
 use std::path::PathBuf;
 

@@ -95,6 +95,20 @@ pub async fn serve(file: &Path) -> Result<(), DaemonError> {
     Ok(())
 }
 
+/// Waits for SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the system gives no signals.
+pub async fn until_told_to_stop() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
 /// Starts the proxy. Must be called inside a tokio runtime.
 ///
 /// # Errors

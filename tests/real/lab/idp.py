@@ -9,7 +9,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from .base import LabError, Process, free_port, wait_for
+from .base import LabError, Process, free_port
 
 PROVIDER = pathlib.Path(__file__).resolve().parent.parent / "provider.mjs"
 
