@@ -267,6 +267,8 @@ impl Core {
         }
         let error = match &self.standing {
             Standing::Unknown => return None,
+            // It only read, and found nothing to serve: now somebody has to ask.
+            Standing::Valid if self.held.is_none() => return None,
             // A job can end well without a token that is good enough only if time has passed.
             Standing::Valid => TokenError::temporary(
                 "The access token has just expired: try again",
@@ -547,6 +549,11 @@ impl Core {
         self.held = None;
         self.seen = seen;
         self.facts = Facts::default();
+        if account.provider.flow == Flow::ClientCredentials {
+            // Nobody has to sign in: the next who needs a token gets one.
+            self.standing = Standing::Valid;
+            return;
+        }
         let mut error = TokenError::sign_in(&account.user, gone.detail());
         if matches!(gone, Gone::OtherSettings) {
             error = TokenError::new(
