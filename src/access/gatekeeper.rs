@@ -15,6 +15,7 @@ use crate::store::{DerivedKey, StoreError, StoreKey, account_key, blocking, dura
 use super::{
     AccessError, Attempt, Settings, Verdict,
     file::{self, FOLDER, Keys, Stored},
+    flights::Flights,
     hashing::Hasher,
     ring::{Place, Ring, Tags},
     state::{FileStamp, Look, State, Trier},
@@ -39,6 +40,7 @@ struct Inner {
     /// A key of this process alone, for what is remembered.
     memory: DerivedKey,
     hasher: Hasher,
+    flights: Flights,
     state: Mutex<State>,
     /// Held while files are read and taken over, so that an older reading never wins.
     reading: Mutex<()>,
@@ -67,6 +69,7 @@ impl Gatekeeper {
                 keys: Keys::new(key),
                 memory,
                 hasher: Hasher::new(settings.hash_parallel),
+                flights: Flights::default(),
                 state: Mutex::new(State::new(&settings)?),
                 reading: Mutex::new(()),
                 start: Instant::now(),
@@ -98,6 +101,12 @@ impl Gatekeeper {
             now,
         };
         let tags = inner.tags(&name, attempt.password);
+        let charge = match inner.state().first_look(trier, &tags) {
+            Look::Done(verdict) => return verdict,
+            Look::Missed(charge) => charge,
+        };
+        inner.state().refund(trier, charge);
+        let _flight = inner.flights.enter(tags.remembered).await;
         let charge = match inner.state().first_look(trier, &tags) {
             Look::Done(verdict) => return verdict,
             Look::Missed(charge) => charge,

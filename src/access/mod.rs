@@ -20,6 +20,7 @@
 mod entry;
 mod error;
 mod file;
+mod flights;
 mod gatekeeper;
 mod hashing;
 mod passwords;

@@ -359,3 +359,19 @@ async fn a_new_configuration_changes_who_is_known() {
     assert!(is_allowed(&gate.check(attempt(ALICE, &alice, HOME)).await));
     assert_eq!(gate.check(attempt(BOB, &bob, HOME)).await, Verdict::Refused);
 }
+
+#[tokio::test]
+async fn fifty_equal_tries_at_once_cost_one_slow_hash_and_no_budget() {
+    let house = House::new();
+    house.given(ALICE, "given").await;
+    let gate = house.gate();
+    let mut tries = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let gate = gate.clone();
+        tries.spawn(async move { gate.check(attempt(ALICE, GIVEN, HOME)).await });
+    }
+    for verdict in tries.join_all().await {
+        assert_eq!(verdict, allowed(ALICE, "given"));
+    }
+    assert_eq!(gate.slow_hashes(), 1);
+}
