@@ -1,7 +1,9 @@
 //! Bounds on everything that grows or waits. One line declares a limit for all: the model, the
 //! check of the file, and the schema.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::time::Duration;
+
+use super::shape::{Key, Kind, Need};
 
 /// How a limit is written in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +21,8 @@ pub(super) enum Unit {
 pub(super) struct Bound {
     pub(super) unit: Unit,
     pub(super) default: u64,
-    pub(super) range: RangeInclusive<u64>,
+    pub(super) least: u64,
+    pub(super) most: u64,
 }
 
 /// A type that a limit is kept in.
@@ -53,13 +56,19 @@ macro_rules! limits {
             $(#[doc = $doc] pub $name: $type,)*
         }
 
-        /// All limits: name, what for, bounds.
-        pub(super) static LIMITS: &[(&str, &str, Bound)] = &[
-            $((
-                stringify!($name),
-                $doc,
-                Bound { unit: Unit::$unit, default: $default, range: $least..=$most },
-            ),)*
+        /// The keys of the section.
+        pub(super) static KEYS: &[Key] = &[
+            $(Key {
+                name: stringify!($name),
+                need: Need::May,
+                kind: Kind::Limit(&Bound {
+                    unit: Unit::$unit,
+                    default: $default,
+                    least: $least,
+                    most: $most,
+                }),
+                doc: $doc,
+            },)*
         ];
 
         impl Limits {
@@ -75,23 +84,29 @@ macro_rules! limits {
 
 limits! {
     connections: usize = Count 10_000, 1, 1_000_000,
-        "Client connections in all; further ones are closed at once. Each takes two descriptors. A number, default 10000.";
+        "Client connections in all, logged in or not. Each takes two file \
+         descriptors. A number, default 10000.";
     waiting_connections: usize = Count 1024, 1, 1_000_000,
-        "Connections that have not logged in yet; when one more comes, the oldest is ended, so that silent ones can't lock others out. A number, default 1024.";
+        "Connections that have not logged in yet; when one more comes, the oldest is ended, so \
+         that silent ones can't lock others out. A number, default 1024.";
     waiting_per_address: usize = Count 512, 1, 1_000_000,
         "Connections from one address that have not logged in yet. A number, default 512.";
     upstream_ahead: usize = Count 64, 1, 100_000,
-        "Upstream connections started before their client has logged in, so that strangers can't make the proxy flood a provider. A number, default 64.";
+        "Upstream connections started before their client has logged in, so that strangers \
+         can't make the proxy flood a provider. A number, default 64.";
     login_time: Duration = Time MINUTE, SECOND, HOUR,
         "Time that a client has to log in. A duration, default 60s.";
-    idle: Duration = Time 35 * MINUTE, MINUTE, 7 * 24 * HOUR,
-        "Time without a byte after which a session is ended. Below 30m it breaks IMAP (RFC 9051 section 5.4). A duration, default 35m.";
+    idle: Duration = Time 35 * MINUTE, SECOND, 7 * 24 * HOUR,
+        "Time without a byte after which a session is ended. Below 30m it breaks IMAP (RFC 9051 \
+         section 5.4). A duration, default 35m.";
     stall: Duration = Time 10 * MINUTE, SECOND, 24 * HOUR,
         "Time that a peer may take no byte while data waits for it. A duration, default 10m.";
     drain: Duration = Time 30 * SECOND, 100, HOUR,
-        "Time that open sessions get to end by themselves when the program is told to stop. A duration, default 30s.";
+        "Time that open sessions get to end by themselves when the program is told to stop. A \
+         duration, default 30s.";
     connect_time: Duration = Time 10 * SECOND, 100, 5 * MINUTE,
-        "Time for reaching a mail server: name, TCP, TLS and greeting together. A duration, default 10s.";
+        "Time for reaching a mail server: name, TCP, TLS and greeting together. A duration, \
+         default 10s.";
     token_time: Duration = Time 15 * SECOND, 100, 5 * MINUTE,
         "Time for one request to an OAuth endpoint. A duration, default 15s.";
     line: usize = Size 16 * KIB, KIB, MIB,
@@ -99,13 +114,16 @@ limits! {
     literal: usize = Size 8 * KIB, 256, MIB,
         "Longest IMAP literal before login. A size, default 8KiB.";
     pipelined: usize = Size 64 * KIB, KIB, 16 * MIB,
-        "Bytes kept of a client that sends on without waiting for its login. A size, default 64KiB.";
+        "Bytes kept of a client that sends on without waiting for its login. A size, default \
+         64KiB.";
     bad_commands: usize = Count 20, 1, 10_000,
-        "Commands before login that are not understood or refused, after which the connection is closed. A number, default 20.";
+        "Commands before login that are not understood or refused, after which the connection \
+         is closed. A number, default 20.";
     wrong_passwords_per_address: usize = Count 30, 1, 1_000_000,
         "Wrong passwords from one address before it must wait. A number, default 30.";
     wrong_passwords_per_account: usize = Count 60, 1, 1_000_000,
-        "Wrong passwords for one account, from all addresses, before it must wait. A number, default 60.";
+        "Wrong passwords for one account, from all addresses, before it must wait. A number, \
+         default 60.";
     forget_wrong_passwords: Duration = Time 10 * MINUTE, SECOND, 24 * HOUR,
         "Time after which a wrong password is forgotten. A duration, default 10m.";
     hash_parallel: usize = Count 2, 1, 256,
@@ -134,13 +152,13 @@ impl Bound {
             )
             .ok_or("must be a duration with its unit, as in 500ms, 60s, 35m or 1h")?,
         };
-        if self.range.contains(&number) {
+        if (self.least..=self.most).contains(&number) {
             return Ok(number);
         }
         Err(format!(
             "is out of bounds: at least {}, at most {}",
-            self.show(*self.range.start()),
-            self.show(*self.range.end())
+            self.show(self.least),
+            self.show(self.most)
         ))
     }
 
@@ -153,7 +171,8 @@ impl Bound {
         };
         for (size, name) in units {
             // 60s reads better than 1m, 90s better than 1m30s.
-            if number.is_multiple_of(*size) && number >= 2 * size || *size == 1 {
+            let one = number == *size && *size != MINUTE;
+            if number.is_multiple_of(*size) && (one || number >= 2 * size || *size == 1) {
                 return format!("{}{name}", number / size);
             }
         }
@@ -176,16 +195,27 @@ fn number(text: &str, endings: &[(&str, u64)]) -> Option<u64> {
 mod tests {
     use super::*;
 
+    fn bound_of(key: &Key) -> &'static Bound {
+        let Kind::Limit(bound) = key.kind else {
+            panic!("{} is no limit", key.name)
+        };
+        bound
+    }
+
     fn bound(name: &str) -> &'static Bound {
-        &LIMITS.iter().find(|limit| limit.0 == name).unwrap().2
+        bound_of(KEYS.iter().find(|key| key.name == name).unwrap())
     }
 
     #[test]
     fn defaults_are_within_their_bounds_and_named_in_the_words() {
-        for (name, doc, bound) in LIMITS {
-            assert!(bound.range.contains(&bound.default), "{name}");
-            let default = format!("default {}.", bound.show(bound.default));
-            assert!(doc.ends_with(&default), "{name}: {doc} / {default}");
+        for key in KEYS {
+            let (name, bound) = (key.name, bound_of(key));
+            let default = format!("efault {}.", bound.show(bound.default));
+            assert!(
+                key.doc.ends_with(&default),
+                "{name}: {} / {default}",
+                key.doc
+            );
             assert_eq!(
                 bound.read(&bound.show(bound.default)),
                 Ok(bound.default),

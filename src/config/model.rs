@@ -65,7 +65,7 @@ impl Protocol {
     pub const ALL: [Self; 3] = [Self::Imap, Self::Pop3, Self::Smtp];
 
     /// The word of the configuration file: `imap`, `pop3` or `smtp`.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Imap => "imap",
             Self::Pop3 => "pop3",
@@ -211,7 +211,7 @@ pub enum Flow {
 
 impl Flow {
     /// The word of the configuration file.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::AuthorizationCode => "authorization_code",
             Self::DeviceCode => "device_code",

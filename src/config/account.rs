@@ -1,0 +1,110 @@
+//! Accounts: who may log in, and where their mail is.
+
+use std::collections::HashMap;
+
+use super::{
+    fault::Report,
+    forms, hint, keys,
+    listener::ProtocolSet,
+    model::{Account, Protocol},
+    provider::Named,
+    view::{Found, View},
+};
+
+/// The accounts that are whole, and the keys of all.
+pub(super) fn read(
+    file: &View<'_>,
+    providers: &[Named],
+    used: ProtocolSet,
+    report: &mut Report,
+) -> (Vec<Account>, Vec<String>) {
+    let nodes = file.items("accounts");
+    if nodes.is_empty() {
+        let message = "no account is given: nobody can log in";
+        report.warn(file.line_of("accounts"), "accounts", message);
+    }
+    let mut accounts = Vec::new();
+    let mut keys: HashMap<String, usize> = HashMap::new();
+    let mut served = vec![false; providers.len()];
+    for (index, node) in nodes.iter().enumerate() {
+        let path = format!("accounts[{index}]");
+        let view = View::new(Some(node), &keys::ACCOUNT, &path);
+        let user = view.parsed("user", forms::user);
+        if let Some(Found { value, line }) = user {
+            let key = Account::key_of(value);
+            if let Some(first) = keys.get(&key) {
+                let message = format!(
+                    "is the user of another account too (line {first}); case makes no difference"
+                );
+                report.fault(line, view.path("user"), message);
+            } else {
+                keys.insert(key, line);
+            }
+        }
+        let provider = provider(&view, providers, report);
+        if let Some(provider) = provider
+            && let (Some(served), Some(named)) = (served.get_mut(provider), providers.get(provider))
+            && !std::mem::replace(served, true)
+        {
+            warn_of_missing_servers(&view, named, used, report);
+        }
+        accounts.extend(account(&view, user, provider));
+    }
+    (accounts, keys.into_keys().collect())
+}
+
+fn account(view: &View<'_>, user: Option<Found<&str>>, provider: Option<usize>) -> Option<Account> {
+    let mailbox = view
+        .parsed("mailbox", forms::user)
+        .map(|found| found.value.to_owned());
+    let smtp_user = view
+        .parsed("smtp_user", forms::user)
+        .map(|found| found.value.to_owned());
+    let user = user?.value.to_owned();
+    Some(Account {
+        key: Account::key_of(&user),
+        provider: provider?,
+        mailbox: mailbox.unwrap_or_else(|| user.clone()),
+        smtp_user: smtp_user.unwrap_or_else(|| user.clone()),
+        user,
+    })
+}
+
+fn provider(view: &View<'_>, providers: &[Named], report: &mut Report) -> Option<usize> {
+    let Found { value, line } = view.parsed("provider", forms::name)?;
+    let index = providers
+        .iter()
+        .position(|provider| provider.name.as_deref() == Some(value));
+    // One whose name is at fault may be the one meant.
+    if index.is_none() && providers.iter().all(|provider| provider.name.is_some()) {
+        let names = providers
+            .iter()
+            .filter_map(|provider| provider.name.as_deref());
+        let hint = hint::did_you_mean(value, names);
+        let message = format!("no provider has this name{hint}: add it to providers");
+        report.fault(line, view.path("provider"), message);
+    }
+    index
+}
+
+/// Once for each provider: ten thousand accounts of one would say the same.
+fn warn_of_missing_servers(
+    view: &View<'_>,
+    provider: &Named,
+    used: ProtocolSet,
+    report: &mut Report,
+) {
+    let Some(servers) = &provider.servers else {
+        return;
+    };
+    for protocol in Protocol::ALL {
+        if used.has(protocol) && servers.of(protocol).is_none() {
+            let name = protocol.as_str();
+            let message = format!(
+                "this provider has no {name} server, but a listener speaks {name}: its accounts \
+                 can't use it; add servers.{name} to the provider"
+            );
+            report.warn(view.line_of("provider"), view.path("provider"), message);
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! Forms that a text may have: each parsed by one function, for the check and the decoder alike.
+//! Messages never hold the text.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use ipnet::IpNet;
+use url::{Host, Url};
+
+use super::shape::Form;
+
+/// RFC 5321 §4.5.3.1: 64 octets, an @, 255 octets.
+const USER_BYTES: usize = 320;
+
+/// A label or a name of our own.
+const NAME_BYTES: usize = 64;
+
+macro_rules! forms {
+    ($($name:ident = $what:literal, $parse:expr;)*) => {
+        $(pub(super) static $name: Form = Form {
+            what: $what,
+            check: |text| $parse(text).map(drop),
+        };)*
+    };
+}
+
+forms! {
+    NAME = "a name", name;
+    USER = "a user name", user;
+    PATH = "a path", some;
+    WORD = "text", some;
+    TENANT = "a tenant", tenant;
+    ENDPOINT = "a URL", |text| endpoint(text, Some("common"));
+    ISSUER = "a URL", issuer;
+    SCOPE = "a scope", scope;
+    REDIRECT = "a URL on loopback", redirect;
+    PARAMETER = "a parameter", parameter;
+    BIND = "an address and port", bind;
+    CIDR = "a network", cidr;
+    ADDRESS = "a host and port", address;
+    HOST = "a host name or address", host;
+}
+
+/// Text that is there.
+pub(super) fn some(text: &str) -> Result<&str, String> {
+    if text.trim().is_empty() {
+        Err("is empty".to_owned())
+    } else {
+        Ok(text)
+    }
+}
+
+/// A name of ours, as it stands in logs and metrics.
+pub(super) fn name(text: &str) -> Result<&str, String> {
+    if text.len() > NAME_BYTES {
+        return Err(format!("is longer than {NAME_BYTES} bytes"));
+    }
+    some(text)
+}
+
+/// What a client may send as user name, and what goes into a SASL string.
+pub(super) fn user(text: &str) -> Result<&str, String> {
+    if text.len() > USER_BYTES {
+        return Err(format!("is longer than {USER_BYTES} bytes"));
+    }
+    if text.trim() != text {
+        return Err("begins or ends with white space".to_owned());
+    }
+    some(text)
+}
+
+/// Part of a URL's path: nothing that could change the rest of it.
+pub(super) fn tenant(text: &str) -> Result<&str, String> {
+    let good = text
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'));
+    if text.is_empty() || !good || text.len() > 255 || text.starts_with('.') {
+        let message =
+            "must be a tenant's verified domain or id, or common, organizations, consumers";
+        return Err(message.to_owned());
+    }
+    Ok(text)
+}
+
+/// An OAuth endpoint; `{tenant}` stands for the tenant.
+pub(super) fn endpoint(text: &str, tenant: Option<&str>) -> Result<Url, String> {
+    let text = tenant.map_or_else(
+        || text.to_owned(),
+        |tenant| text.replace("{tenant}", tenant),
+    );
+    let url = web_url(&text)?;
+    if url.fragment().is_some() {
+        return Err("must not have a fragment (#…)".to_owned());
+    }
+    Ok(url)
+}
+
+/// An issuer is compared as text, so it is only looked at, not rewritten.
+pub(super) fn issuer(text: &str) -> Result<&str, String> {
+    let url = web_url(text)?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must not have a query or fragment (RFC 8414 section 2)".to_owned());
+    }
+    Ok(text)
+}
+
+fn web_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
+    if url.host().is_none() {
+        return Err("must be a URL with a host: https://…".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold a user name or password".to_owned());
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if url_is_loopback(&url) => Ok(url),
+        "http" => Err("http:// is accepted on loopback only: write https://".to_owned()),
+        _ => Err("must begin with https://".to_owned()),
+    }
+}
+
+/// Where the browser comes back to: this machine alone.
+pub(super) fn redirect(text: &str) -> Result<&str, String> {
+    let url = web_url(&text.replace("{port}", "1"))?;
+    if !url_is_loopback(&url) {
+        let message = "must lie on loopback, as in http://localhost:{port}/";
+        return Err(message.to_owned());
+    }
+    if url.fragment().is_some() {
+        return Err("must not have a fragment (#…)".to_owned());
+    }
+    if text.matches("{port}").count() > 1 {
+        return Err("may hold {port} once".to_owned());
+    }
+    Ok(text)
+}
+
+/// RFC 6749 §3.3: no space, no quote, no backslash, printable ASCII.
+pub(super) fn scope(text: &str) -> Result<&str, String> {
+    let good = text
+        .bytes()
+        .all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
+    if text.is_empty() || !good {
+        return Err("must be one scope without spaces: write several as a list".to_owned());
+    }
+    Ok(text)
+}
+
+/// The name of a free parameter of the authorization request.
+fn parameter(name: &str) -> Result<&str, String> {
+    const OURS: [&str; 10] = [
+        "client_id",
+        "client_secret",
+        "code_challenge",
+        "code_challenge_method",
+        "nonce",
+        "redirect_uri",
+        "response_mode",
+        "response_type",
+        "scope",
+        "state",
+    ];
+    if OURS.contains(&name) {
+        return Err(format!("must not set {name}: the program sets it"));
+    }
+    Ok(name)
+}
+
+/// `IP:port`, `[IPv6]:port`, or `localhost:port` for both loopbacks.
+pub(super) fn bind(text: &str) -> Result<Vec<SocketAddr>, String> {
+    if let Some(port) = text.strip_prefix("localhost:").and_then(port) {
+        return Ok(vec![
+            SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
+        ]);
+    }
+    text.parse().map(|address| vec![address]).map_err(|_| {
+        "must be an address and port: 127.0.0.1:1993, \"[::1]:1993\" or localhost:1993".to_owned()
+    })
+}
+
+/// `192.0.2.0/24`, or one address.
+pub(super) fn cidr(text: &str) -> Result<IpNet, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(IpNet::from(address));
+    }
+    let message = "must be a network as in 192.0.2.0/24 or 2001:db8::/32, or one address";
+    let network: IpNet = text.parse().map_err(|_| message.to_owned())?;
+    if network.trunc() != network {
+        // 192.0.2.7/24 is as often meant as /32: don't guess in an access rule.
+        let message = "has bits beyond its prefix length: write the network's first address";
+        return Err(message.to_owned());
+    }
+    Ok(network)
+}
+
+/// `host:port` of a mail server.
+pub(super) fn address(text: &str) -> Result<(String, u16), String> {
+    let message = "must be host:port, as in \"imap.example.com:993\" or \"[2001:db8::1]:993\"";
+    let wrong = || message.to_owned();
+    let (name, digits) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let port = port(digits).filter(|port| *port != 0).ok_or_else(wrong)?;
+    if let Some(inner) = name.strip_prefix('[') {
+        let address: Ipv6Addr = inner
+            .strip_suffix(']')
+            .and_then(|inner| inner.parse().ok())
+            .ok_or_else(wrong)?;
+        return Ok((address.to_string(), port));
+    }
+    if name.contains(':') {
+        return Err(wrong());
+    }
+    Ok((host(name)?.to_ascii_lowercase(), port))
+}
+
+fn port(digits: &str) -> Option<u16> {
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        digits.parse().ok()
+    } else {
+        None
+    }
+}
+
+/// A host name (in ASCII) or an address without brackets.
+pub(super) fn host(text: &str) -> Result<&str, String> {
+    if text.parse::<IpAddr>().is_ok() {
+        return Ok(text);
+    }
+    let label = |label: &str| {
+        let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.chars().all(good)
+    };
+    let name = text.strip_suffix('.').unwrap_or(text);
+    // A last label of digits would be an address, and none that parses.
+    let numeric = name
+        .rsplit('.')
+        .next()
+        .is_some_and(|l| l.bytes().all(|b| b.is_ascii_digit()));
+    if name.len() > 253 || !name.split('.').all(label) || numeric {
+        return Err("must be a host name in ASCII letters, or an address".to_owned());
+    }
+    Ok(text)
+}
+
+/// localhost, 127.0.0.0/8 and ::1.
+pub(super) fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+fn url_is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => is_loopback(name),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(form: &Form, good: &[&str], bad: &[&str]) {
+        for text in good {
+            assert_eq!((form.check)(text), Ok(()), "{}: {text}", form.what);
+        }
+        for text in bad {
+            let message = (form.check)(text).expect_err(text);
+            assert!(!message.contains("hunter"), "{message}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_what_the_contract_says() {
+        split(
+            &ENDPOINT,
+            &[
+                "https://login.example.com/{tenant}/token",
+                "http://localhost/t",
+                "http://127.8.9.1:81/t",
+                "http://[::1]:81/t",
+            ],
+            &[
+                "http://example.com/t",
+                "http://localhost.example.com/t",
+                "http://128.0.0.1/t",
+                "http://[::2]/t",
+                "http://0.0.0.0/t",
+                "ftp://localhost/t",
+                "https://user@example.com/t",
+                "https://user:hunter2@example.com/t",
+                "https://example.com/t#hunter2",
+                "example.com/t",
+                "https://",
+                "data:hunter2",
+                "",
+            ],
+        );
+    }
+
+    #[test]
+    fn redirects_stay_here() {
+        split(
+            &REDIRECT,
+            &[
+                "http://localhost:{port}/",
+                "http://127.0.0.1:8080/back",
+                "https://127.0.0.1/",
+            ],
+            &[
+                "http://example.com:{port}/",
+                "https://example.com/",
+                "http://localhost:{port}/{port}",
+                "http://localhost:{port}/#x",
+                "urn:ietf:wg:oauth:2.0:oob",
+                "http://{port}.example.com/",
+            ],
+        );
+    }
+
+    #[test]
+    fn addresses() {
+        split(
+            &BIND,
+            &[
+                "127.0.0.1:1993",
+                "[::1]:1993",
+                "0.0.0.0:0",
+                "localhost:1993",
+            ],
+            &[
+                "1993",
+                ":1993",
+                "127.0.0.1",
+                "example.com:993",
+                "::1:1993",
+                "localhost:65536",
+                "",
+            ],
+        );
+        assert_eq!(bind("localhost:5").unwrap().len(), 2);
+        split(
+            &ADDRESS,
+            &[
+                "imap.example.com:993",
+                "[2001:db8::1]:993",
+                "192.0.2.1:993",
+                "localhost:143",
+            ],
+            &[
+                "imap.example.com",
+                "imap.example.com:0",
+                "imap.example.com:70000",
+                "2001:db8::1:993",
+                "[imap.example.com]:993",
+                "https://imap.example.com:993",
+                "böse.example:993",
+                "a..b:993",
+                "-a.b:993",
+                "1.2.3:993",
+                ":993",
+                "hunter 2:993",
+            ],
+        );
+        assert_eq!(
+            address("[2001:DB8::1]:993"),
+            Ok(("2001:db8::1".to_owned(), 993))
+        );
+        assert_eq!(
+            address("IMAP.Example.com:993"),
+            Ok(("imap.example.com".to_owned(), 993))
+        );
+        split(
+            &CIDR,
+            &[
+                "192.0.2.0/24",
+                "192.0.2.7",
+                "2001:db8::/32",
+                "::1",
+                "0.0.0.0/0",
+            ],
+            &[
+                "192.0.2.7/24",
+                "192.0.2.0/33",
+                "192.0.2",
+                "localhost",
+                "192.0.2.0/",
+                "",
+            ],
+        );
+    }
+
+    #[test]
+    fn names_and_words() {
+        split(
+            &TENANT,
+            &["common", "contoso.onmicrosoft.com"],
+            &["a/b", "..", "", "hunter 2", "ä.de"],
+        );
+        split(
+            &SCOPE,
+            &["https://mail.google.com/", "mail-w"],
+            &["hunter 2", "", "a\"b", "ä"],
+        );
+        let (most, more) = ("u".repeat(USER_BYTES), "u".repeat(USER_BYTES + 1));
+        split(
+            &USER,
+            &["alice@example.com", "bob", "ä@ö.de", &most],
+            &["", " ", " bob", &more],
+        );
+        split(&NAME, &["imap"], &["", " ", &"n".repeat(65)]);
+    }
+}

@@ -1,0 +1,162 @@
+//! The sections of which there is one: paths, certificate, trust, limits.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    fault::Report,
+    forms, keys,
+    limits::{IDLE_LEAST, Limits},
+    model::{TlsFiles, Trust},
+    secret::SecretSource,
+    shape::Kind,
+    view::View,
+};
+
+/// Environment variables, so that tests need not set any.
+pub(super) type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// The folder of everything that the program writes.
+pub(super) fn state_dir(
+    file: &View<'_>,
+    base: &Path,
+    variables: Variables<'_>,
+    report: &mut Report,
+) -> PathBuf {
+    if let Some(path) = file.file("state_dir", base) {
+        return path;
+    }
+    let path = default_state_dir(variables);
+    if path.is_none() {
+        let message = "is not given, and none of $STATE_DIRECTORY, $XDG_STATE_HOME and $HOME is \
+                       set: give a folder";
+        report.fault(file.line_of("state_dir"), "state_dir", message);
+    }
+    path.unwrap_or_default()
+}
+
+fn default_state_dir(variables: Variables<'_>) -> Option<PathBuf> {
+    // systemd gives several folders, with colons between, when a unit names several.
+    let service = variables("STATE_DIRECTORY").and_then(|folders| {
+        let first = folders.to_str()?.split(':').next()?.to_owned();
+        absolute(OsString::from(first))
+    });
+    service.or_else(|| user_folder(variables, "XDG_STATE_HOME", ".local/state"))
+}
+
+/// `$<variable>/mailsplice`, or the same below the home folder.
+pub(super) fn user_folder(variables: Variables<'_>, name: &str, home: &str) -> Option<PathBuf> {
+    let folder = variables(name).and_then(absolute);
+    let folder = folder.or_else(|| Some(variables("HOME").and_then(absolute)?.join(home)));
+    folder.map(|folder| folder.join("mailsplice"))
+}
+
+/// The XDG specification: a relative path is to be ignored.
+fn absolute(path: OsString) -> Option<PathBuf> {
+    let path = PathBuf::from(path);
+    path.is_absolute().then_some(path)
+}
+
+/// Where the key lies that seals tokens.
+pub(super) fn store_key(file: &View<'_>, base: &Path, state_dir: &Path) -> SecretSource {
+    file.secret("store_key", base)
+        .unwrap_or_else(|| SecretSource::File(state_dir.join("store.key")))
+}
+
+/// The certificate that clients see.
+pub(super) fn tls(file: &View<'_>, base: &Path, state_dir: &Path, report: &mut Report) -> TlsFiles {
+    let tls = file.map("tls", "tls");
+    for (given, other) in [
+        ("certificate", "private_key"),
+        ("private_key", "certificate"),
+    ] {
+        if tls.has(given) && !tls.has(other) {
+            let message = format!("is missing: it belongs to {given}; give both or neither");
+            report.fault(tls.line(), tls.path(other), message);
+        }
+    }
+    let names = tls.texts("names", forms::host);
+    let mut names: Vec<String> = names
+        .into_iter()
+        .map(|name| name.value.to_owned())
+        .collect();
+    if names.is_empty() {
+        names = ["localhost", "127.0.0.1", "::1"]
+            .map(str::to_owned)
+            .to_vec();
+    }
+    let folder = state_dir.join("tls");
+    let file_or = |name, default| tls.file(name, base).unwrap_or_else(|| folder.join(default));
+    TlsFiles {
+        certificate: file_or("certificate", "localhost.pem"),
+        private_key: file_or("private_key", "localhost.key"),
+        names,
+    }
+}
+
+/// Whom the program trusts upstream.
+pub(super) fn trust(file: &View<'_>, base: &Path) -> Trust {
+    Trust {
+        extra_ca: file.map("trust", "trust").file("extra_ca", base),
+    }
+}
+
+/// The bounds.
+pub(super) fn limits(file: &View<'_>, report: &mut Report) -> Limits {
+    let view = file.map("limits", "limits");
+    let limits = Limits::from_numbers(|name| {
+        let Kind::Limit(bound) = &keys::LIMITS.key(name)?.kind else {
+            return None;
+        };
+        view.parsed(name, |text| bound.read(text))
+            .map(|found| found.value)
+    });
+    if limits.idle < IDLE_LEAST {
+        let message = "is below 30m: RFC 9051 section 5.4 lets a client be silent that long, and \
+                       clients in IDLE are, so sessions will be lost";
+        report.warn(view.line_of("idle"), view.path("idle"), message);
+    }
+    limits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state_dir_of(set: &[(&str, &str)]) -> Option<PathBuf> {
+        default_state_dir(&|name| {
+            let found = set.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn the_state_folder_where_none_is_given() {
+        let home = ("HOME", "/home/alice");
+        let xdg = ("XDG_STATE_HOME", "/data");
+        for (set, folder) in [
+            (
+                &[("STATE_DIRECTORY", "/var/lib/mailsplice"), xdg, home][..],
+                "/var/lib/mailsplice",
+            ),
+            (
+                &[("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")],
+                "/var/lib/a",
+            ),
+            (&[xdg, home], "/data/mailsplice"),
+            (
+                &[("XDG_STATE_HOME", "data"), home],
+                "/home/alice/.local/state/mailsplice",
+            ),
+            (
+                &[("XDG_STATE_HOME", ""), home],
+                "/home/alice/.local/state/mailsplice",
+            ),
+        ] {
+            assert_eq!(state_dir_of(set), Some(PathBuf::from(folder)), "{set:?}");
+        }
+        assert_eq!(state_dir_of(&[]), None);
+    }
+}

@@ -1,0 +1,107 @@
+//! "Did you mean": the nearest of the words that are allowed.
+
+/// The end of a message that names the nearest word; empty when none is near.
+pub(super) fn did_you_mean<'a>(text: &str, words: impl Iterator<Item = &'a str>) -> String {
+    nearest(text, words).map_or_else(String::new, |word| format!(" (did you mean {word}?)"))
+}
+
+/// Whether an unknown key may be shown, and what to say about it.
+///
+/// A line that slipped out of its place can turn a secret into a key, so a key is shown only when
+/// it is near a known one, or looks like a plain word.
+pub(super) fn unknown_key<'a>(key: &str, names: impl Iterator<Item = &'a str>) -> (bool, String) {
+    let hint = did_you_mean(key, names);
+    let short = !key.is_empty() && key.len() <= 40;
+    let word = key
+        .chars()
+        .all(|c| c.is_ascii_lowercase() || matches!(c, '_' | '-'));
+    let near = key
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    if short && (word || near && !hint.is_empty()) {
+        (true, format!("unknown key{hint}"))
+    } else {
+        (
+            false,
+            format!("unknown key (not shown: it doesn't look like a key){hint}"),
+        )
+    }
+}
+
+fn nearest<'a>(text: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if text.len() > 64 {
+        return None;
+    }
+    let folded = fold(text);
+    words
+        .map(|word| (distance(&folded, &fold(word)), word))
+        .filter(|(distance, word)| *distance <= word.len().div_ceil(4).min(3))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
+}
+
+/// Without case and the signs between words: `clientId` is `client_id`.
+fn fold(text: &str) -> Vec<char> {
+    text.chars()
+        .filter(|c| c.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+/// Letters to insert, delete or replace (Levenshtein), one row at a time.
+fn distance(from: &[char], to: &[char]) -> usize {
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (index, a) in from.iter().enumerate() {
+        let mut next = Vec::with_capacity(row.len());
+        let mut left = index + 1;
+        next.push(left);
+        for ((b, above), diagonal) in to.iter().zip(row.iter().skip(1)).zip(&row) {
+            left = (diagonal + usize::from(a != b))
+                .min(above + 1)
+                .min(left + 1);
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: [&str; 4] = ["client_id", "client_secret", "tls", "pop3"];
+
+    #[test]
+    fn near_words_are_found() {
+        for (text, word) in [
+            ("clientId", "client_id"),
+            ("cleint_id", "client_id"),
+            ("client-secret", "client_secret"),
+            ("tsl", ""),
+            ("TLS", "tls"),
+            ("pop", "pop3"),
+            ("elephant", ""),
+        ] {
+            let hint = did_you_mean(text, NAMES.into_iter());
+            assert!(hint.contains(word), "{text}: {hint}");
+            assert_eq!(hint.is_empty(), word.is_empty(), "{text}: {hint}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_may_be_a_secret_is_not_shown() {
+        for (key, shown) in [
+            ("password", true),
+            ("clientId", true),
+            ("hunter2", false),
+            ("Xq8~kd", false),
+            ("correct horse battery", false),
+            ("", false),
+        ] {
+            let (is_shown, message) = unknown_key(key, NAMES.into_iter());
+            assert_eq!(is_shown, shown, "{key}");
+            assert!(key.is_empty() || !message.contains(key));
+        }
+    }
+}

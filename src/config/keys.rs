@@ -1,0 +1,411 @@
+//! The keys of the file: names, kinds and what they are for.
+
+use super::{
+    forms, limits,
+    shape::{Choice, Form, Key, Kind, Need, Table},
+};
+
+const fn key(name: &'static str, need: Need, kind: Kind, doc: &'static str) -> Key {
+    Key {
+        name,
+        need,
+        kind,
+        doc,
+    }
+}
+
+const fn must(name: &'static str, kind: Kind, doc: &'static str) -> Key {
+    key(name, Need::Must, kind, doc)
+}
+
+const fn may(name: &'static str, kind: Kind, doc: &'static str) -> Key {
+    key(name, Need::May, kind, doc)
+}
+
+const fn text(form: &'static Form) -> Kind {
+    Kind::Text(form)
+}
+
+const fn words(words: &'static [&'static str]) -> Choice {
+    Choice {
+        words,
+        refused: &[],
+    }
+}
+
+static PROTOCOL: Choice = words(&["imap", "pop3", "smtp"]);
+static TLS_MODE: Choice = words(&["implicit", "starttls", "none"]);
+static DELIVERY: Choice = words(&["splice", "relay"]);
+static SASL: Choice = words(&["xoauth2", "oauthbearer"]);
+static CLIENT_AUTH: Choice = words(&["body", "basic"]);
+static PRESET_NAME: Choice = words(&[
+    "microsoft",
+    "microsoft-gcc-high",
+    "microsoft-dod",
+    "microsoft-china",
+    "google",
+    "yahoo",
+    "aol",
+    "fastmail",
+    "custom",
+]);
+static FLOW: Choice = Choice {
+    words: &["authorization_code", "device_code", "client_credentials"],
+    refused: &[
+        (
+            "service_account",
+            "service_account is not in this version: use authorization_code",
+        ),
+        (
+            "password",
+            "passwords at the token endpoint are refused by providers and by this program: use \
+             authorization_code, device_code or client_credentials",
+        ),
+    ],
+};
+
+/// The whole file.
+pub(super) static FILE: Table = Table {
+    what: "a configuration",
+    keys: &[
+        may(
+            "state_dir",
+            text(&forms::PATH),
+            "Folder of everything the program writes; 0700, files 0600. Default \
+             $STATE_DIRECTORY, else $XDG_STATE_HOME/mailsplice, else ~/.local/state/mailsplice.",
+        ),
+        may(
+            "store_key",
+            Kind::Secret,
+            "Where the key lies that seals tokens at rest; made there on first use. Default \
+             store.key in state_dir.",
+        ),
+        may(
+            "tls",
+            Kind::Table(&TLS),
+            "The certificate that clients see.",
+        ),
+        may(
+            "trust",
+            Kind::Table(&TRUST),
+            "Whom the program trusts upstream, beside the system's roots.",
+        ),
+        may(
+            "limits",
+            Kind::Table(&LIMITS),
+            "Bounds on everything that grows or waits.",
+        ),
+        must(
+            "listeners",
+            Kind::List(&Kind::Table(&LISTENER)),
+            "Where clients connect; at least one.",
+        ),
+        may(
+            "providers",
+            Kind::List(&Kind::Table(&PROVIDER)),
+            "Where mail and tokens come from.",
+        ),
+        may(
+            "accounts",
+            Kind::List(&Kind::Table(&ACCOUNT)),
+            "Who may log in.",
+        ),
+    ],
+};
+
+pub(super) static TLS: Table = Table {
+    what: "tls",
+    keys: &[
+        may(
+            "certificate",
+            text(&forms::PATH),
+            "PEM file with the certificate and its chain; when it and private_key are missing \
+             on disk, a small local CA and a certificate are made. Default tls/localhost.pem in \
+             state_dir.",
+        ),
+        may(
+            "private_key",
+            text(&forms::PATH),
+            "PEM file with the certificate's key. Default tls/localhost.key in state_dir.",
+        ),
+        may(
+            "names",
+            Kind::OneOrMore(&Kind::Text(&forms::HOST)),
+            "Host names and addresses of a certificate made by the program. Default localhost, \
+             127.0.0.1, ::1.",
+        ),
+    ],
+};
+
+pub(super) static TRUST: Table = Table {
+    what: "trust",
+    keys: &[may(
+        "extra_ca",
+        text(&forms::PATH),
+        "PEM file of certificate authorities added to the system's roots for upstream mail \
+             and OAuth endpoints. Default none.",
+    )],
+};
+
+pub(super) static LIMITS: Table = Table {
+    what: "limits",
+    keys: limits::KEYS,
+};
+
+pub(super) static LISTENER: Table = Table {
+    what: "a listener",
+    keys: &[
+        must(
+            "name",
+            text(&forms::NAME),
+            "Label in logs and metrics, unique, at most 64 bytes.",
+        ),
+        must(
+            "protocol",
+            Kind::Choice(&PROTOCOL),
+            "What is spoken there: imap, pop3 or smtp. This version serves imap.",
+        ),
+        must(
+            "bind",
+            Kind::OneOrMore(&Kind::Text(&forms::BIND)),
+            "Where to listen: an address with its port (127.0.0.1:1993, \"[::1]:1993\", \
+             localhost:1993 for both loopbacks), or a list of them.",
+        ),
+        must(
+            "tls",
+            Kind::Choice(&TLS_MODE),
+            "implicit (TLS from the first byte), starttls, or none (plain text; off loopback \
+             only with allow_from).",
+        ),
+        may(
+            "allow_from",
+            Kind::OneOrMore(&Kind::Text(&forms::CIDR)),
+            "Networks that may connect, as in 192.0.2.0/24. Default: all that reach the \
+             address.",
+        ),
+        may(
+            "login_as",
+            text(&forms::USER),
+            "Account of devices that never log in; smtp only, with allow_from. Default none.",
+        ),
+        may(
+            "delivery",
+            Kind::Choice(&DELIVERY),
+            "splice (to the provider's server) or relay (a durable queue); smtp only. Default \
+             splice.",
+        ),
+    ],
+};
+
+pub(super) static PROVIDER: Table = Table {
+    what: "a provider",
+    keys: &[
+        must(
+            "name",
+            text(&forms::NAME),
+            "Name by which accounts refer to it, unique, at most 64 bytes.",
+        ),
+        must(
+            "preset",
+            Kind::Choice(&PRESET_NAME),
+            "Fills in everything below but the client: microsoft, microsoft-gcc-high, \
+             microsoft-dod, microsoft-china, google, yahoo, aol, fastmail, or custom, which \
+             fills in nothing.",
+        ),
+        may(
+            "tenant",
+            text(&forms::TENANT),
+            "Microsoft's tenant: a verified domain, an id, common, organizations or consumers; \
+             put in place of {tenant} in the URLs. Default common; client_credentials needs a \
+             domain or id.",
+        ),
+        must(
+            "client_id",
+            text(&forms::WORD),
+            "The OAuth client id of your app registration.",
+        ),
+        may(
+            "client_secret",
+            Kind::Secret,
+            "Where the OAuth client secret lies. Default none: a public client.",
+        ),
+        may(
+            "flow",
+            Kind::Choice(&FLOW),
+            "How tokens are got: authorization_code (a browser, with PKCE), device_code, or \
+             client_credentials (no user). Default authorization_code.",
+        ),
+        may(
+            "authorization_url",
+            text(&forms::ENDPOINT),
+            "Authorization endpoint. Default: the preset's.",
+        ),
+        may(
+            "token_url",
+            text(&forms::ENDPOINT),
+            "Token endpoint. Default: the preset's.",
+        ),
+        may(
+            "device_authorization_url",
+            text(&forms::ENDPOINT),
+            "Device authorization endpoint. Default: the preset's.",
+        ),
+        may(
+            "revocation_url",
+            text(&forms::ENDPOINT),
+            "Revocation endpoint (RFC 7009). Default: the preset's; none when token_url is set.",
+        ),
+        may(
+            "issuer",
+            text(&forms::ISSUER),
+            "The issuer that the provider names itself, compared exactly. Default: the \
+             preset's; none when authorization_url or token_url is set.",
+        ),
+        may(
+            "scopes",
+            Kind::List(&Kind::Text(&forms::SCOPE)),
+            "Scopes to ask for, taken as they are. Default: the least that the preset needs for \
+             the protocols of the listeners.",
+        ),
+        may(
+            "sasl",
+            Kind::Choice(&SASL),
+            "How a token is shown to the mail server: xoauth2 or oauthbearer. Default: the \
+             preset's; custom: xoauth2.",
+        ),
+        may(
+            "client_auth",
+            Kind::Choice(&CLIENT_AUTH),
+            "How the client authenticates at the token endpoint: body or basic. Default body.",
+        ),
+        may(
+            "redirect_uri",
+            text(&forms::REDIRECT),
+            "Where the browser comes back to, on loopback; {port} stands for the port listened \
+             on. Default: the preset's; custom: http://localhost:{port}/.",
+        ),
+        may(
+            "authorization_params",
+            Kind::Params(&forms::PARAMETER),
+            "Further parameters of the authorization request, each a name with its text; they \
+             take the place of the preset's of the same name.",
+        ),
+        may(
+            "servers",
+            Kind::Table(&SERVERS),
+            "The mail servers. Default: the preset's.",
+        ),
+    ],
+};
+
+pub(super) static SERVERS: Table = Table {
+    what: "servers",
+    keys: &[
+        may("imap", Kind::Table(&SERVER), "The IMAP server."),
+        may("pop3", Kind::Table(&SERVER), "The POP3 server."),
+        may("smtp", Kind::Table(&SERVER), "The SMTP submission server."),
+    ],
+};
+
+pub(super) static SERVER: Table = Table {
+    what: "a server",
+    keys: &[
+        must(
+            "address",
+            text(&forms::ADDRESS),
+            "Its host and port, as in \"imap.example.com:993\".",
+        ),
+        may(
+            "tls",
+            Kind::Choice(&TLS_MODE),
+            "implicit, starttls, or none (loopback only). Default starttls on the ports 25, \
+             110, 143 and 587, else implicit.",
+        ),
+    ],
+};
+
+pub(super) static ACCOUNT: Table = Table {
+    what: "an account",
+    keys: &[
+        must(
+            "user",
+            text(&forms::USER),
+            "What the client sends as user name, matched without case; unique, at most 320 \
+             bytes.",
+        ),
+        must(
+            "provider",
+            text(&forms::NAME),
+            "Name of one of the providers.",
+        ),
+        may(
+            "mailbox",
+            text(&forms::USER),
+            "Mailbox to open with IMAP and POP3, for a shared one. Default: user.",
+        ),
+        may(
+            "smtp_user",
+            text(&forms::USER),
+            "User shown to the SMTP server. Default: user.",
+        ),
+    ],
+};
+
+/// A preset, in the program's own data.
+pub(super) static PRESET: Table = Table {
+    what: "a preset",
+    keys: &[
+        may(
+            "tenant",
+            text(&forms::TENANT),
+            "Tenant where the file gives none.",
+        ),
+        may(
+            "authorization_url",
+            text(&forms::ENDPOINT),
+            "Authorization endpoint.",
+        ),
+        may("token_url", text(&forms::ENDPOINT), "Token endpoint."),
+        may(
+            "device_authorization_url",
+            text(&forms::ENDPOINT),
+            "Device authorization endpoint.",
+        ),
+        may(
+            "revocation_url",
+            text(&forms::ENDPOINT),
+            "Revocation endpoint.",
+        ),
+        may("issuer", text(&forms::ISSUER), "Issuer."),
+        may(
+            "scopes",
+            Kind::Table(&PRESET_SCOPES),
+            "Scopes by what is used.",
+        ),
+        may("sasl", Kind::Choice(&SASL), "SASL mechanism."),
+        may("redirect_uri", text(&forms::REDIRECT), "Redirect URI."),
+        may(
+            "authorization_params",
+            Kind::Params(&forms::PARAMETER),
+            "Parameters.",
+        ),
+        may("servers", Kind::Table(&SERVERS), "Mail servers."),
+    ],
+};
+
+static SCOPE_LIST: Kind = Kind::Text(&forms::SCOPE);
+
+pub(super) static PRESET_SCOPES: Table = Table {
+    what: "scopes",
+    keys: &[
+        may("imap", Kind::List(&SCOPE_LIST), "For IMAP."),
+        may("pop3", Kind::List(&SCOPE_LIST), "For POP3."),
+        may("smtp", Kind::List(&SCOPE_LIST), "For SMTP."),
+        may("always", Kind::List(&SCOPE_LIST), "With each of them."),
+        may(
+            "app",
+            Kind::List(&SCOPE_LIST),
+            "For client_credentials, alone.",
+        ),
+    ],
+};

@@ -1,0 +1,177 @@
+//! Listeners: where clients connect, and who may.
+
+use std::{collections::HashMap, net::SocketAddr};
+
+use super::{
+    fault::Report,
+    forms, keys,
+    model::{Account, Delivery, Listener, ListenerTls, Protocol},
+    view::{Found, View},
+};
+
+const PROTOCOL_WORDS: &[(&str, Protocol)] = &[
+    ("imap", Protocol::Imap),
+    ("pop3", Protocol::Pop3),
+    ("smtp", Protocol::Smtp),
+];
+
+const TLS_WORDS: &[(&str, ListenerTls)] = &[
+    ("implicit", ListenerTls::Implicit),
+    ("starttls", ListenerTls::StartTls),
+    ("none", ListenerTls::None),
+];
+
+const DELIVERY_WORDS: &[(&str, Delivery)] =
+    &[("splice", Delivery::Splice), ("relay", Delivery::Relay)];
+
+/// Some of the protocols.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct ProtocolSet([bool; 3]);
+
+impl ProtocolSet {
+    pub(super) fn add(&mut self, protocol: Protocol) {
+        for (flag, one) in self.0.iter_mut().zip(Protocol::ALL) {
+            *flag |= one == protocol;
+        }
+    }
+
+    pub(super) fn has(self, protocol: Protocol) -> bool {
+        self.0
+            .into_iter()
+            .zip(Protocol::ALL)
+            .any(|(flag, one)| flag && one == protocol)
+    }
+}
+
+/// The listeners that are whole, and the protocols of all.
+pub(super) fn read(file: &View<'_>, report: &mut Report) -> (Vec<Listener>, ProtocolSet) {
+    let nodes = file.items("listeners");
+    if file.is_empty_list("listeners") {
+        let message = "is empty: nothing would be served; give at least one listener";
+        report.fault(file.line_of("listeners"), "listeners", message);
+    }
+    let mut listeners = Vec::new();
+    let mut used = ProtocolSet::default();
+    let mut seen = Seen::default();
+    for (index, node) in nodes.iter().enumerate() {
+        let path = format!("listeners[{index}]");
+        let view = View::new(Some(node), &keys::LISTENER, &path);
+        if let Some(protocol) = view.word("protocol", PROTOCOL_WORDS) {
+            used.add(protocol);
+        }
+        listeners.extend(one(&view, &mut seen, report));
+    }
+    (listeners, used)
+}
+
+/// Names and addresses so far, with their lines.
+#[derive(Default)]
+struct Seen {
+    names: HashMap<String, usize>,
+    binds: Vec<(SocketAddr, usize)>,
+}
+
+fn one(view: &View<'_>, seen: &mut Seen, report: &mut Report) -> Option<Listener> {
+    let name = view.parsed("name", forms::name);
+    if let Some(Found { value, line }) = &name
+        && let Some(first) = seen.names.get(*value).copied()
+    {
+        let message = format!("is the name of another listener too (line {first})");
+        report.fault(*line, view.path("name"), message);
+    } else if let Some(Found { value, line }) = &name {
+        seen.names.insert((*value).to_owned(), *line);
+    }
+    let bind = binds(view, seen, report);
+    let protocol = view.word("protocol", PROTOCOL_WORDS);
+    let tls = view.word("tls", TLS_WORDS);
+    let allow_from = view.texts("allow_from", forms::cidr);
+    let off_loopback = bind.iter().any(|address| !address.ip().is_loopback());
+    if tls == Some(ListenerTls::None) && off_loopback && !view.has("allow_from") {
+        let message = "plain text off loopback: passwords could be read on the way. Use implicit \
+                       or starttls, or name the networks in allow_from";
+        report.fault(view.line_of("tls"), view.path("tls"), message);
+    }
+    if let Some(protocol) = protocol {
+        smtp_only(view, protocol, report);
+    }
+    if view.has("login_as") && !view.has("allow_from") {
+        let message = "lets everyone in who reaches the port: name their networks in allow_from";
+        let (line, path) = (view.line_of("login_as"), view.path("login_as"));
+        if off_loopback {
+            report.fault(line, path, message);
+        } else {
+            report.warn(line, path, message);
+        }
+    }
+    let login_as = view
+        .parsed("login_as", forms::user)
+        .map(|user| Account::key_of(user.value));
+    if let Some(protocol) = protocol.filter(|protocol| *protocol != Protocol::Imap) {
+        let name = protocol.as_str();
+        let message = format!("this version serves IMAP only; this {name} listener is skipped");
+        report.warn(view.line_of("protocol"), view.path("protocol"), message);
+    }
+    Some(Listener {
+        name: name?.value.to_owned(),
+        protocol: protocol?,
+        bind,
+        tls: tls?,
+        allow_from: allow_from
+            .into_iter()
+            .map(|network| network.value)
+            .collect(),
+        login_as,
+        delivery: view.word("delivery", DELIVERY_WORDS).unwrap_or_default(),
+    })
+}
+
+fn smtp_only(view: &View<'_>, protocol: Protocol, report: &mut Report) {
+    if protocol == Protocol::Smtp {
+        return;
+    }
+    let relay = view.word("delivery", DELIVERY_WORDS) == Some(Delivery::Relay);
+    for (name, given) in [("login_as", view.has("login_as")), ("delivery", relay)] {
+        if given {
+            let message = "is for protocol smtp only: take it out";
+            report.fault(view.line_of(name), view.path(name), message);
+        }
+    }
+}
+
+/// The addresses; each only once in the file, wildcards counted as every address of their family.
+fn binds(view: &View<'_>, seen: &mut Seen, report: &mut Report) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for Found { value, line } in view.texts("bind", forms::bind) {
+        let taken = |other: &&(SocketAddr, usize)| value.iter().any(|new| clashes(new, &other.0));
+        if let Some((_, first)) = seen.binds.iter().find(taken) {
+            let message = format!("this address and port are bound already (line {first})");
+            report.fault(line, view.path("bind"), message);
+        }
+        seen.binds
+            .extend(value.iter().map(|address| (*address, line)));
+        addresses.extend(value);
+    }
+    addresses
+}
+
+fn clashes(one: &SocketAddr, other: &SocketAddr) -> bool {
+    let any = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0
+        && one.port() == other.port()
+        && one.is_ipv4() == other.is_ipv4()
+        && (any || one.ip() == other.ip())
+}
+
+/// Whether `login_as` names an account.
+pub(super) fn check_logins(file: &View<'_>, accounts: &[String], report: &mut Report) {
+    for (index, node) in file.items("listeners").iter().enumerate() {
+        let path = format!("listeners[{index}]");
+        let view = View::new(Some(node), &keys::LISTENER, &path);
+        if let Some(user) = view.parsed("login_as", forms::user)
+            && !accounts.contains(&Account::key_of(user.value))
+        {
+            let message = "no account has this user: add it to accounts";
+            report.fault(user.line, view.path("login_as"), message);
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! From a path or a text to a checked configuration.
+
+use std::{
+    env,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    account,
+    fault::{Fault, Faults, Report},
+    general::{self, Variables},
+    keys, listener,
+    model::Config,
+    provider,
+    shape::{self, Kind},
+    view::View,
+    yaml,
+};
+
+/// Longest file in bytes; ten thousand accounts take half of it.
+const FILE_BYTES: u64 = 1024 * 1024;
+
+/// Most faults reported at once; a file of another kind could have a million.
+const FAULTS: usize = 200;
+
+const SYSTEM_FILE: &str = "/etc/mailsplice/proxy.yaml";
+
+/// A configuration that can be used, and what is doubtful in it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What should be looked at, in the order of the file.
+    pub warnings: Vec<Fault>,
+}
+
+/// Finds the configuration file: `explicit`, else `$MAILSPLICE_CONFIG`, `./proxy.yaml`,
+/// `$XDG_CONFIG_HOME/mailsplice/proxy.yaml`, `/etc/mailsplice/proxy.yaml`.
+///
+/// The first two are taken unseen: [`load`] says when they are not there.
+///
+/// # Errors
+/// When there is none; the fault names every place looked at.
+pub fn find(explicit: Option<&Path>) -> Result<PathBuf, Faults> {
+    find_among(explicit, &|name| env::var_os(name), &|path| path.is_file())
+}
+
+fn find_among(
+    explicit: Option<&Path>,
+    variables: Variables<'_>,
+    exists: &dyn Fn(&Path) -> bool,
+) -> Result<PathBuf, Faults> {
+    if let Some(path) = explicit {
+        return Ok(path.to_owned());
+    }
+    if let Some(path) = variables("MAILSPLICE_CONFIG").filter(|path| !path.is_empty()) {
+        return Ok(PathBuf::from(path));
+    }
+    let mut places = vec![PathBuf::from("proxy.yaml")];
+    let own = general::user_folder(variables, "XDG_CONFIG_HOME", ".config");
+    places.extend(own.map(|folder| folder.join("proxy.yaml")));
+    places.push(PathBuf::from(SYSTEM_FILE));
+    if let Some(path) = places.iter().find(|path| exists(path)) {
+        return Ok(path.clone());
+    }
+    let places: Vec<_> = places
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    let message = format!(
+        "no configuration found: --config and $MAILSPLICE_CONFIG are not given, and there is no \
+         {}",
+        places.join(", no ")
+    );
+    Err(Faults {
+        file: None,
+        faults: vec![Fault {
+            line: None,
+            path: String::new(),
+            message,
+        }],
+    })
+}
+
+/// Reads and checks a file (at most 1 MiB, UTF-8). No secret it names is read.
+///
+/// # Errors
+/// All faults of the file at once, or the one reason why it can't be read.
+pub fn load(path: &Path) -> Result<Loaded, Faults> {
+    let faults = |faults| Faults {
+        file: Some(path.to_owned()),
+        faults,
+    };
+    let one = |line, message| {
+        faults(vec![Fault {
+            line,
+            path: String::new(),
+            message,
+        }])
+    };
+    let bytes = read_file(path).map_err(|error| one(None, format!("can't be read: {error}")))?;
+    if bytes.len() as u64 > FILE_BYTES {
+        return Err(one(
+            None,
+            "is longer than 1 MiB: this is no configuration".to_owned(),
+        ));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let good = error
+            .as_bytes()
+            .iter()
+            .take(error.utf8_error().valid_up_to());
+        let line = good.filter(|byte| **byte == b'\n').count() + 1;
+        one(
+            Some(line),
+            "is not UTF-8 text here: save the file as UTF-8".to_owned(),
+        )
+    })?;
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let base = absolute.parent().unwrap_or(&absolute);
+    read(&text, base, path, &|name| env::var_os(name)).map_err(faults)
+}
+
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(FILE_BYTES + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Checks a text; relative paths are relative to `base`, the folder of its file.
+///
+/// # Errors
+/// All faults of the text at once.
+pub fn parse(text: &str, base: &Path) -> Result<Loaded, Faults> {
+    let result = if text.len() as u64 > FILE_BYTES {
+        let message = "is longer than 1 MiB: this is no configuration".to_owned();
+        Err(vec![Fault {
+            line: None,
+            path: String::new(),
+            message,
+        }])
+    } else {
+        read(text, base, base, &|name| env::var_os(name))
+    };
+    result.map_err(|faults| Faults { file: None, faults })
+}
+
+fn read(
+    text: &str,
+    base: &Path,
+    file: &Path,
+    variables: Variables<'_>,
+) -> Result<Loaded, Vec<Fault>> {
+    let mut report = Report::default();
+    let config = check(text, base, file, variables, &mut report);
+    report.sort();
+    match config {
+        Some(config) if report.faults.is_empty() => Ok(Loaded {
+            config,
+            warnings: report.warnings,
+        }),
+        _ => {
+            let further = report.faults.len().saturating_sub(FAULTS);
+            report.faults.truncate(FAULTS);
+            if further > 0 {
+                report.fault(None, "", format!("and {further} further faults"));
+            }
+            Err(report.faults)
+        }
+    }
+}
+
+/// None only when something was reported.
+fn check(
+    text: &str,
+    base: &Path,
+    file: &Path,
+    variables: Variables<'_>,
+    report: &mut Report,
+) -> Option<Config> {
+    // Editors of one system put a mark in front that YAML parsers don't agree on.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let root = yaml::read(text, report);
+    if root.is_none() && report.faults.is_empty() {
+        report.fault(
+            None,
+            "",
+            "is empty: proxy.example.yaml shows what belongs there",
+        );
+    }
+    let root = root?;
+    shape::check(&root, &Kind::Table(&keys::FILE), "", report);
+    let view = View::new(Some(&root), &keys::FILE, "");
+    let state_dir = general::state_dir(&view, base, variables, report);
+    let store_key = general::store_key(&view, base, &state_dir);
+    let tls = general::tls(&view, base, &state_dir, report);
+    let trust = general::trust(&view, base);
+    let limits = general::limits(&view, report);
+    let (listeners, used) = listener::read(&view, report);
+    let (providers, names) = provider::read(&view, base, used, report);
+    let (accounts, users) = account::read(&view, &names, used, report);
+    listener::check_logins(&view, &users, report);
+    Some(Config {
+        file: file.to_owned(),
+        state_dir,
+        store_key,
+        tls,
+        trust,
+        limits,
+        listeners,
+        providers,
+        accounts,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, ffi::OsString};
+
+    use super::*;
+    use crate::config::{Fault, shape::Table, view::tests::asked};
+
+    /// The tables below a kind, by name.
+    fn tables(kind: &Kind, found: &mut Vec<&'static Table>) {
+        match kind {
+            Kind::List(item) | Kind::OneOrMore(item) => tables(item, found),
+            Kind::Table(table) => {
+                found.push(table);
+                table.keys.iter().for_each(|key| tables(&key.kind, found));
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_declared_key_is_read() {
+        let example = include_str!("../../proxy.example.yaml");
+        parse(example, Path::new("/etc")).unwrap();
+        let mut all = Vec::new();
+        tables(&Kind::Table(&keys::FILE), &mut all);
+        tables(&Kind::Table(&keys::PRESET), &mut all);
+        let keys = |table: &&'static Table| {
+            let what = table.what;
+            table
+                .keys
+                .iter()
+                .map(move |key| (what, key.name.to_owned()))
+        };
+        let declared: BTreeSet<_> = all.iter().flat_map(keys).collect();
+        assert_eq!(declared, asked());
+    }
+
+    fn found(
+        explicit: Option<&str>,
+        set: &[(&str, &str)],
+        files: &[&str],
+    ) -> Result<PathBuf, Faults> {
+        let variables = |name: &str| {
+            let found = set.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        let exists = |path: &Path| files.iter().any(|file| path == Path::new(file));
+        find_among(explicit.map(Path::new), &variables, &exists)
+    }
+
+    #[test]
+    fn the_first_place_wins() {
+        let given = ("MAILSPLICE_CONFIG", "/given.yaml");
+        let (xdg, home) = (("XDG_CONFIG_HOME", "/xdg"), ("HOME", "/home/alice"));
+        let of_xdg = "/xdg/mailsplice/proxy.yaml";
+        let of_home = "/home/alice/.config/mailsplice/proxy.yaml";
+        let files = ["proxy.yaml", of_xdg, of_home, SYSTEM_FILE];
+        let path = |explicit, set: &[_], files: &[_]| found(explicit, set, files).unwrap();
+        assert_eq!(path(Some("a.yaml"), &[given], &files), Path::new("a.yaml"));
+        assert_eq!(path(None, &[given, xdg], &files), Path::new("/given.yaml"));
+        assert_eq!(path(None, &[xdg], &files), Path::new("proxy.yaml"));
+        assert_eq!(path(None, &[xdg, home], &files[1..]), Path::new(of_xdg));
+        assert_eq!(path(None, &[home], &files[1..]), Path::new(of_home));
+        assert_eq!(path(None, &[], &files[1..]), Path::new(SYSTEM_FILE));
+    }
+
+    #[test]
+    fn all_places_are_named_when_there_is_none() {
+        let message = found(None, &[("HOME", "/home/alice")], &[])
+            .unwrap_err()
+            .to_string();
+        for place in [
+            "--config",
+            "$MAILSPLICE_CONFIG",
+            "proxy.yaml",
+            "/home/alice/.config/mailsplice/proxy.yaml",
+            SYSTEM_FILE,
+        ] {
+            assert!(message.contains(place), "{message}");
+        }
+    }
+
+    #[test]
+    fn without_any_folder_to_write_to_one_is_asked_for() {
+        let text = "listeners:\n- {name: a, protocol: imap, bind: 127.0.0.1:1, tls: implicit}";
+        let here = Path::new("/etc");
+        let faults = read(text, here, here, &|_| None).unwrap_err();
+        let [Fault { path, .. }] = faults.as_slice() else {
+            panic!("{faults:?}")
+        };
+        assert_eq!(path, "state_dir");
+        let home = |name: &str| (name == "HOME").then(|| OsString::from("/home/alice"));
+        let config = read(text, here, here, &home).unwrap().config;
+        let state_dir = Path::new("/home/alice/.local/state/mailsplice");
+        assert_eq!(config.state_dir, state_dir);
+        assert_eq!(config.tls.certificate, state_dir.join("tls/localhost.pem"));
+        assert_eq!(
+            config.store_key.place(),
+            format!("file {}/store.key", state_dir.display())
+        );
+    }
+
+    #[test]
+    fn faults_are_bounded_in_number() {
+        let text: String = (0..FAULTS * 2).map(|n| format!("k{n}: 1\n")).collect();
+        let faults = parse(&text, Path::new("/")).unwrap_err().faults;
+        assert_eq!(faults.len(), FAULTS + 1);
+        assert!(faults.last().unwrap().message.ends_with("further faults"));
+    }
+}

@@ -1,0 +1,399 @@
+//! Providers: a preset, what the file sets over it, and whether that can work together.
+
+use std::{collections::HashMap, path::Path};
+
+use url::Url;
+
+use super::{
+    fault::Report,
+    forms, keys,
+    listener::ProtocolSet,
+    model::{
+        ClientAuth, Flow, PresetName, Protocol, Provider, SaslMechanism, Server, Servers,
+        UpstreamTls,
+    },
+    preset::{Preset, Presets},
+    view::{Found, View},
+};
+
+pub(super) const SASL_WORDS: &[(&str, SaslMechanism)] = &[
+    ("xoauth2", SaslMechanism::Xoauth2),
+    ("oauthbearer", SaslMechanism::Oauthbearer),
+];
+
+const CLIENT_AUTH_WORDS: &[(&str, ClientAuth)] =
+    &[("body", ClientAuth::Body), ("basic", ClientAuth::Basic)];
+
+const FLOW_WORDS: &[(&str, Flow)] = &[
+    (Flow::AuthorizationCode.as_str(), Flow::AuthorizationCode),
+    (Flow::DeviceCode.as_str(), Flow::DeviceCode),
+    (Flow::ClientCredentials.as_str(), Flow::ClientCredentials),
+];
+
+const TLS_WORDS: &[(&str, UpstreamTls)] = &[
+    ("implicit", UpstreamTls::Implicit),
+    ("starttls", UpstreamTls::StartTls),
+    ("none", UpstreamTls::None),
+];
+
+/// Authorities of Microsoft's that stand for no one tenant.
+const SHARED_TENANTS: [&str; 3] = ["common", "organizations", "consumers"];
+
+/// What accounts need to know of a provider, whole or not.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) name: Option<String>,
+    /// None when its preset isn't known.
+    pub(super) servers: Option<Servers>,
+}
+
+/// The providers that are whole, and a name for each of the file's.
+pub(super) fn read(
+    file: &View<'_>,
+    base: &Path,
+    used: ProtocolSet,
+    report: &mut Report,
+) -> (Vec<Provider>, Vec<Named>) {
+    let nodes = file.items("providers");
+    if file.has("providers") && !file.is_list("providers") {
+        // Reported already: let accounts not say that it holds no provider of their name.
+        return (
+            Vec::new(),
+            vec![Named {
+                name: None,
+                servers: None,
+            }],
+        );
+    }
+    if nodes.is_empty() {
+        let message = "no provider is given: no account can have one";
+        report.warn(file.line_of("providers"), "providers", message);
+    }
+    let presets = Presets::new(report);
+    let mut providers = Vec::new();
+    let mut named = Vec::new();
+    let mut lines: HashMap<String, usize> = HashMap::new();
+    for (index, node) in nodes.iter().enumerate() {
+        let path = format!("providers[{index}]");
+        let view = View::new(Some(node), &keys::PROVIDER, &path);
+        let name = view.parsed("name", forms::name);
+        if let Some(Found { value, line }) = &name {
+            if let Some(first) = lines.get(*value) {
+                let message = format!("is the name of another provider too (line {first})");
+                report.fault(*line, view.path("name"), message);
+            } else {
+                lines.insert((*value).to_owned(), *line);
+            }
+        }
+        let preset = view.parsed("preset", preset_name).map(|found| found.value);
+        let draft = preset.map(|name| Draft::new(view, name, presets.get(name)));
+        named.push(Named {
+            name: name.map(|found| found.value.to_owned()),
+            servers: draft.as_ref().map(|draft| draft.servers.clone()),
+        });
+        providers.extend(draft.and_then(|draft| draft.finish(base, used, report)));
+    }
+    (providers, named)
+}
+
+fn preset_name(text: &str) -> Result<PresetName, String> {
+    let name = PresetName::ALL
+        .into_iter()
+        .find(|name| name.as_str() == text);
+    name.ok_or_else(String::new)
+}
+
+/// A provider whose preset is known.
+struct Draft<'a> {
+    view: View<'a>,
+    name: PresetName,
+    preset: Preset,
+    tenant: Option<String>,
+    flow: Flow,
+    servers: Servers,
+}
+
+impl<'a> Draft<'a> {
+    fn new(view: View<'a>, name: PresetName, preset: Preset) -> Self {
+        let own = read_servers(&view);
+        let servers = Servers {
+            imap: own.imap.or_else(|| preset.servers.imap.clone()),
+            pop3: own.pop3.or_else(|| preset.servers.pop3.clone()),
+            smtp: own.smtp.or_else(|| preset.servers.smtp.clone()),
+        };
+        let tenant = view
+            .parsed("tenant", forms::tenant)
+            .map(|found| found.value.to_owned());
+        let tenant = tenant.or_else(|| preset.tenant.clone());
+        let flow = view
+            .word("flow", FLOW_WORDS)
+            .unwrap_or(Flow::AuthorizationCode);
+        Self {
+            view,
+            name,
+            preset,
+            tenant,
+            flow,
+            servers,
+        }
+    }
+
+    fn finish(self, base: &Path, used: ProtocolSet, report: &mut Report) -> Option<Provider> {
+        let view = &self.view;
+        self.check_tenant(report);
+        self.check_flow(report);
+        self.check_servers(report);
+        let scopes = self.scopes(used, report);
+        let redirect_uri = view
+            .text("redirect_uri")
+            .unwrap_or_else(|| self.preset.redirect_uri.clone());
+        self.check_redirect(&redirect_uri, report);
+        let mut authorization_params = self.preset.authorization_params.clone();
+        authorization_params.extend(view.params("authorization_params"));
+        Some(Provider {
+            name: view.text("name")?,
+            preset: self.name,
+            tenant: self.tenant.clone(),
+            client_id: view.text("client_id")?,
+            client_secret: view.secret("client_secret", base),
+            flow: self.flow,
+            authorization_url: self.url("authorization_url"),
+            token_url: self.url("token_url")?,
+            device_authorization_url: self.url("device_authorization_url"),
+            revocation_url: self.url("revocation_url"),
+            issuer: self.issuer(),
+            scopes,
+            sasl: view.word("sasl", SASL_WORDS).unwrap_or(self.preset.sasl),
+            client_auth: view
+                .word("client_auth", CLIENT_AUTH_WORDS)
+                .unwrap_or(ClientAuth::Body),
+            redirect_uri,
+            authorization_params,
+            servers: self.servers,
+        })
+    }
+
+    /// An endpoint as the file or else the preset gives it, `{tenant}` still in it.
+    fn template(&self, name: &str) -> Option<&str> {
+        let own = self.view.get(name).and_then(|node| node.text());
+        own.or_else(|| match name {
+            "authorization_url" => self.preset.authorization_url.as_deref(),
+            "token_url" => self.preset.token_url.as_deref(),
+            "device_authorization_url" => self.preset.device_authorization_url.as_deref(),
+            // A token of somebody else's endpoint is not shown to the preset's.
+            "revocation_url" if !self.view.has("token_url") => {
+                self.preset.revocation_url.as_deref()
+            }
+            _ => None,
+        })
+    }
+
+    fn url(&self, name: &str) -> Option<Url> {
+        forms::endpoint(self.template(name)?, self.tenant.as_deref()).ok()
+    }
+
+    /// The preset's issuer speaks for the preset's endpoints only.
+    fn issuer(&self) -> Option<String> {
+        let moved = self.view.has("token_url") || self.view.has("authorization_url");
+        self.view
+            .text("issuer")
+            .or_else(|| self.preset.issuer.clone().filter(|_| !moved))
+    }
+
+    fn check_tenant(&self, report: &mut Report) {
+        let view = &self.view;
+        let endpoints = ["authorization_url", "token_url", "device_authorization_url"];
+        let has_place = |name: &str| {
+            self.template(name)
+                .is_some_and(|template| template.contains("{tenant}"))
+        };
+        let (line, path) = (view.line_of("tenant"), view.path("tenant"));
+        if let Some(name) = endpoints.into_iter().find(|name| has_place(name))
+            && self.tenant.is_none()
+        {
+            let message = format!("is missing: {name} has a place for it ({{tenant}})");
+            report.fault(line, path, message);
+        } else if view.has("tenant") && !endpoints.into_iter().any(has_place) {
+            let message = "has no effect: no endpoint has a place for it ({tenant})";
+            report.warn(line, path, message);
+        } else if self.flow == Flow::ClientCredentials
+            && has_place("token_url")
+            && self.name.is_microsoft()
+            && self.tenant.as_deref().is_some_and(|tenant| {
+                SHARED_TENANTS
+                    .iter()
+                    .any(|shared| shared.eq_ignore_ascii_case(tenant))
+            })
+        {
+            let message = "client_credentials needs one tenant, by its verified domain or id: \
+                           common, organizations and consumers are refused (AADSTS9001023)";
+            report.fault(line, path, message);
+        }
+    }
+
+    fn check_flow(&self, report: &mut Report) {
+        let view = &self.view;
+        let preset = self.name.as_str();
+        let flow = self.flow.as_str();
+        let mut missing = |key: &str, message: String| {
+            report.fault(
+                view.line(),
+                view.path(key),
+                format!("is missing: {message}"),
+            );
+        };
+        if self.template("token_url").is_none() {
+            missing("token_url", format!("preset {preset} fills in none"));
+        }
+        match self.flow {
+            Flow::AuthorizationCode if self.template("authorization_url").is_none() => missing(
+                "authorization_url",
+                format!("flow {flow} needs one, and preset {preset} fills in none"),
+            ),
+            Flow::DeviceCode if self.template("device_authorization_url").is_none() => {
+                if self.name == PresetName::Google {
+                    let message = "google's device flow does not give mail scopes: use \
+                                   authorization_code (on a machine without a browser: login \
+                                   --paste)";
+                    report.fault(view.line_of("flow"), view.path("flow"), message);
+                } else {
+                    missing(
+                        "device_authorization_url",
+                        format!("flow {flow} needs one, and preset {preset} fills in none"),
+                    );
+                }
+            }
+            Flow::ClientCredentials if !view.has("client_secret") => {
+                missing("client_secret", format!("flow {flow} needs one"));
+            }
+            _ => {}
+        }
+        if self.name == PresetName::Google && !view.has("client_secret") {
+            let message = "google wants the secret of desktop clients too, though it is public: \
+                           give it, or the sign-in will fail";
+            report.warn(view.line(), view.path("client_secret"), message);
+        }
+    }
+
+    fn check_servers(&self, report: &mut Report) {
+        let view = &self.view;
+        if Protocol::ALL
+            .into_iter()
+            .all(|protocol| self.servers.of(protocol).is_none())
+        {
+            let preset = self.name.as_str();
+            let message = format!(
+                "at least one of servers.imap, servers.pop3 and servers.smtp must be given: preset \
+                 {preset} fills in none"
+            );
+            if view
+                .get("servers")
+                .is_none_or(|node| node.entries().is_empty())
+            {
+                report.fault(view.line_of("servers"), view.path("servers"), message);
+            }
+        }
+        let path = view.path("servers");
+        let servers = view.map("servers", &path);
+        for protocol in Protocol::ALL {
+            let path = servers.path(protocol.as_str());
+            let server = servers.map(protocol.as_str(), &path);
+            let address = server.parsed("address", forms::address);
+            let plain = server.word("tls", TLS_WORDS) == Some(UpstreamTls::None);
+            if plain && address.is_some_and(|found| !forms::is_loopback(&found.value.0)) {
+                let message = "plain text off loopback: the token could be read on the way. Use \
+                               implicit or starttls";
+                report.fault(server.line_of("tls"), server.path("tls"), message);
+            }
+        }
+    }
+
+    fn check_redirect(&self, redirect_uri: &str, report: &mut Report) {
+        if self.flow == Flow::AuthorizationCode && redirect_uri.starts_with("https:") {
+            let message = "is https, where the program can't listen: sign in with login --paste";
+            report.warn(
+                self.view.line_of("redirect_uri"),
+                self.view.path("redirect_uri"),
+                message,
+            );
+        }
+    }
+
+    /// The file's own scopes as they are, else what the preset needs at least.
+    fn scopes(&self, used: ProtocolSet, report: &mut Report) -> Vec<String> {
+        let view = &self.view;
+        if view.has("scopes") {
+            let scopes = view.texts("scopes", forms::scope);
+            let scopes: Vec<_> = scopes
+                .into_iter()
+                .map(|found| found.value.to_owned())
+                .collect();
+            self.warn_of_scopes(&scopes, report);
+            return scopes;
+        }
+        let preset = self.name.as_str();
+        let scopes = match self.flow {
+            Flow::ClientCredentials => self.preset.app_scopes(),
+            Flow::AuthorizationCode | Flow::DeviceCode => self.preset.user_scopes(used),
+        };
+        if scopes.is_empty() {
+            let message = match self.flow {
+                Flow::ClientCredentials if self.name != PresetName::Custom => format!(
+                    "is missing: preset {preset} knows no access with client_credentials; use \
+                     authorization_code, or write the scopes"
+                ),
+                _ => format!("is missing: preset {preset} fills in none ([] asks for none)"),
+            };
+            report.fault(view.line(), view.path("scopes"), message);
+        }
+        scopes
+    }
+
+    /// What is known to go wrong with scopes written by hand.
+    fn warn_of_scopes(&self, scopes: &[String], report: &mut Report) {
+        if !self.name.is_microsoft() {
+            return;
+        }
+        let (line, path) = (self.view.line_of("scopes"), self.view.path("scopes"));
+        if scopes
+            .iter()
+            .any(|scope| scope.contains("//graph.microsoft."))
+        {
+            let message = "a token for Microsoft Graph is refused by the mail servers: name the \
+                           scopes of Outlook's resource";
+            report.warn(line, path.clone(), message);
+        }
+        let by_user = self.flow != Flow::ClientCredentials;
+        if by_user && !scopes.iter().any(|scope| scope == "offline_access") {
+            let message = "without offline_access there is no refresh token: users would have to \
+                           sign in every hour";
+            report.warn(line, path, message);
+        } else if !by_user && !scopes.iter().all(|scope| scope.ends_with("/.default")) {
+            let message = "client_credentials takes the resource's /.default scope alone";
+            report.warn(line, path, message);
+        }
+    }
+}
+
+/// The servers that are whole.
+pub(super) fn read_servers(view: &View<'_>) -> Servers {
+    let servers = view.map("servers", "");
+    let one = |protocol: Protocol| {
+        let server = servers.map(protocol.as_str(), "");
+        let (host, port) = server.parsed("address", forms::address)?.value;
+        let usual = match port {
+            25 | 110 | 143 | 587 => UpstreamTls::StartTls,
+            _ => UpstreamTls::Implicit,
+        };
+        Some(Server {
+            host,
+            port,
+            tls: server.word("tls", TLS_WORDS).unwrap_or(usual),
+        })
+    };
+    Servers {
+        imap: one(Protocol::Imap),
+        pop3: one(Protocol::Pop3),
+        smtp: one(Protocol::Smtp),
+    }
+}

@@ -1,0 +1,206 @@
+//! Reading a map whose shape was checked: what was found wrong there reads as absent here.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    secret::SecretSource,
+    shape::{Kind, Table, join},
+    yaml::{Node, NodeKind},
+};
+
+/// A map of the file with its declaration and its place.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    node: Option<&'a Node>,
+    table: &'static Table,
+    path: &'a str,
+}
+
+/// A value found, with its place.
+#[derive(Clone)]
+pub(super) struct Found<T> {
+    pub(super) value: T,
+    pub(super) line: usize,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(node: Option<&'a Node>, table: &'static Table, path: &'a str) -> Self {
+        Self { node, table, path }
+    }
+
+    /// Line on which the map begins.
+    pub(super) fn line(&self) -> Option<usize> {
+        self.node.map(|node| node.line)
+    }
+
+    /// The place of one of its keys.
+    pub(super) fn path(&self, name: &str) -> String {
+        join(self.path, name)
+    }
+
+    /// Line of a key's value, or of the map where the key is absent.
+    pub(super) fn line_of(&self, name: &str) -> Option<usize> {
+        self.get(name).map(|node| node.line).or(self.line())
+    }
+
+    /// The value of a key; none when absent, empty or refused.
+    pub(super) fn get(&self, name: &str) -> Option<&'a Node> {
+        debug_assert!(self.table.key(name).is_some(), "{name} is not declared");
+        #[cfg(test)]
+        tests::note(self.table, name);
+        let entry = self
+            .node?
+            .entries()
+            .iter()
+            .find(|entry| entry.key == name)?;
+        (!matches!(entry.value.kind, NodeKind::Null | NodeKind::Refused)).then_some(&entry.value)
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// A text that `parse` accepts.
+    pub(super) fn parsed<T>(
+        &self,
+        name: &str,
+        parse: impl FnOnce(&'a str) -> Result<T, String>,
+    ) -> Option<Found<T>> {
+        let node = self.get(name)?;
+        Some(Found {
+            value: parse(node.text()?).ok()?,
+            line: node.line,
+        })
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        self.parsed(name, |text| Ok(text.to_owned()))
+            .map(|found| found.value)
+    }
+
+    /// A text that is one of the given words.
+    pub(super) fn word<T: Copy>(&self, name: &str, words: &[(&str, T)]) -> Option<T> {
+        let text = self.get(name)?.text()?;
+        words
+            .iter()
+            .find(|(word, _)| *word == text)
+            .map(|(_, value)| *value)
+    }
+
+    /// The items of a list.
+    pub(super) fn items(&self, name: &str) -> &'a [Node] {
+        self.get(name).map(Node::items).unwrap_or_default()
+    }
+
+    pub(super) fn is_list(&self, name: &str) -> bool {
+        self.get(name)
+            .is_some_and(|node| matches!(node.kind, NodeKind::List(_)))
+    }
+
+    pub(super) fn is_empty_list(&self, name: &str) -> bool {
+        self.is_list(name) && self.items(name).is_empty()
+    }
+
+    /// The values of a key that takes one or several.
+    pub(super) fn several(&self, name: &str) -> Vec<&'a Node> {
+        match self.get(name) {
+            Some(node) if node.text().is_some() => vec![node],
+            Some(node) => node.items().iter().collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Several texts that `parse` accepts.
+    pub(super) fn texts<T>(
+        &self,
+        name: &str,
+        parse: impl Fn(&'a str) -> Result<T, String>,
+    ) -> Vec<Found<T>> {
+        self.several(name)
+            .into_iter()
+            .filter_map(|node| {
+                Some(Found {
+                    value: parse(node.text()?).ok()?,
+                    line: node.line,
+                })
+            })
+            .collect()
+    }
+
+    /// A map below a key; where there is none, a map without keys.
+    pub(super) fn map<'b>(&self, name: &str, path: &'b str) -> View<'b>
+    where
+        'a: 'b,
+    {
+        let table = match self.table.key(name).map(|key| &key.kind) {
+            Some(Kind::Table(table)) => table,
+            _ => self.table,
+        };
+        View {
+            node: self.get(name),
+            table,
+            path,
+        }
+    }
+
+    /// Free parameters.
+    pub(super) fn params(&self, name: &str) -> BTreeMap<String, String> {
+        let entries = self.get(name).map(Node::entries).unwrap_or_default();
+        entries
+            .iter()
+            .filter_map(|entry| Some((entry.key.clone(), entry.value.text()?.to_owned())))
+            .collect()
+    }
+
+    /// A path, made absolute.
+    pub(super) fn file(&self, name: &str, base: &Path) -> Option<PathBuf> {
+        self.text(name).map(|text| base.join(text))
+    }
+
+    pub(super) fn secret(&self, name: &str, base: &Path) -> Option<SecretSource> {
+        let [entry] = self.get(name)?.entries() else {
+            return None;
+        };
+        let text = || entry.value.text().map(str::to_owned);
+        match entry.key.as_str() {
+            "file" => Some(SecretSource::File(base.join(text()?))),
+            "env" => text().map(SecretSource::Env),
+            "credential" => text().map(SecretSource::Credential),
+            "command" => {
+                let words = entry.value.items().iter().filter_map(Node::text);
+                let mut argv: Vec<_> = words.map(str::to_owned).collect();
+                let program = argv.first_mut()?;
+                // A bare name is looked for in $PATH; anything else is a path like all others.
+                if program.contains('/') {
+                    *program = base.join(&*program).to_str()?.to_owned();
+                }
+                Some(SecretSource::Command(argv))
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::{cell::RefCell, collections::BTreeSet};
+
+    use super::Table;
+
+    thread_local! {
+        static READ: RefCell<BTreeSet<(&'static str, String)>> = RefCell::default();
+    }
+
+    /// Remembers that the decoder asked for a key.
+    pub(super) fn note(table: &'static Table, name: &str) {
+        READ.with_borrow_mut(|read| read.insert((table.what, name.to_owned())));
+    }
+
+    /// All keys that the decoder asked for on this thread.
+    pub(in crate::config) fn asked() -> BTreeSet<(&'static str, String)> {
+        READ.with_borrow(Clone::clone)
+    }
+}
