@@ -75,7 +75,8 @@ fn provider(view: &View<'_>, providers: &[Named], report: &mut Report) -> Option
     let index = providers
         .iter()
         .position(|provider| provider.name.as_deref() == Some(value));
-    if index.is_none() {
+    // One whose name is at fault may be the one meant.
+    if index.is_none() && providers.iter().all(|provider| provider.name.is_some()) {
         let names = providers
             .iter()
             .filter_map(|provider| provider.name.as_deref());

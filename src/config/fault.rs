@@ -4,7 +4,8 @@ use std::{fmt, path::PathBuf};
 
 /// One thing that is wrong (or, as a warning, doubtful).
 ///
-/// A message never holds a value of the file, so that no secret can be in it.
+/// A message never holds a value of the file, so that no secret can be in it; only a provider's
+/// name may be offered as a correction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Line of the file, from 1; none when the fault has no place in it.

@@ -273,7 +273,7 @@ mod tests {
         }
         for text in bad {
             let message = (form.check)(text).expect_err(text);
-            assert!(text.len() < 4 || !message.contains(text), "{message}");
+            assert!(!message.contains("hunter"), "{message}");
         }
     }
 
@@ -366,7 +366,7 @@ mod tests {
                 "-a.b:993",
                 "1.2.3:993",
                 ":993",
-                "a b:993",
+                "hunter 2:993",
             ],
         );
         assert_eq!(
@@ -402,12 +402,12 @@ mod tests {
         split(
             &TENANT,
             &["common", "contoso.onmicrosoft.com"],
-            &["a/b", "..", "", "a b", "ä.de"],
+            &["a/b", "..", "", "hunter 2", "ä.de"],
         );
         split(
             &SCOPE,
             &["https://mail.google.com/", "mail-w"],
-            &["a b", "", "a\"b", "ä"],
+            &["hunter 2", "", "a\"b", "ä"],
         );
         let (most, more) = ("u".repeat(USER_BYTES), "u".repeat(USER_BYTES + 1));
         split(

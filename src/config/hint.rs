@@ -84,7 +84,7 @@ mod tests {
             ("elephant", ""),
         ] {
             let hint = did_you_mean(text, NAMES.into_iter());
-            assert_eq!(hint.contains(word), true, "{text}: {hint}");
+            assert!(hint.contains(word), "{text}: {hint}");
             assert_eq!(hint.is_empty(), word.is_empty(), "{text}: {hint}");
         }
     }

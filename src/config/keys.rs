@@ -54,8 +54,7 @@ static FLOW: Choice = Choice {
     refused: &[
         (
             "service_account",
-            "service_account is not in this version: use authorization_code, or keep the \
-             account out",
+            "service_account is not in this version: use authorization_code",
         ),
         (
             "password",

@@ -171,7 +171,8 @@ impl Bound {
         };
         for (size, name) in units {
             // 60s reads better than 1m, 90s better than 1m30s.
-            if number.is_multiple_of(*size) && number >= 2 * size || *size == 1 {
+            let one = number == *size && *size != MINUTE;
+            if number.is_multiple_of(*size) && (one || number >= 2 * size || *size == 1) {
                 return format!("{}{name}", number / size);
             }
         }

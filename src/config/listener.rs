@@ -106,16 +106,13 @@ fn one(view: &View<'_>, seen: &mut Seen, report: &mut Report) -> Option<Listener
     let login_as = view
         .parsed("login_as", forms::user)
         .map(|user| Account::key_of(user.value));
-    let name = name?.value.to_owned();
     if let Some(protocol) = protocol.filter(|protocol| *protocol != Protocol::Imap) {
-        let message = format!(
-            "this version serves IMAP only; listener {name} ({}) is skipped",
-            protocol.as_str()
-        );
+        let name = protocol.as_str();
+        let message = format!("this version serves IMAP only; this {name} listener is skipped");
         report.warn(view.line_of("protocol"), view.path("protocol"), message);
     }
     Some(Listener {
-        name,
+        name: name?.value.to_owned(),
         protocol: protocol?,
         bind,
         tls: tls?,

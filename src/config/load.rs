@@ -216,3 +216,114 @@ fn check(
         accounts,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, ffi::OsString};
+
+    use super::*;
+    use crate::config::{Fault, shape::Table, view::tests::asked};
+
+    /// The tables below a kind, by name.
+    fn tables(kind: &Kind, found: &mut Vec<&'static Table>) {
+        match kind {
+            Kind::List(item) | Kind::OneOrMore(item) => tables(item, found),
+            Kind::Table(table) => {
+                found.push(table);
+                table.keys.iter().for_each(|key| tables(&key.kind, found));
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_declared_key_is_read() {
+        let example = include_str!("../../proxy.example.yaml");
+        parse(example, Path::new("/etc")).unwrap();
+        let mut all = Vec::new();
+        tables(&Kind::Table(&keys::FILE), &mut all);
+        tables(&Kind::Table(&keys::PRESET), &mut all);
+        let keys = |table: &&'static Table| {
+            let what = table.what;
+            table
+                .keys
+                .iter()
+                .map(move |key| (what, key.name.to_owned()))
+        };
+        let declared: BTreeSet<_> = all.iter().flat_map(keys).collect();
+        assert_eq!(declared, asked());
+    }
+
+    fn found(
+        explicit: Option<&str>,
+        set: &[(&str, &str)],
+        files: &[&str],
+    ) -> Result<PathBuf, Faults> {
+        let variables = |name: &str| {
+            let found = set.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        let exists = |path: &Path| files.iter().any(|file| path == Path::new(file));
+        find_among(explicit.map(Path::new), &variables, &exists)
+    }
+
+    #[test]
+    fn the_first_place_wins() {
+        let given = ("MAILSPLICE_CONFIG", "/given.yaml");
+        let (xdg, home) = (("XDG_CONFIG_HOME", "/xdg"), ("HOME", "/home/alice"));
+        let of_xdg = "/xdg/mailsplice/proxy.yaml";
+        let of_home = "/home/alice/.config/mailsplice/proxy.yaml";
+        let files = ["proxy.yaml", of_xdg, of_home, SYSTEM_FILE];
+        let path = |explicit, set: &[_], files: &[_]| found(explicit, set, files).unwrap();
+        assert_eq!(path(Some("a.yaml"), &[given], &files), Path::new("a.yaml"));
+        assert_eq!(path(None, &[given, xdg], &files), Path::new("/given.yaml"));
+        assert_eq!(path(None, &[xdg], &files), Path::new("proxy.yaml"));
+        assert_eq!(path(None, &[xdg, home], &files[1..]), Path::new(of_xdg));
+        assert_eq!(path(None, &[home], &files[1..]), Path::new(of_home));
+        assert_eq!(path(None, &[], &files[1..]), Path::new(SYSTEM_FILE));
+    }
+
+    #[test]
+    fn all_places_are_named_when_there_is_none() {
+        let message = found(None, &[("HOME", "/home/alice")], &[])
+            .unwrap_err()
+            .to_string();
+        for place in [
+            "--config",
+            "$MAILSPLICE_CONFIG",
+            "proxy.yaml",
+            "/home/alice/.config/mailsplice/proxy.yaml",
+            SYSTEM_FILE,
+        ] {
+            assert!(message.contains(place), "{message}");
+        }
+    }
+
+    #[test]
+    fn without_any_folder_to_write_to_one_is_asked_for() {
+        let text = "listeners:\n- {name: a, protocol: imap, bind: 127.0.0.1:1, tls: implicit}";
+        let here = Path::new("/etc");
+        let faults = read(text, here, here, &|_| None).unwrap_err();
+        let [Fault { path, .. }] = faults.as_slice() else {
+            panic!("{faults:?}")
+        };
+        assert_eq!(path, "state_dir");
+        let home = |name: &str| (name == "HOME").then(|| OsString::from("/home/alice"));
+        let config = read(text, here, here, &home).unwrap().config;
+        let state_dir = Path::new("/home/alice/.local/state/mailsplice");
+        assert_eq!(config.state_dir, state_dir);
+        assert_eq!(config.tls.certificate, state_dir.join("tls/localhost.pem"));
+        assert_eq!(
+            config.store_key.place(),
+            format!("file {}/store.key", state_dir.display())
+        );
+    }
+
+    #[test]
+    fn faults_are_bounded_in_number() {
+        let text: String = (0..FAULTS * 2).map(|n| format!("k{n}: 1\n")).collect();
+        let faults = parse(&text, Path::new("/")).unwrap_err().faults;
+        assert_eq!(faults.len(), FAULTS + 1);
+        assert!(faults.last().unwrap().message.ends_with("further faults"));
+    }
+}

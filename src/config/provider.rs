@@ -55,6 +55,16 @@ pub(super) fn read(
     report: &mut Report,
 ) -> (Vec<Provider>, Vec<Named>) {
     let nodes = file.items("providers");
+    if file.has("providers") && !file.is_list("providers") {
+        // Reported already: let accounts not say that it holds no provider of their name.
+        return (
+            Vec::new(),
+            vec![Named {
+                name: None,
+                servers: None,
+            }],
+        );
+    }
     if nodes.is_empty() {
         let message = "no provider is given: no account can have one";
         report.warn(file.line_of("providers"), "providers", message);

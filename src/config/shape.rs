@@ -173,9 +173,13 @@ fn check_limit(node: &Node, bound: &Bound, path: &str, report: &mut Report) {
         Unit::Size => "a size such as 64KiB",
         Unit::Time => "a duration such as 60s",
     };
-    if let Some(text) = single(node, what, path, report)
-        && let Err(message) = bound.read(text)
-    {
+    let Some(text) = single(node, what, path, report) else {
+        return;
+    };
+    let quoted = matches!(node.kind, NodeKind::Scalar { plain: false, .. });
+    if quoted && bound.unit == Unit::Count {
+        report.fault(node.line, path, "must be a whole number without quotes");
+    } else if let Err(message) = bound.read(text) {
         report.fault(node.line, path, message);
     }
 }
@@ -211,7 +215,7 @@ fn check_secret(node: &Node, path: &str, report: &mut Report) {
             .clone()
             .next()
             .is_some_and(|program| !program.trim().is_empty());
-        if !whole || !named || texts.any(|text| text.contains('\0')) {
+        if !whole || !named || texts.any(|text| text.contains(char::is_control)) {
             let message = "must be a list: [PROGRAM, ARGUMENT…]; it is run without a shell";
             report.fault(*line, format!("{path}.command"), message);
         }
@@ -250,8 +254,12 @@ fn check_table(node: &Node, table: &Table, path: &str, report: &mut Report) {
     check_keys(node, Some(table), path, report);
     for entry in node.entries() {
         if let Some(key) = table.key(&entry.key) {
-            // An empty value is a key left out: `tenant:` with its value commented away.
-            if !matches!(entry.value.kind, NodeKind::Null) || key.need == Need::Must {
+            // An empty value is a key left out: `tenant:` with its value commented away. But who
+            // writes `client_secret:` doesn't want to go without.
+            let left_out = matches!(entry.value.kind, NodeKind::Null)
+                && key.need == Need::May
+                && !matches!(key.kind, Kind::Secret);
+            if !left_out {
                 check(&entry.value, &key.kind, &join(path, key.name), report);
             }
         }

@@ -95,9 +95,13 @@ impl<'a> View<'a> {
         self.get(name).map(Node::items).unwrap_or_default()
     }
 
-    pub(super) fn is_empty_list(&self, name: &str) -> bool {
+    pub(super) fn is_list(&self, name: &str) -> bool {
         self.get(name)
-            .is_some_and(|node| matches!(&node.kind, NodeKind::List(items) if items.is_empty()))
+            .is_some_and(|node| matches!(node.kind, NodeKind::List(_)))
+    }
+
+    pub(super) fn is_empty_list(&self, name: &str) -> bool {
+        self.is_list(name) && self.items(name).is_empty()
     }
 
     /// The values of a key that takes one or several.
@@ -167,7 +171,13 @@ impl<'a> View<'a> {
             "credential" => text().map(SecretSource::Credential),
             "command" => {
                 let words = entry.value.items().iter().filter_map(Node::text);
-                Some(SecretSource::Command(words.map(str::to_owned).collect()))
+                let mut argv: Vec<_> = words.map(str::to_owned).collect();
+                let program = argv.first_mut()?;
+                // A bare name is looked for in $PATH; anything else is a path like all others.
+                if program.contains('/') {
+                    *program = base.join(&*program).to_str()?.to_owned();
+                }
+                Some(SecretSource::Command(argv))
             }
             _ => None,
         }

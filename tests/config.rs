@@ -1,0 +1,368 @@
+//! The configuration from outside: the example, what is filled in, files of every kind.
+//! Its further rooms: broken files with all their faults, and arbitrary text.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "config/broken.rs"]
+mod broken;
+#[path = "config/presets.rs"]
+mod presets;
+#[path = "config/schema.rs"]
+mod schema;
+#[path = "config/secrets.rs"]
+mod secrets;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use mailsplice::config::{
+    self, Config, Fault, Limits, ListenerTls, Loaded, Protocol, SecretSource, UpstreamTls,
+};
+
+const EXAMPLE: &str = include_str!("../proxy.example.yaml");
+
+/// Parses a text that lies in /etc/mailsplice.
+fn parse(text: &str) -> Loaded {
+    config::parse(text, Path::new("/etc/mailsplice")).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+/// The faults of a text as an operator sees them.
+fn faults(text: &str) -> Vec<String> {
+    let faults = config::parse(text, Path::new("/etc/mailsplice"))
+        .unwrap_err()
+        .faults;
+    faults.iter().map(Fault::to_string).collect()
+}
+
+/// The example with everything switched on that is switched off in it.
+fn full_example() -> String {
+    let mut text = String::new();
+    for line in EXAMPLE.lines() {
+        let words = line.trim_start();
+        let indent = &line[..line.len() - words.len()];
+        let switched_off = |rest: &&str| !rest.starts_with(' ') || rest.starts_with("  ");
+        match words
+            .strip_prefix('#')
+            .filter(|rest| !rest.is_empty())
+            .filter(switched_off)
+        {
+            Some(rest) => text.extend([indent, rest, "\n"]),
+            None => text.extend([line, "\n"]),
+        }
+    }
+    text
+}
+
+/// A whole configuration with one provider as given.
+fn with_provider(provider: &str) -> String {
+    format!(
+        "state_dir: /state\n\
+         listeners:\n\
+         - {{ name: imap, protocol: imap, bind: 127.0.0.1:1993, tls: implicit }}\n\
+         providers:\n\
+         - {{ name: p, client_id: c, {provider} }}\n\
+         accounts:\n\
+         - {{ user: alice@example.com, provider: p }}\n"
+    )
+}
+
+#[test]
+fn the_example_is_without_fault_and_doubt() {
+    let Loaded { config, warnings } = parse(EXAMPLE);
+    assert_eq!(warnings, []);
+    check_example(&config);
+    assert_eq!(config.listeners.len(), 1);
+    assert!(config.listeners[0].allow_from.is_empty());
+    assert_eq!(config.trust.extra_ca, None);
+    assert_eq!(config.providers[0].client_secret, None);
+    assert_eq!(config.accounts[0].mailbox, "alice@contoso.com");
+}
+
+#[test]
+fn the_example_with_everything_switched_on_is_without_fault() {
+    let Loaded { config, warnings } = parse(&full_example());
+    let paths: Vec<_> = warnings
+        .iter()
+        .map(|warning| warning.path.as_str())
+        .collect();
+    assert_eq!(paths, ["listeners[1].protocol"]);
+    assert!(warnings[0].message.contains("serves IMAP only"));
+    check_example(&config);
+    let scanners = &config.listeners[1];
+    assert_eq!(
+        (scanners.protocol, scanners.tls),
+        (Protocol::Smtp, ListenerTls::None)
+    );
+    assert_eq!(scanners.login_as.as_deref(), Some("alice@contoso.com"));
+    assert_eq!(scanners.delivery, config::Delivery::Relay);
+    assert_eq!(
+        config.trust.extra_ca,
+        Some(PathBuf::from("/etc/mailsplice/certs/private-ca.pem"))
+    );
+    let provider = &config.providers[0];
+    let secret = PathBuf::from("/etc/mailsplice/secrets/contoso");
+    assert_eq!(provider.client_secret, Some(SecretSource::File(secret)));
+    assert_eq!(provider.authorization_params["prompt"], "select_account");
+    assert_eq!(
+        provider.issuer.as_deref(),
+        Some("https://login.example.com")
+    );
+    assert_eq!(config.accounts[0].mailbox, "shared@contoso.com");
+}
+
+/// What both forms of the example have in common.
+fn check_example(config: &Config) {
+    assert_eq!(config.state_dir, Path::new("/etc/mailsplice/./state"));
+    assert_eq!(config.tls.names, ["localhost", "127.0.0.1", "::1"]);
+    assert_eq!(
+        config.tls.certificate,
+        Path::new("/etc/mailsplice/certs/localhost.pem")
+    );
+    assert_eq!(config.limits, Limits::default());
+    let imap = &config.listeners[0];
+    assert_eq!(
+        (imap.name.as_str(), imap.protocol),
+        ("imap", Protocol::Imap)
+    );
+    assert_eq!(imap.bind, ["127.0.0.1:1993".parse().unwrap()]);
+    assert_eq!(imap.tls, ListenerTls::Implicit);
+    let provider = &config.providers[0];
+    assert_eq!(
+        provider.token_url.as_str(),
+        "https://login.microsoftonline.com/contoso.onmicrosoft.com/oauth2/v2.0/token"
+    );
+    let smtp = provider.servers.smtp.as_ref().unwrap();
+    assert_eq!((smtp.host.as_str(), smtp.port), ("smtp.office365.com", 587));
+    assert_eq!(smtp.tls, UpstreamTls::StartTls);
+    let account = &config.accounts[0];
+    assert_eq!(
+        (account.user.as_str(), account.provider),
+        ("alice@contoso.com", 0)
+    );
+    assert_eq!(account.smtp_user, "alice@contoso.com");
+}
+
+#[test]
+fn every_key_is_in_the_example_with_words_above_it() {
+    let full = full_example();
+    let limits = config::schema()["properties"]["limits"]["properties"].clone();
+    for name in limits.as_object().unwrap().keys() {
+        let key = format!("  {name}: ");
+        let at = full
+            .lines()
+            .position(|line| line.starts_with(&key))
+            .expect(name);
+        let above = full.lines().nth(at - 1).unwrap();
+        assert!(above.trim_start().starts_with("# "), "{name}: {above}");
+    }
+}
+
+#[test]
+fn what_a_file_leaves_out_is_filled_in() {
+    let text = with_provider("preset: microsoft") + "limits: { idle: 29m, line: 4096 }\ntls:\n";
+    let Loaded { config, warnings } = parse(&text);
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(
+        (warnings[0].line, warnings[0].path.as_str()),
+        (Some(8), "limits.idle")
+    );
+    assert_eq!(
+        config.store_key,
+        SecretSource::File(PathBuf::from("/state/store.key"))
+    );
+    assert_eq!(
+        config.tls.private_key,
+        Path::new("/state/tls/localhost.key")
+    );
+    assert_eq!(config.limits.idle, Duration::from_secs(29 * 60));
+    assert_eq!(config.limits.line, 4096);
+    assert_eq!(config.limits.literal, 8192);
+}
+
+#[test]
+fn accounts_are_matched_without_case_and_kept_as_written() {
+    let text = with_provider("preset: fastmail") + "- { user: Änne@Example.com, provider: p }\n";
+    let config = parse(&text).config;
+    let anne = &config.accounts[1];
+    assert_eq!(
+        (anne.user.as_str(), anne.key.as_str()),
+        ("Änne@Example.com", "änne@example.com")
+    );
+    assert_eq!(anne.mailbox, "Änne@Example.com");
+}
+
+#[test]
+fn doubts_are_no_faults() {
+    let text = "state_dir: /state\n\
+                listeners:\n\
+                - { name: i, protocol: imap, bind: 127.0.0.1:1993, tls: implicit }\n\
+                - { name: p, protocol: pop3, bind: 127.0.0.1:1995, tls: implicit }\n\
+                - { name: s, protocol: smtp, bind: 127.0.0.1:1587, tls: none, login_as: A@b.c }\n\
+                providers:\n\
+                - name: g\n\
+                \x20 preset: google\n\
+                \x20 client_id: c\n\
+                \x20 tenant: contoso.com\n\
+                - name: m\n\
+                \x20 preset: microsoft\n\
+                \x20 client_id: c\n\
+                \x20 scopes: [\"https://graph.microsoft.com/IMAP.AccessAsUser.All\"]\n\
+                - name: y\n\
+                \x20 preset: yahoo\n\
+                \x20 client_id: c\n\
+                - name: c\n\
+                \x20 preset: custom\n\
+                \x20 client_id: c\n\
+                \x20 authorization_url: http://[::1]:81/a\n\
+                \x20 token_url: http://[::1]:81/t\n\
+                \x20 scopes: []\n\
+                \x20 servers: { imap: { address: \"[::1]:143\", tls: none } }\n\
+                accounts:\n\
+                - { user: a@B.c, provider: c }\n\
+                - { user: b@b.c, provider: c }\n";
+    let warnings = parse(text).warnings;
+    let found: Vec<_> = warnings
+        .iter()
+        .map(|warning| (warning.line.unwrap(), warning.path.as_str()))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (4, "listeners[1].protocol"),
+            (5, "listeners[2].login_as"),
+            (5, "listeners[2].protocol"),
+            (7, "providers[0].client_secret"),
+            (10, "providers[0].tenant"),
+            (14, "providers[1].scopes"),
+            (14, "providers[1].scopes"),
+            (15, "providers[2].redirect_uri"),
+            (26, "accounts[0].provider"),
+            (26, "accounts[0].provider"),
+        ]
+    );
+}
+
+#[test]
+fn without_accounts_and_providers_there_is_only_doubt() {
+    let text = "state_dir: /state\n\
+                listeners:\n\
+                - { name: i, protocol: imap, bind: 127.0.0.1:1993, tls: implicit }\n";
+    for more in [
+        "",
+        "providers: []\naccounts: []\n",
+        "providers:\naccounts:\n",
+    ] {
+        let warnings = parse(&format!("{text}{more}")).warnings;
+        let mut paths: Vec<_> = warnings
+            .iter()
+            .map(|warning| warning.path.as_str())
+            .collect();
+        paths.sort_unstable();
+        assert_eq!(paths, ["accounts", "providers"]);
+    }
+}
+
+#[test]
+fn a_programs_path_is_relative_to_the_file_and_its_name_is_not() {
+    let command = |argv: &str| {
+        let secret = format!("preset: fastmail, client_secret: {{ command: {argv} }}");
+        parse(&with_provider(&secret)).config.providers[0]
+            .client_secret
+            .clone()
+            .unwrap()
+    };
+    let words = |words: &[&str]| {
+        SecretSource::Command(words.iter().map(|word| (*word).to_owned()).collect())
+    };
+    assert_eq!(
+        command("[pass, show, a/b]"),
+        words(&["pass", "show", "a/b"])
+    );
+    assert_eq!(
+        command("[bin/secret]"),
+        words(&["/etc/mailsplice/bin/secret"])
+    );
+    assert_eq!(command("[/bin/secret]"), words(&["/bin/secret"]));
+}
+
+#[test]
+fn marks_and_line_ends_of_other_systems_are_read() {
+    let text = format!("\u{feff}{}", EXAMPLE.replace('\n', "\r\n"));
+    check_example(&parse(&text).config);
+    let broken = format!(
+        "\u{feff}{}",
+        EXAMPLE.replace("flow:", "flo:").replace('\n', "\r\n")
+    );
+    let line = EXAMPLE
+        .lines()
+        .position(|line| line.contains("flow:"))
+        .unwrap()
+        + 1;
+    let path = "providers[0].flo";
+    assert_eq!(
+        faults(&broken),
+        [format!(
+            "line {line}: {path}: unknown key (did you mean flow?)"
+        )]
+    );
+}
+
+#[test]
+fn a_file_is_named_in_front_of_each_of_its_faults() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("proxy.yaml");
+    let load = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        let message = config::load(&path).unwrap_err().to_string();
+        let name = format!("{}: ", path.display());
+        let lines = message.lines();
+        lines
+            .map(|line| line.strip_prefix(&name).unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(load(b"a: 1\nlisteners: []\n").len(), 2);
+    assert_eq!(
+        load(b"state_dir: a\n# caf\xe9\n"),
+        ["line 2: is not UTF-8 text here: save the file as UTF-8"]
+    );
+    assert!(load(b"")[0].starts_with("is empty"));
+    assert!(load(&vec![b'#'; (1 << 20) + 1])[0].contains("1 MiB"));
+    fs::remove_file(&path).unwrap();
+    let missing = config::load(&path).unwrap_err().to_string();
+    assert!(missing.contains("proxy.yaml: can't be read: "), "{missing}");
+    assert!(config::load(folder.path()).is_err());
+}
+
+#[test]
+fn a_file_is_read_from_its_own_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("proxy.yaml");
+    fs::write(&path, EXAMPLE).unwrap();
+    let config = config::load(&path).unwrap().config;
+    assert_eq!(config.file, path);
+    assert_eq!(
+        config.tls.certificate,
+        folder.path().join("certs/localhost.pem")
+    );
+}
+
+#[test]
+fn a_large_file_is_read() {
+    let mut text = with_provider("preset: fastmail");
+    for number in 0..10_000 {
+        text.push_str(&format!(
+            "- {{ user: user{number}@example.com, provider: p }}\n"
+        ));
+    }
+    assert_eq!(parse(&text).config.accounts.len(), 10_001);
+}
