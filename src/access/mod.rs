@@ -1,1 +1,143 @@
+//! Who may use which account: device passwords, their limits, and the throttling of wrong ones.
 //!
+//! A wrong try is made cheaper for the proxy than for its sender. Every try first costs two keyed
+//! hashes. A miss is charged to the budgets of its address and its account before anything slow
+//! happens; within the budgets it costs one look at the password file and, only where a password
+//! was given by a person and not made by us, one Argon2id on one of a few slots.
+//!
+//! **What a stranger can learn.** A wrong password, a wrong user, a right password from a wrong
+//! network or for a wrong protocol take the same way: the same hashes against the account's entries
+//! or, for an unknown user, against a decoy's; the same look for a changed file; and, as soon as *any*
+//! account has a given password, exactly one Argon2id for every miss. Unknown names have budgets
+//! like accounts, so that running into one tells nothing either. Not levelled: some nanoseconds per
+//! entry of an account, and the rereading of a file that was changed just then.
+//!
+//! **What a right password is spared.** It never consumes budget. A generated one (over 140 bits, so
+//! guessing it is hopeless at any speed) is let in even from an address whose budget is used up: one
+//! badly set-up device must not lock out its neighbours behind the same address. A given one,
+//! once verified, is remembered until it is changed, as a hash under a key that lives only in this process.
+
+mod entry;
+mod error;
+mod file;
+mod gatekeeper;
+mod hashing;
+mod passwords;
+mod ring;
+mod state;
+mod throttle;
+
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, net::IpAddr, str::FromStr, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    entry::{Entry, Kind, Limits, parse_network},
+    error::AccessError,
+    gatekeeper::Gatekeeper,
+    passwords::{Generated, Given, MIN_GIVEN, PasswordFile},
+};
+
+/// The purpose for which the key of this room is derived from the store key.
+pub const KEY_PURPOSE: &str = "access: device passwords";
+
+/// A mail protocol, as far as access is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// IMAP.
+    Imap,
+    /// POP3.
+    Pop3,
+    /// SMTP submission.
+    Smtp,
+}
+
+impl Protocol {
+    /// The name used in files, options and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Imap => "imap",
+            Self::Pop3 => "pop3",
+            Self::Smtp => "smtp",
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = AccessError;
+
+    /// Reads a name, without case.
+    fn from_str(text: &str) -> Result<Self, AccessError> {
+        [Self::Imap, Self::Pop3, Self::Smtp]
+            .into_iter()
+            .find(|protocol| protocol.name().eq_ignore_ascii_case(text))
+            .ok_or_else(|| AccessError::BadProtocol(text.to_owned()))
+    }
+}
+
+/// How much is allowed to go wrong.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Wrong tries one address (IPv4) or one /64 (IPv6) has within `forget`. A mail program with one
+    /// old password makes 6 to 8 at once; 0 counts as 1.
+    pub per_address: u32,
+    /// Wrong tries one account has within `forget`, from wherever; 0 counts as 1.
+    pub per_account: u32,
+    /// How long it takes for a used-up budget to be whole again; it comes back evenly.
+    pub forget: Duration,
+    /// How many slow hashes run at a time; each takes a core and 19 MiB for some 20 ms. 0 counts as 1.
+    pub hash_parallel: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            per_address: 30,
+            per_account: 60,
+            forget: Duration::from_secs(600),
+            hash_parallel: 2,
+        }
+    }
+}
+
+/// One try to log in. The user and password are as the client sent them, decoded only.
+#[derive(Clone, Copy)]
+pub struct Attempt<'a> {
+    /// The user name; UTF-8 without NUL, or the try is refused.
+    pub user: &'a [u8],
+    /// The password, any octets.
+    pub password: &'a [u8],
+    /// Through which protocol.
+    pub protocol: Protocol,
+    /// From where. An IPv4 address inside IPv6 counts as IPv4.
+    pub peer: IpAddr,
+}
+
+/// The answer to an [`Attempt`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Let in.
+    Allowed {
+        /// The account, in lower case.
+        account: Arc<str>,
+        /// Which password it was.
+        label: Arc<str>,
+    },
+    /// Not let in. Why is nobody's business.
+    Refused,
+    /// Not let in, and perhaps not even looked at: too many wrong tries lately.
+    Throttled {
+        /// When a try will be looked at again, at the earliest.
+        retry_after: Duration,
+    },
+}

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     fs::{self, File, Permissions},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -43,6 +43,23 @@ pub fn create_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<bool> {
         }
         Err(error) => Err(error.error),
     }
+}
+
+/// Reads a file of at most `cap` octets; `None` when there is none. A longer one is an error of kind
+/// [`io::ErrorKind::FileTooLarge`].
+pub fn read(path: &Path, cap: usize) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.take((cap as u64).saturating_add(1))
+        .read_to_end(&mut bytes)?;
+    if bytes.len() > cap {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(Some(bytes))
 }
 
 /// Makes renames, creations and removals inside the folder durable.

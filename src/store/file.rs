@@ -1,8 +1,7 @@
 //! The store of a single machine: one sealed file per account, one lock file beside it.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read},
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -178,23 +177,14 @@ fn set_aside(path: &Path) -> Result<(), StoreError> {
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-    let io = |error| StoreError::io(path, error);
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(io(error)),
-    };
-    let mut sealed = Vec::new();
-    file.take(MAX_SEALED as u64 + 1)
-        .read_to_end(&mut sealed)
-        .map_err(io)?;
-    if sealed.len() > MAX_SEALED {
-        return Err(StoreError::Corrupt {
+    match durable::read(path, MAX_SEALED) {
+        Ok(sealed) => Ok(sealed),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(StoreError::Corrupt {
             path: path.to_owned(),
             what: "larger than 1 MiB",
-        });
+        }),
+        Err(error) => Err(StoreError::io(path, error)),
     }
-    Ok(Some(sealed))
 }
 
 fn why(closed: Closed, path: &Path) -> StoreError {

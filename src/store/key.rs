@@ -132,7 +132,7 @@ impl std::fmt::Debug for DerivedKey {
 }
 
 /// Fills `out` from the system's source of randomness.
-pub(super) fn random(out: &mut [u8]) -> Result<(), StoreError> {
+pub fn random(out: &mut [u8]) -> Result<(), StoreError> {
     getrandom::fill(out).map_err(|_| StoreError::Unavailable("the system gave no randomness"))
 }
 

@@ -76,8 +76,9 @@ pub async fn lock_file(
     }
 }
 
-/// Runs file work on the threads meant for it.
-pub(super) async fn blocking<T: Send + 'static>(
+/// Runs file work (or hashing) on the threads meant for it. It runs to its end even when the future
+/// is dropped.
+pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, StoreError> {
     task::spawn_blocking(work)

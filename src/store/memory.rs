@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time;
 
-use super::{BoxFuture, LockGuard, StoreError, TokenRecord, TokenStore, account_key};
+use super::{BoxFuture, LockGuard, Stamp, StoreError, TokenRecord, TokenStore, account_key};
 
 /// Keeps the records in memory. Its locks exclude tasks of this process only.
 #[derive(Default)]
@@ -18,8 +18,14 @@ pub struct MemoryStore {
 
 #[derive(Default)]
 struct Shelf {
-    records: HashMap<String, TokenRecord>,
+    records: HashMap<String, Filed>,
     locks: HashMap<String, Arc<tokio::sync::Mutex<()>>>,
+    saves: u64,
+}
+
+struct Filed {
+    record: TokenRecord,
+    serial: u64,
 }
 
 impl MemoryStore {
@@ -38,7 +44,11 @@ impl TokenStore for MemoryStore {
         &'a self,
         account: &'a str,
     ) -> BoxFuture<'a, Result<Option<TokenRecord>, StoreError>> {
-        Box::pin(async move { Ok(self.shelf().records.get(&account_key(account)).cloned()) })
+        Box::pin(async move {
+            let shelf = self.shelf();
+            let filed = shelf.records.get(&account_key(account));
+            Ok(filed.map(|filed| filed.record.clone()))
+        })
     }
 
     fn save<'a>(
@@ -49,13 +59,13 @@ impl TokenStore for MemoryStore {
         Box::pin(async move {
             let mut shelf = self.shelf();
             let key = account_key(account);
-            let next = shelf
-                .records
-                .get(&key)
-                .map_or(0, |r| r.generation.saturating_add(1));
+            let stored = shelf.records.get(&key);
+            let next = stored.map_or(0, |stored| stored.record.generation.saturating_add(1));
             let mut record = record.clone();
             record.generation = record.generation.max(next);
-            shelf.records.insert(key, record);
+            shelf.saves += 1;
+            let serial = shelf.saves;
+            shelf.records.insert(key, Filed { record, serial });
             Ok(())
         })
     }
@@ -82,6 +92,14 @@ impl TokenStore for MemoryStore {
                     waited: wait,
                 }),
             }
+        })
+    }
+
+    fn stamp<'a>(&'a self, account: &'a str) -> BoxFuture<'a, Result<Option<Stamp>, StoreError>> {
+        Box::pin(async move {
+            let shelf = self.shelf();
+            let filed = shelf.records.get(&account_key(account));
+            Ok(filed.map(|filed| Stamp([filed.serial, 0, 0, 0])))
         })
     }
 }

@@ -19,14 +19,16 @@ mod memory;
 mod name;
 mod record;
 mod seal;
+#[cfg(test)]
+mod trials;
 
 use std::{future::Future, pin::Pin, time::Duration};
 
 pub use self::{
     error::StoreError,
     file::FileStore,
-    key::{DerivedKey, MIN_PASSPHRASE_CHARS, StoreKey},
-    lock::{LockGuard, lock_file},
+    key::{DerivedKey, MIN_PASSPHRASE_CHARS, StoreKey, random},
+    lock::{LockGuard, blocking, lock_file},
     memory::MemoryStore,
     name::{account_key, file_stem},
     record::{TokenRecord, Trouble},

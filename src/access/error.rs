@@ -1,0 +1,83 @@
+//! What can go wrong with device passwords.
+
+use std::path::PathBuf;
+
+use crate::store::StoreError;
+
+/// Why a device password could not be read, added or removed. No text in it ever holds a password.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AccessError {
+    /// A file, folder or lock.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The password file makes no sense.
+    #[error("{} is damaged ({what}): restore it, or remove it and add the passwords again", path.display())]
+    Corrupt {
+        /// The password file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The password file was written by a newer version of this program.
+    #[error("{} has format {version}, which this version cannot read: upgrade", path.display())]
+    TooNew {
+        /// The password file.
+        path: PathBuf,
+        /// Its format.
+        version: u32,
+    },
+    /// The password file was written under another store key, so none of its passwords can match.
+    #[error(
+        "{} was written under another store key: restore that key, or remove the file and add the passwords again",
+        path.display()
+    )]
+    OtherKey {
+        /// The password file.
+        path: PathBuf,
+    },
+    /// The password file belongs to another account: it was renamed or copied.
+    #[error("{} holds the passwords of another account: it was renamed or copied", path.display())]
+    OtherAccount {
+        /// The password file.
+        path: PathBuf,
+    },
+    /// The label is empty, too long or has control characters.
+    #[error("a label has 1 to 64 characters, none of them a control character")]
+    BadLabel,
+    /// The account has a password of that label.
+    #[error(
+        "{user} already has a password labelled {label:?}: choose another label or remove it first"
+    )]
+    LabelTaken {
+        /// The account.
+        user: String,
+        /// The label.
+        label: String,
+    },
+    /// The account has no password of that label.
+    #[error("{user} has no password labelled {label:?}")]
+    NoSuchLabel {
+        /// The account.
+        user: String,
+        /// The label.
+        label: String,
+    },
+    /// The account has as many passwords as it may.
+    #[error("{user} has {most} passwords, which is the most: remove one first")]
+    TooMany {
+        /// The account.
+        user: String,
+        /// The limit.
+        most: usize,
+    },
+    /// A given password that cannot be used.
+    #[error("the password cannot be used: {0}")]
+    BadPassword(&'static str),
+    /// No such protocol.
+    #[error("{0:?} is no protocol: imap, pop3 or smtp")]
+    BadProtocol(String),
+    /// Not an address or network.
+    #[error("{0:?} is neither an address nor a network such as 192.0.2.0/24")]
+    BadNetwork(String),
+}

@@ -1,0 +1,230 @@
+//! The stored form of an account's passwords: `<state_dir>/passwords/<account>.json`.
+
+use std::path::{Path, PathBuf};
+
+use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::store::{DerivedKey, StoreError, durable, file_stem, random};
+
+use super::{
+    AccessError, Entry, Kind, Limits, Protocol,
+    hashing::{Cost, HASH, SALT},
+    parse_network,
+};
+
+/// Most passwords one account may have: a try is compared with each.
+pub(super) const MAX_ENTRIES: usize = 100;
+/// Name of the folder inside the state folder.
+pub(super) const FOLDER: &str = "passwords";
+
+const VERSION: u32 = 1;
+/// Largest file that is read, in octets.
+const MAX_FILE: usize = 1 << 20;
+
+/// The keyed hashes by which passwords are stored and compared. All are bound to the account.
+#[derive(Clone)]
+pub(super) struct Keys(DerivedKey);
+
+impl Keys {
+    pub(super) fn new(key: DerivedKey) -> Self {
+        Self(key)
+    }
+
+    /// What is stored of a generated password.
+    pub(super) fn generated(&self, account: &str, password: &[u8]) -> [u8; HASH] {
+        self.0.mac(&[b"generated", account.as_bytes(), password])
+    }
+
+    /// What of a given password goes into the slow hash.
+    pub(super) fn given(&self, account: &str, password: &[u8]) -> [u8; HASH] {
+        self.0.mac(&[b"given", account.as_bytes(), password])
+    }
+
+    /// Tells whether a file was written under this key.
+    fn mark(&self) -> String {
+        let [a, b, c, d, e, f, g, h, ..] = self.0.mac(&[b"mark"]);
+        BASE64.encode([a, b, c, d, e, f, g, h])
+    }
+}
+
+/// The passwords of one account. One salt serves all its given passwords, so that a try costs one
+/// slow hash however many there are; that shows no more than whether two of them are alike.
+#[derive(Clone)]
+pub(super) struct Stored {
+    pub(super) salt: [u8; SALT],
+    pub(super) cost: Cost,
+    pub(super) passwords: Vec<Password>,
+}
+
+/// One stored password.
+#[derive(Clone)]
+pub(super) struct Password {
+    pub(super) label: String,
+    pub(super) kind: Kind,
+    pub(super) hash: [u8; HASH],
+    pub(super) limits: Limits,
+    pub(super) created_at: u64,
+}
+
+impl Password {
+    pub(super) fn entry(&self) -> Entry {
+        Entry {
+            label: self.label.clone(),
+            kind: self.kind,
+            protocols: self.limits.protocols.clone(),
+            from: self.limits.from.clone(),
+            created_at: self.created_at,
+        }
+    }
+}
+
+impl Stored {
+    /// No passwords yet, and a fresh salt.
+    pub(super) fn fresh() -> Result<Self, StoreError> {
+        let mut salt = [0; SALT];
+        random(&mut salt)?;
+        Ok(Self {
+            salt,
+            cost: Cost::default(),
+            passwords: Vec::new(),
+        })
+    }
+
+    /// Reads the passwords of an account; `None` when it has no file.
+    pub(super) fn load(
+        dir: &Path,
+        account: &str,
+        keys: &Keys,
+    ) -> Result<Option<Self>, AccessError> {
+        let path = path(dir, account);
+        let corrupt = |what: String| AccessError::Corrupt {
+            path: path.clone(),
+            what,
+        };
+        let bytes = durable::read(&path, MAX_FILE).map_err(|error| StoreError::io(&path, error))?;
+        let Some(bytes) = bytes else { return Ok(None) };
+        // Looked at first, as a newer format may have other fields.
+        let version: Version =
+            serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
+        if version.version != VERSION {
+            return Err(AccessError::TooNew {
+                path: path.clone(),
+                version: version.version,
+            });
+        }
+        let json: Json =
+            serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
+        if json.account != account {
+            return Err(AccessError::OtherAccount { path: path.clone() });
+        }
+        if json.key != keys.mark() {
+            return Err(AccessError::OtherKey { path: path.clone() });
+        }
+        json.read()
+            .map(Some)
+            .map_err(|what| corrupt(what.to_owned()))
+    }
+
+    /// Replaces the account's file.
+    pub(super) fn save(&self, dir: &Path, account: &str, keys: &Keys) -> Result<(), AccessError> {
+        let path = path(dir, account);
+        let mut bytes = serde_json::to_vec_pretty(&Json::new(self, account, keys))
+            .map_err(|_| StoreError::Unavailable("the passwords could not be written as JSON"))?;
+        bytes.push(b'\n');
+        durable::replace(&path, &bytes, 0o600).map_err(|error| StoreError::io(&path, error))?;
+        Ok(())
+    }
+}
+
+/// Where an account's passwords lie.
+pub(super) fn path(dir: &Path, account: &str) -> PathBuf {
+    durable::join(dir, &file_stem(account), "json")
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
+/// The file. An unknown field is an error: it might be a limit that must be kept.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Json {
+    version: u32,
+    account: String,
+    key: String,
+    salt: String,
+    cost: Cost,
+    passwords: Vec<JsonPassword>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonPassword {
+    label: String,
+    kind: Kind,
+    hash: String,
+    protocols: Vec<Protocol>,
+    from: Vec<String>,
+    created_at: u64,
+}
+
+impl Json {
+    fn new(stored: &Stored, account: &str, keys: &Keys) -> Self {
+        let passwords = stored.passwords.iter().map(|password| JsonPassword {
+            label: password.label.clone(),
+            kind: password.kind,
+            hash: BASE64.encode(password.hash),
+            protocols: password.limits.protocols.clone(),
+            from: password.limits.from.iter().map(IpNet::to_string).collect(),
+            created_at: password.created_at,
+        });
+        Self {
+            version: VERSION,
+            account: account.to_owned(),
+            key: keys.mark(),
+            salt: BASE64.encode(stored.salt),
+            cost: stored.cost,
+            passwords: passwords.collect(),
+        }
+    }
+
+    fn read(self) -> Result<Stored, &'static str> {
+        if !self.cost.is_sane() {
+            return Err("its hashing cost is out of bounds");
+        }
+        if self.passwords.len() > MAX_ENTRIES {
+            return Err("it has more than 100 passwords");
+        }
+        let passwords: Result<Vec<_>, _> =
+            self.passwords.into_iter().map(JsonPassword::read).collect();
+        Ok(Stored {
+            salt: decode(&self.salt).ok_or("its salt is not 16 octets of base64")?,
+            cost: self.cost,
+            passwords: passwords?,
+        })
+    }
+}
+
+impl JsonPassword {
+    fn read(self) -> Result<Password, &'static str> {
+        let from: Result<Vec<_>, _> = self.from.iter().map(|net| parse_network(net)).collect();
+        let limits = Limits {
+            protocols: self.protocols,
+            from: from.map_err(|_| "a network in it is none")?,
+        };
+        Ok(Password {
+            label: self.label,
+            kind: self.kind,
+            hash: decode(&self.hash).ok_or("a hash in it is not 32 octets of base64")?,
+            limits: limits.normalised(),
+            created_at: self.created_at,
+        })
+    }
+}
+
+fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
+    BASE64.decode(text).ok()?.try_into().ok()
+}

@@ -1,0 +1,103 @@
+//! The promises of this room, tried out on real files with an injected clock.
+
+mod files;
+mod login;
+mod throttling;
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use secrecy::ExposeSecret;
+use tempfile::TempDir;
+
+use crate::store::{DerivedKey, StoreKey};
+
+use super::{Attempt, Gatekeeper, KEY_PURPOSE, Limits, PasswordFile, Protocol, Settings, Verdict};
+
+const ALICE: &str = "alice@contoso.com";
+const BOB: &str = "bob@contoso.com";
+const HOME: &str = "192.0.2.1";
+const GIVEN: &str = "a given password";
+
+/// A state folder with its key.
+struct House {
+    dir: TempDir,
+    key: StoreKey,
+    start: Instant,
+}
+
+impl House {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            key: StoreKey::from_secret(&StoreKey::generate().unwrap()).unwrap(),
+            start: Instant::now(),
+        }
+    }
+
+    fn key(&self) -> DerivedKey {
+        self.key.derive(KEY_PURPOSE)
+    }
+
+    fn passwords(&self) -> PasswordFile {
+        PasswordFile::open(self.dir.path(), self.key()).unwrap()
+    }
+
+    /// Guards Alice and Bob.
+    fn gate(&self) -> Gatekeeper {
+        let accounts = [ALICE, BOB].into_iter();
+        Gatekeeper::open(self.dir.path(), self.key(), accounts, Settings::default()).unwrap()
+    }
+
+    fn file(&self, user: &str) -> PathBuf {
+        self.dir.path().join(format!("passwords/{user}.json"))
+    }
+
+    /// `seconds` after the start, or rather after any gatekeeper of this test was opened.
+    fn at(&self, seconds: u64) -> Instant {
+        self.start + Duration::from_secs(3600 + seconds)
+    }
+
+    async fn generated(&self, user: &str) -> String {
+        let made = self
+            .passwords()
+            .add_generated(user, None, Limits::default())
+            .await;
+        made.unwrap().password.expose_secret().to_owned()
+    }
+
+    async fn given(&self, user: &str, label: &str) {
+        let limits = Limits::default();
+        let passwords = self.passwords();
+        passwords
+            .add_given(user, Some(label), limits, GIVEN.as_bytes())
+            .await
+            .unwrap();
+    }
+}
+
+fn attempt<'a>(user: &'a str, password: &'a str, peer: &str) -> Attempt<'a> {
+    Attempt {
+        user: user.as_bytes(),
+        password: password.as_bytes(),
+        protocol: Protocol::Imap,
+        peer: peer.parse().unwrap(),
+    }
+}
+
+fn allowed(user: &str, label: &str) -> Verdict {
+    Verdict::Allowed {
+        account: user.into(),
+        label: label.into(),
+    }
+}
+
+fn is_allowed(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Allowed { .. })
+}
+
+fn is_throttled(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Throttled { .. })
+}

@@ -1,0 +1,195 @@
+//! Budgets of wrong tries, in bounded memory.
+//!
+//! A budget is one number: the moment at which it will be whole again. Each wrong try moves that
+//! moment on by `forget / limit`; when it would lie further ahead than `forget`, there is none
+//! left. Times are nanoseconds since the start of the process and come from the caller.
+
+use std::{collections::HashMap, hash::Hash, net::IpAddr, time::Duration};
+
+/// How many addresses, and how many unknown names, are kept in mind at once. When there are more,
+/// the least guilty are forgotten.
+pub(super) const CAPACITY: usize = 4096;
+
+/// A moment, in nanoseconds since the start.
+pub(super) type Moment = u64;
+
+/// The rule for a kind of budget.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budget {
+    cost: u64,
+    whole: u64,
+}
+
+impl Budget {
+    /// `limit` tries within `forget`.
+    pub(super) fn new(limit: u32, forget: Duration) -> Self {
+        let limit = u64::from(limit.max(1));
+        let forget = u64::try_from(forget.as_nanos()).unwrap_or(u64::MAX / 4);
+        let cost = (forget.min(u64::MAX / 4) / limit).max(1);
+        Self {
+            cost,
+            whole: cost * limit,
+        }
+    }
+
+    /// Takes one try; the error says when the next will be there.
+    pub(super) fn take(self, whole_at: &mut Moment, now: Moment) -> Result<(), Duration> {
+        let after = (*whole_at).max(now).saturating_add(self.cost);
+        match (after - now).checked_sub(self.whole) {
+            None | Some(0) => {
+                *whole_at = after;
+                Ok(())
+            }
+            Some(missing) => Err(Duration::from_nanos(missing)),
+        }
+    }
+
+    /// Gives one try back.
+    pub(super) fn give_back(self, whole_at: &mut Moment) {
+        *whole_at = whole_at.saturating_sub(self.cost);
+    }
+}
+
+/// Budgets by key, at most [`CAPACITY`] of them.
+pub(super) struct Table<K> {
+    budget: Budget,
+    whole_at: HashMap<K, Moment>,
+}
+
+impl<K: Copy + Eq + Hash> Table<K> {
+    pub(super) fn new(budget: Budget) -> Self {
+        Self {
+            budget,
+            whole_at: HashMap::new(),
+        }
+    }
+
+    /// As [`Budget::take`].
+    pub(super) fn take(&mut self, key: K, now: Moment) -> Result<(), Duration> {
+        if let Some(whole_at) = self.whole_at.get_mut(&key) {
+            return self.budget.take(whole_at, now);
+        }
+        self.make_room(now);
+        let mut whole_at = now;
+        self.budget.take(&mut whole_at, now)?;
+        self.whole_at.insert(key, whole_at);
+        Ok(())
+    }
+
+    /// As [`Budget::give_back`].
+    pub(super) fn give_back(&mut self, key: K, now: Moment) {
+        if let Some(whole_at) = self.whole_at.get_mut(&key) {
+            self.budget.give_back(whole_at);
+            if *whole_at <= now {
+                self.whole_at.remove(&key);
+            }
+        }
+    }
+
+    fn make_room(&mut self, now: Moment) {
+        if self.whole_at.len() < CAPACITY {
+            return;
+        }
+        self.whole_at.retain(|_, whole_at| *whole_at > now);
+        if self.whole_at.len() < CAPACITY {
+            return;
+        }
+        // A quarter at once, so that a flood of addresses does not pay this for each.
+        let mut moments: Vec<Moment> = self.whole_at.values().copied().collect();
+        let (_, bound, _) = moments.select_nth_unstable(CAPACITY / 4);
+        let (bound, mut excess) = (*bound, CAPACITY / 4);
+        self.whole_at.retain(|_, whole_at| {
+            let keep = *whole_at > bound || excess == 0;
+            excess -= usize::from(!keep);
+            keep
+        });
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.whole_at.len()
+    }
+}
+
+/// What counts as one address: an IPv4 address, or the /64 a single IPv6 customer usually has whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Network {
+    V4(u32),
+    V6(u64),
+}
+
+impl Network {
+    pub(super) fn of(peer: IpAddr) -> Self {
+        match peer.to_canonical() {
+            IpAddr::V4(v4) => Self::V4(v4.to_bits()),
+            IpAddr::V6(v6) => {
+                let [a, b, c, d, ..] = v6.segments();
+                let wide = |part: u16, shift: u32| u64::from(part) << shift;
+                Self::V6(wide(a, 48) | wide(b, 32) | wide(c, 16) | wide(d, 0))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_budget_comes_back_evenly() {
+        let budget = Budget::new(30, Duration::from_secs(600));
+        let mut whole_at = 0;
+        for _ in 0..30 {
+            budget.take(&mut whole_at, SECOND).unwrap();
+        }
+        let wait = budget.take(&mut whole_at, SECOND).unwrap_err();
+        assert_eq!(wait, Duration::from_secs(20));
+        assert!(budget.take(&mut whole_at, 20 * SECOND).is_err());
+        assert!(budget.take(&mut whole_at, 21 * SECOND).is_ok());
+        assert!(budget.take(&mut whole_at, 21 * SECOND).is_err());
+        for _ in 0..30 {
+            budget.take(&mut whole_at, 700 * SECOND).unwrap();
+        }
+        assert!(budget.take(&mut whole_at, 700 * SECOND).is_err());
+        budget.give_back(&mut whole_at);
+        assert!(budget.take(&mut whole_at, 700 * SECOND).is_ok());
+    }
+
+    #[test]
+    fn odd_settings_neither_panic_nor_lock_out() {
+        for (limit, forget) in [
+            (0, Duration::ZERO),
+            (u32::MAX, Duration::ZERO),
+            (0, Duration::MAX),
+            (u32::MAX, Duration::MAX),
+        ] {
+            let budget = Budget::new(limit, forget);
+            let mut whole_at = 0;
+            assert!(budget.take(&mut whole_at, 5).is_ok(), "{limit} {forget:?}");
+        }
+    }
+
+    #[test]
+    fn the_guilty_stay_when_room_is_made() {
+        let mut table = Table::new(Budget::new(30, Duration::from_secs(600)));
+        for _ in 0..30 {
+            table.take(u64::MAX, 0).unwrap();
+        }
+        for key in 0..100_000 {
+            table.take(key, 0).unwrap();
+            assert!(table.len() <= CAPACITY);
+        }
+        assert!(table.take(u64::MAX, 0).is_err());
+    }
+
+    #[test]
+    fn networks() {
+        let of = |text: &str| Network::of(text.parse().unwrap());
+        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+    }
+}
