@@ -146,12 +146,12 @@ pub fn classify(received: &Received<'_>, now: u64) -> Outcome {
     } else {
         refusal.settle(Kind::Settled, "");
     }
-    Outcome::Refused(Box::new(refusal))
+    Outcome::Refused(refusal)
 }
 
 impl Refusal {
     /// No answer came.
-    pub fn transport(error: &TransportError) -> Self {
+    pub fn transport(error: &TransportError) -> Box<Self> {
         let kind = match error.what {
             Trouble::NotAllowed => Kind::Settled,
             _ => Kind::Retry { after: None },
@@ -162,7 +162,7 @@ impl Refusal {
     }
 
     /// An answer that looked good but is unusable; `note` must not quote it.
-    pub(crate) fn unreadable(note: &str) -> Self {
+    pub(crate) fn unreadable(note: &str) -> Box<Self> {
         let mut refusal = Self::blank(200);
         refusal.settle(Kind::Retry { after: None }, note);
         refusal
@@ -170,7 +170,7 @@ impl Refusal {
 
     /// Something on our side is set up wrongly, so no request was made. It is looked at again as
     /// soon as a passing trouble would be.
-    pub(crate) fn ours(note: &str) -> Self {
+    pub(crate) fn ours(note: &str) -> Box<Self> {
         let mut refusal = Self::unreadable(note);
         refusal.status = 0;
         refusal.class = RowClass::Config;
@@ -178,7 +178,7 @@ impl Refusal {
     }
 
     /// The answer cannot be accepted and will not change by itself.
-    pub(crate) fn settled(note: &str) -> Self {
+    pub(crate) fn settled(note: &str) -> Box<Self> {
         let mut refusal = Self::blank(200);
         refusal.settle(Kind::Settled, note);
         refusal
@@ -304,8 +304,8 @@ impl Refusal {
         filled
     }
 
-    fn blank(status: u16) -> Self {
-        Self {
+    fn blank(status: u16) -> Box<Self> {
+        Box::new(Self {
             kind: Kind::Retry { after: None },
             class: RowClass::Retry,
             status,
@@ -317,10 +317,10 @@ impl Refusal {
             timestamp: None,
             row: None,
             note: String::new(),
-        }
+        })
     }
 
-    fn of(received: &Received<'_>, body: Option<&Value>) -> Self {
+    fn of(received: &Received<'_>, body: Option<&Value>) -> Box<Self> {
         let mut refusal = Self::blank(received.status);
         let Some(body) = body else { return refusal };
         refusal.error = error_value(body);

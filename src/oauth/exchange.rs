@@ -62,7 +62,11 @@ pub(crate) type OauthClient<HasTokenUrl> = Client<
 
 /// Asks the token endpoint. A refresh sends the account's scopes; when the provider blames them it is
 /// tried once more without.
-pub(crate) async fn ask(provider: &Provider, way: Way<'_>, ask: Ask<'_>) -> Result<Grant, Refusal> {
+pub(crate) async fn ask(
+    provider: &Provider,
+    way: Way<'_>,
+    ask: Ask<'_>,
+) -> Result<Grant, Box<Refusal>> {
     let secret = read_secret(provider).await?;
     let client = client(provider, secret);
     let judge = Judge { way, device: false };
@@ -113,7 +117,7 @@ pub(crate) async fn ask(provider: &Provider, way: Way<'_>, ask: Ask<'_>) -> Resu
 }
 
 /// The grant in an answer. An id_token made for somebody else spoils it.
-pub(crate) fn grant(provider: &Provider, answer: TokenAnswer) -> Result<Grant, Refusal> {
+pub(crate) fn grant(provider: &Provider, answer: TokenAnswer) -> Result<Grant, Box<Refusal>> {
     let parts = answer.into_parts();
     let claims = parts.id_token.map(|id_token| {
         identity::decode(
@@ -160,7 +164,7 @@ pub(crate) fn client(
 }
 
 /// Reads the client secret anew; white space around it is dropped.
-pub(crate) async fn read_secret(provider: &Provider) -> Result<Option<ClientSecret>, Refusal> {
+pub(crate) async fn read_secret(provider: &Provider) -> Result<Option<ClientSecret>, Box<Refusal>> {
     let Some(reader) = provider.client_secret.clone() else {
         return Ok(None);
     };
@@ -181,7 +185,9 @@ pub(crate) async fn read_secret(provider: &Provider) -> Result<Option<ClientSecr
 }
 
 /// Turns an error of the crate into a refusal without looking at what it carries.
-pub(crate) fn refusal<T: oauth2::ErrorResponse>(error: RequestTokenError<Refusal, T>) -> Refusal {
+pub(crate) fn refusal<T: oauth2::ErrorResponse>(
+    error: RequestTokenError<Box<Refusal>, T>,
+) -> Box<Refusal> {
     match error {
         RequestTokenError::Request(refusal) => refusal,
         _ => Refusal::unreadable("the answer holds no usable token"),
@@ -189,12 +195,12 @@ pub(crate) fn refusal<T: oauth2::ErrorResponse>(error: RequestTokenError<Refusal
 }
 
 /// Sends one request and judges the answer; `Ok` is a good one.
-pub(crate) async fn send(way: Way<'_>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub(crate) async fn send(way: Way<'_>, request: HttpRequest) -> Result<HttpResponse, Box<Refusal>> {
     let answer = way.http.send(request).await;
     let answer = answer.map_err(|error| Refusal::transport(&error))?;
     match classify(&Received::of(&answer), way.clock.now()) {
         Outcome::Good => Ok(answer),
-        Outcome::Refused(refusal) => Err(*refusal),
+        Outcome::Refused(refusal) => Err(refusal),
     }
 }
 
@@ -206,8 +212,8 @@ pub(crate) struct Judge<'a> {
 }
 
 impl<'c> AsyncHttpClient<'c> for Judge<'_> {
-    type Error = Refusal;
-    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, Refusal>> + Send + 'c>>;
+    type Error = Box<Refusal>;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, Box<Refusal>>> + Send + 'c>>;
 
     fn call(&'c self, request: HttpRequest) -> Self::Future {
         Box::pin(async move {

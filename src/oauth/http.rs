@@ -126,7 +126,10 @@ impl HttpClient {
         } else {
             &self.outside
         };
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        if let Some(secret) = parts.headers.get_mut(http::header::AUTHORIZATION) {
+            secret.set_sensitive(true);
+        }
         let answer = client
             .request(parts.method, url)
             .headers(parts.headers)

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 use super::{
+    event::{Facts, Job, Mode, Report, Standing, Verdict},
     record::{self, Digest},
     trials::{Forced, Trials},
 };
@@ -33,100 +34,6 @@ const IDLE_REFRESH: u64 = 14 * 24 * 3600;
 /// Idle accounts are spread over this many seconds before that.
 const IDLE_SPREAD: u64 = 2 * 24 * 3600;
 
-/// Where an account stands.
-#[derive(Debug)]
-pub(super) enum Standing {
-    /// Nothing was read yet.
-    Unknown,
-    /// There is no sign-in to work with.
-    SignedOut(TokenError),
-    /// The last refresh worked, or nothing speaks against the next.
-    Valid,
-    /// Passing trouble.
-    Degraded(TokenError),
-    /// The provider asks for a sign-in; silent requests only after `next_at` (Unix seconds).
-    NeedsSignIn { error: TokenError, next_at: u64 },
-    /// Somebody has to mend something; requests only after `next_at` (Unix seconds).
-    Misconfigured { error: TokenError, next_at: u64 },
-}
-
-impl Standing {
-    pub(super) fn error(&self) -> Option<&TokenError> {
-        match self {
-            Self::Unknown | Self::Valid => None,
-            Self::SignedOut(error)
-            | Self::Degraded(error)
-            | Self::NeedsSignIn { error, .. }
-            | Self::Misconfigured { error, .. } => Some(error),
-        }
-    }
-}
-
-/// The answer to somebody who needs a token.
-pub(super) enum Verdict {
-    /// Here it is.
-    Serve(Arc<AccessToken>),
-    /// Wait until this job has ended, then ask [`Core::after`].
-    Wait(u64),
-    /// Start this job, then wait for it.
-    Start(Job),
-    /// The next attempt is near: come back in so many milliseconds.
-    Pause(u64),
-    /// There is none.
-    Refuse(TokenError),
-}
-
-/// How far a job goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// Reads the record.
-    Read,
-    /// Saves what could not be saved before.
-    Save,
-    /// Reads the record, and asks the provider only if it is another one than was last seen.
-    Look,
-    /// Asks the provider, unless the record already holds a good token.
-    Request,
-}
-
-/// Work for one account, done outside the core.
-pub(super) struct Job {
-    pub(super) id: u64,
-    epoch: u64,
-    pub(super) mode: Mode,
-    /// The record last seen.
-    pub(super) seen: Option<Digest>,
-    /// A token the mail server refused: not good enough.
-    pub(super) refused: Option<SecretString>,
-    /// Newer tokens than the store's, because saving them failed.
-    pub(super) unsaved: Option<TokenRecord>,
-    /// A recent verdict in the record, made by another process or before a restart, counts.
-    pub(super) heed_trouble: bool,
-}
-
-/// How a job ended.
-pub(super) enum Report {
-    /// The record as stored, read only, or good enough as it is.
-    Record(TokenRecord),
-    /// Nothing new.
-    Same,
-    /// There is no record.
-    NoRecord,
-    /// The record belongs to other settings.
-    Foreign(Digest),
-    /// The provider granted new tokens; `saved` tells whether they are durable.
-    Granted { record: TokenRecord, saved: bool },
-    /// The provider, or our own side, gave none. `record` is what the store holds now.
-    Refused {
-        refusal: Box<Refusal>,
-        record: Option<TokenRecord>,
-    },
-    /// The record says that the provider asked for a sign-in a short while ago.
-    Troubled(TokenRecord),
-    /// The task that did the job is gone.
-    Lost,
-}
-
 /// Why there is no sign-in.
 #[derive(Debug, Clone, Copy)]
 enum Gone {
@@ -149,16 +56,6 @@ struct Held {
     token: Arc<AccessToken>,
     /// The mail server refused it.
     refused: bool,
-}
-
-/// What the status page tells beside the standing.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Facts {
-    pub(super) signed_in_at: u64,
-    pub(super) refreshed_at: u64,
-    pub(super) scopes: Vec<String>,
-    pub(super) identity: Option<String>,
-    pub(super) refresh_token: bool,
 }
 
 /// One account's state.
@@ -292,7 +189,7 @@ impl Core {
     }
 
     /// What to do for the account while nobody asks.
-    pub(super) fn background(&mut self, now_ms: u64) -> Option<Job> {
+    pub(super) fn background(&mut self, now_ms: u64) -> Option<Box<Job>> {
         let now = now_ms / 1000;
         if self.running.is_some() {
             return None;
@@ -316,7 +213,7 @@ impl Core {
             .saturating_sub(self.spread);
         let idle = self.facts.refresh_token && now >= idle_until;
         let due = (in_use && ending) || idle;
-        (due && self.trials.background_due(now_ms)).then(|| self.job(Mode::Request))
+        (due && self.trials.background_due(now_ms)).then(|| self.job(Mode::Renew))
     }
 
     /// A job ended. `id` is the id for a token not seen before, `luck` any random number. Returns
@@ -346,7 +243,7 @@ impl Core {
         ) {
             self.unsaved = None;
         }
-        if matches!(job.mode, Mode::Look | Mode::Request) {
+        if !matches!(job.mode, Mode::Read | Mode::Save) {
             self.heed_trouble = true;
         }
         match report {
@@ -452,11 +349,11 @@ impl Core {
         }
     }
 
-    fn job(&mut self, mode: Mode) -> Job {
+    fn job(&mut self, mode: Mode) -> Box<Job> {
         self.jobs += 1;
         self.running = Some(self.jobs);
         let refused = self.held.as_ref().filter(|held| held.refused);
-        Job {
+        Box::new(Job {
             id: self.jobs,
             epoch: self.epoch,
             mode,
@@ -464,7 +361,7 @@ impl Core {
             refused: refused.map(|held| held.token.secret().clone()),
             unsaved: self.unsaved.clone(),
             heed_trouble: self.heed_trouble,
-        }
+        })
     }
 
     fn is_refused(&self) -> bool {

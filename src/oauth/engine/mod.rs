@@ -5,6 +5,7 @@
 //! away cannot cut off a refresh; whoever waits for a job is woken when it ends.
 
 mod core;
+mod event;
 mod record;
 mod status;
 mod trials;
@@ -26,7 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::status::{AccountStatus, LastError, State};
 use self::{
-    core::{Core, Job, Report, Verdict},
+    core::Core,
+    event::{Job, Report, Standing, Verdict},
     worker::Bench,
 };
 use super::{
@@ -115,7 +117,7 @@ impl Tokens {
     }
 
     /// Sets the accounts, also after a reload. An account whose binding stays keeps its state; others
-    /// start anew. The store is not touched.
+    /// start anew. The store is not touched. Changed scopes count from the next refresh.
     pub fn set_accounts(&self, accounts: Vec<Account>) {
         let old = self.shared.slots.load_full();
         let mut slots = HashMap::with_capacity(accounts.len());
@@ -239,7 +241,7 @@ impl Tokens {
         for slot in slots.values() {
             let job = {
                 let mut core = slot.core();
-                let unknown = matches!(core.standing(), core::Standing::Unknown);
+                let unknown = matches!(core.standing(), Standing::Unknown);
                 if unknown {
                     core.background(self.shared.clock.now_ms())
                 } else {
@@ -251,6 +253,15 @@ impl Tokens {
                 self.start(slot, job);
                 slot.wait(id).await;
             }
+        }
+    }
+
+    /// Waits until no job runs any more. To be called before the runtime ends: a refresh that is cut
+    /// off after the provider has answered would lose a rotated refresh token.
+    pub async fn finish(&self) {
+        let slots = self.shared.slots.load_full();
+        for slot in slots.values() {
+            slot.quiet().await;
         }
     }
 
@@ -324,7 +335,7 @@ impl Tokens {
     }
 
     /// Runs a job in its own task.
-    fn start(&self, slot: &Arc<Slot>, job: Job) {
+    fn start(&self, slot: &Arc<Slot>, job: Box<Job>) {
         let ending = Ending {
             shared: Arc::clone(&self.shared),
             slot: Arc::clone(slot),
@@ -360,8 +371,16 @@ impl Slot {
     }
 
     async fn wait(&self, job: u64) {
+        self.until(|core| !core.is_running(job)).await;
+    }
+
+    async fn quiet(&self) {
+        self.until(|core| !core.refreshing()).await;
+    }
+
+    async fn until(&self, reached: impl Fn(&Core) -> bool) {
         let mut changed = self.changed.subscribe();
-        while self.core().is_running(job) {
+        while !reached(&self.core()) {
             if changed.changed().await.is_err() {
                 return;
             }
@@ -374,7 +393,7 @@ struct Ending {
     shared: Arc<Shared>,
     slot: Arc<Slot>,
     account: Arc<Account>,
-    job: Job,
+    job: Box<Job>,
     report: Option<Report>,
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::core::{Core, Standing};
+use super::{core::Core, event::Standing};
 use crate::oauth::{error::TokenError, provider::Account};
 
 /// Where an account stands.

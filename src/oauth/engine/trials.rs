@@ -49,11 +49,13 @@ impl Trials {
     }
 }
 
-/// 1 s, then half as much again each time up to 30 s, minus up to a quarter by luck, so that many
-/// proxies do not return together. It grows slowly: somebody is waiting at a mail client.
+/// 1 s after each of the first failures, which are mostly hiccups; then half as much again each time up
+/// to 30 s, minus up to a quarter by luck, so that many proxies do not return together. It grows slowly:
+/// somebody is waiting at a mail client.
 fn jittered(failures: u32, luck: u32) -> u64 {
+    const HICCUPS: u32 = 3;
     let mut pause = SHORTEST;
-    for _ in 1..failures.min(20) {
+    for _ in HICCUPS..failures.min(30) {
         pause = (pause + pause / 2).min(LONGEST);
     }
     let share = u64::from(luck % 256);
@@ -114,7 +116,7 @@ mod tests {
             trials.failed(1_000_000, None, 0);
             pauses.push(trials.wait(1_000_000));
         }
-        assert_eq!(pauses[..4], [1000, 1500, 2250, 3375]);
+        assert_eq!(pauses[..6], [1000, 1000, 1000, 1500, 2250, 3375]);
         assert_eq!(pauses[11], 30_000);
         for luck in [0, 1, 127, 255, u32::MAX] {
             for failures in 1..40 {

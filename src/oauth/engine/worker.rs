@@ -2,7 +2,7 @@
 
 use super::{
     EngineSettings,
-    core::{Job, Mode, Report},
+    event::{Job, Mode, Report},
     record,
 };
 use crate::{
@@ -126,7 +126,8 @@ impl Bench<'_> {
                 (reads || !userless).then(|| Report::Foreign(record::digest(record)))
             }
             Stored::Ours(record) => {
-                let good = record::is_good(record, job.refused.as_ref(), now);
+                let stale = job.mode == Mode::Renew && Some(record::digest(record)) == job.seen;
+                let good = !stale && record::is_good(record, job.refused.as_ref(), now);
                 let stuck = record.refresh_token.is_none() && !userless;
                 if reads || good || stuck {
                     Some(Report::Record(record.clone()))
@@ -211,7 +212,7 @@ impl Bench<'_> {
     }
 
     /// Logs a refusal; one that lasts is noted in the record, for `status` in other processes.
-    async fn note(&self, base: Base, refusal: Refusal) -> Report {
+    async fn note(&self, base: Base, refusal: Box<Refusal>) -> Report {
         self.log_refusal(&refusal);
         let mut record = base.record.filter(|_| base.stored);
         if !matches!(refusal.kind, Kind::Retry { .. }) && base.writable {
@@ -238,10 +239,7 @@ impl Bench<'_> {
                 record = Some(noted);
             }
         }
-        Report::Refused {
-            refusal: Box::new(refusal),
-            record,
-        }
+        Report::Refused { refusal, record }
     }
 
     fn store_trouble(&self, error: &StoreError) -> Report {
@@ -253,7 +251,7 @@ impl Bench<'_> {
         };
         tracing::error!(account = %self.account.user, outcome = "store", "{error}");
         Report::Refused {
-            refusal: Box::new(refusal),
+            refusal,
             record: None,
         }
     }

@@ -95,7 +95,7 @@ impl DeviceSignIn {
                 "no device endpoint",
             )
         })?;
-        let refused = |refusal: Refusal| refusal.to_error(&account, None);
+        let refused = |refusal: Box<Refusal>| refusal.to_error(&account, None);
         let secret = read_secret(provider).await.map_err(refused)?;
         let client = exchange::client(provider, secret)
             .set_device_authorization_url(DeviceAuthorizationUrl::from_url(url));
@@ -174,7 +174,7 @@ impl DeviceSignIn {
         }
     }
 
-    async fn once(&self, way: Way<'_>) -> Result<Grant, Refusal> {
+    async fn once(&self, way: Way<'_>) -> Result<Grant, Box<Refusal>> {
         let provider = &self.account.provider;
         let secret = read_secret(provider).await?;
         let request = self.request(secret.as_ref())?;
@@ -187,7 +187,7 @@ impl DeviceSignIn {
     /// The poll (RFC 8628 §3.4), by hand: the oauth2 crate only offers its whole polling loop, which
     /// drops the provider's codes and `Retry-After`, and shortens an interval longer than ten seconds
     /// after a broken connection.
-    fn request(&self, secret: Option<&ClientSecret>) -> Result<HttpRequest, Refusal> {
+    fn request(&self, secret: Option<&ClientSecret>) -> Result<HttpRequest, Box<Refusal>> {
         let provider = &self.account.provider;
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("grant_type", "urn:ietf:params:oauth:grant-type:device_code");
