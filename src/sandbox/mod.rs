@@ -147,8 +147,8 @@ pub async fn start(options: Options) -> Result<Sandbox, SandboxError> {
     check_user(&options.user)?;
     let temp = tempfile::Builder::new()
         .prefix("mailsplice-sandbox-")
-        .tempdir()
-        .map_err(SandboxError::Dir)?;
+        .tempdir();
+    let temp = temp.map_err(SandboxError::Dir)?;
     let dir = temp.path().to_owned();
     let random = || grants::random_token().map_err(|_: Refusal| SandboxError::Random);
     let client_id = "mailsplice-sandbox".to_owned();

@@ -1,7 +1,8 @@
 //! The parts of a message (RFC 5322, RFC 2045, RFC 2046), read tolerantly: any bytes are a message.
 
-/// Deeper nesting is shown as one part; no real message has it.
-const MAX_DEPTH: usize = 12;
+/// Deeper nesting is shown as one part: no real message has it, and the parsers of clients have their
+/// limits too (imap-codec's is 8).
+const MAX_DEPTH: usize = 6;
 /// More parts than this are left out.
 const MAX_PARTS: usize = 1_000;
 

@@ -8,11 +8,13 @@ use super::date;
 /// The messages with their arrival (seconds since 1970), oldest first.
 pub(super) fn messages(user: &str, now: i64) -> Vec<(Vec<u8>, i64)> {
     let days_ago = |n: i64| now - n * 86_400;
+    // The oldest is number 1.
     let head = |n: i64, from: &str, subject: &str, rest: &str| {
         format!(
             "From: {from}\nTo: <{user}>\nSubject: {subject}\nDate: {}\n\
-             Message-ID: <sample-{n}@sandbox.test>\nMIME-Version: 1.0\n{rest}\n",
+             Message-ID: <sample-{}@sandbox.test>\nMIME-Version: 1.0\n{rest}\n",
             date::header(days_ago(n)),
+            4 - n,
         )
     };
     let welcome = head(

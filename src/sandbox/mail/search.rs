@@ -44,7 +44,6 @@ impl<'m> Candidate<'m> {
     /// `None` for a key that is not served.
     pub(super) fn matches(&self, key: &SearchKey<'_>, last: Last) -> Option<bool> {
         let message = self.message;
-        let has = |flag: &str| message.has(flag);
         let field = |name: &str, text: &AString<'_>| self.field(name, text);
         let size = message.raw.len() as u64;
         let day = message.date.div_euclid(86_400);
@@ -62,21 +61,9 @@ impl<'m> Candidate<'m> {
             SearchKey::Not(key) => !self.matches(key, last)?,
             SearchKey::SequenceSet(set) => contains(set, self.number, last.number),
             SearchKey::Uid(set) => contains(set, message.uid, last.uid),
-            SearchKey::Answered => has("\\Answered"),
-            SearchKey::Deleted => has("\\Deleted"),
-            SearchKey::Draft => has("\\Draft"),
-            SearchKey::Flagged => has("\\Flagged"),
-            SearchKey::Seen => has("\\Seen"),
-            SearchKey::Unanswered => !has("\\Answered"),
-            SearchKey::Undeleted => !has("\\Deleted"),
-            SearchKey::Undraft => !has("\\Draft"),
-            SearchKey::Unflagged => !has("\\Flagged"),
-            SearchKey::Unseen => !has("\\Seen"),
-            SearchKey::Keyword(atom) => has(atom.inner()),
-            SearchKey::Unkeyword(atom) => !has(atom.inner()),
             SearchKey::Recent => self.recent,
             SearchKey::Old => !self.recent,
-            SearchKey::New => self.recent && !has("\\Seen"),
+            SearchKey::New => self.recent && !message.has("\\Seen"),
             SearchKey::Larger(n) => size > u64::from(*n),
             SearchKey::Smaller(n) => size < u64::from(*n),
             SearchKey::Before(date) => day < day_of(date),
@@ -102,7 +89,26 @@ impl<'m> Candidate<'m> {
                 .text
                 .get_or_init(|| lower(&message.raw))
                 .contains(&lower(text.as_ref())),
-            #[allow(unreachable_patterns, reason = "features of imap-codec add keys")]
+            other => return self.flags_match(other),
+        })
+    }
+
+    /// The keys that ask for a flag.
+    fn flags_match(&self, key: &SearchKey<'_>) -> Option<bool> {
+        let has = |flag: &str| self.message.has(flag);
+        Some(match key {
+            SearchKey::Answered => has("\\Answered"),
+            SearchKey::Deleted => has("\\Deleted"),
+            SearchKey::Draft => has("\\Draft"),
+            SearchKey::Flagged => has("\\Flagged"),
+            SearchKey::Seen => has("\\Seen"),
+            SearchKey::Unanswered => !has("\\Answered"),
+            SearchKey::Undeleted => !has("\\Deleted"),
+            SearchKey::Undraft => !has("\\Draft"),
+            SearchKey::Unflagged => !has("\\Flagged"),
+            SearchKey::Unseen => !has("\\Seen"),
+            SearchKey::Keyword(atom) => has(atom.inner()),
+            SearchKey::Unkeyword(atom) => !has(atom.inner()),
             _ => return None,
         })
     }

@@ -58,6 +58,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 .await?;
             command.extend_from_slice(&line);
             let Some((length, waits)) = announced(&line) else {
+                drop_blanks(&mut command);
                 return Ok(Frame::Command(command));
             };
             if length > max_literal.saturating_sub(in_literals) {
@@ -132,6 +133,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 }
 
+/// Some clients end a line with a blank, which the grammar does not allow.
+fn drop_blanks(command: &mut Vec<u8>) {
+    while command.ends_with(b" \r\n") {
+        command.truncate(command.len() - 3);
+        command.extend_from_slice(b"\r\n");
+    }
+}
+
 /// A literal announced at the end of a line: its length, and whether the client waits to be asked.
 fn announced(line: &[u8]) -> Option<(usize, bool)> {
     let inner = line.strip_suffix(b"}\r\n")?;
@@ -184,7 +193,7 @@ mod tests {
                     to.write_all(piece).await.unwrap();
                     tokio::task::yield_now().await;
                 }
-                to
+                to.shutdown().await.unwrap();
             });
             let mut wire = Wire::new(server);
             let mut got = Vec::new();
@@ -199,7 +208,7 @@ mod tests {
                 b"c X {9}\r\n",
             ];
             assert_eq!(got, want, "pieces of {step}");
-            drop(sending.await.unwrap());
+            sending.await.unwrap();
             assert!(matches!(wire.command(8).await, Err(End::Closed)));
             drop(wire);
             let mut answered = String::new();
