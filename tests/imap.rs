@@ -20,9 +20,15 @@ fn forms() -> Vec<(&'static str, Vec<u8>)> {
     [
         ("quoted", format!("a LOGIN \"{USER}\" \"{escaped}\"\r\n")),
         ("lower case", format!("a login {USER} \"{escaped}\"\r\n")),
-        ("other case of the user", format!("a LOGIN {} \"{escaped}\"\r\n", USER.to_uppercase())),
+        (
+            "other case of the user",
+            format!("a LOGIN {} \"{escaped}\"\r\n", USER.to_uppercase()),
+        ),
         ("bare LF", format!("a LOGIN {USER} \"{escaped}\"\n")),
-        ("trailing space", format!("a LOGIN {USER} \"{escaped}\" \r\n")),
+        (
+            "trailing space",
+            format!("a LOGIN {USER} \"{escaped}\" \r\n"),
+        ),
         (
             "literals",
             format!("a LOGIN {{{user_len}}}\r\n{USER} {{{password_len}}}\r\n{PASSWORD}\r\n"),
@@ -31,11 +37,23 @@ fn forms() -> Vec<(&'static str, Vec<u8>)> {
             "non-synchronising literals",
             format!("a LOGIN {{{user_len}+}}\r\n{USER} {{{password_len}+}}\r\n{PASSWORD}\r\n"),
         ),
-        ("PLAIN, initial response", format!("a AUTHENTICATE PLAIN {none}\r\n")),
-        ("PLAIN, no padding", format!("a AUTHENTICATE PLAIN {unpadded}\r\n")),
-        ("PLAIN, authorization identity", format!("a AUTHENTICATE PLAIN {}\r\n", plain(USER))),
+        (
+            "PLAIN, initial response",
+            format!("a AUTHENTICATE PLAIN {none}\r\n"),
+        ),
+        (
+            "PLAIN, no padding",
+            format!("a AUTHENTICATE PLAIN {unpadded}\r\n"),
+        ),
+        (
+            "PLAIN, authorization identity",
+            format!("a AUTHENTICATE PLAIN {}\r\n", plain(USER)),
+        ),
         ("PLAIN", format!("a authenticate plain\r\n{none}\r\n")),
-        ("LOGIN mechanism", format!("a AUTHENTICATE LOGIN\r\n{user64}\r\n{password64}\r\n")),
+        (
+            "LOGIN mechanism",
+            format!("a AUTHENTICATE LOGIN\r\n{user64}\r\n{password64}\r\n"),
+        ),
         (
             "LOGIN mechanism, initial response",
             format!("a AUTHENTICATE LOGIN {user64}\r\n{password64}\r\n"),
@@ -78,7 +96,11 @@ async fn every_form_of_login_on_every_listener() {
     let seen = lab.upstream.seen();
     assert_eq!(seen.authenticates.len(), forms().len() * 3);
     let expected = format!("user={USER}\x01auth=Bearer TOKEN-1\x01\x01");
-    assert!(seen.authenticates.iter().all(|message| *message == expected));
+    assert!(
+        seen.authenticates
+            .iter()
+            .all(|message| *message == expected)
+    );
     // One token served them all, and no password went anywhere.
     let requests = lab.endpoint.requests();
     assert_eq!(requests.len(), 1);
@@ -103,7 +125,9 @@ async fn what_follows_a_login_arrives_whole_wherever_it_is_cut() {
         client.send(&all[cut..]).await;
         client.until("a OK").await;
         let seen = lab.upstream.until(|seen| {
-            seen.after.last().is_some_and(|after| seen.after.len() == cut + 1 && after.len() >= follow.len())
+            seen.after
+                .last()
+                .is_some_and(|after| seen.after.len() == cut + 1 && after.len() >= follow.len())
         });
         let seen = seen.await;
         assert_eq!(seen.after[cut], follow, "cut at {cut}");
@@ -115,7 +139,8 @@ async fn what_the_upstream_sends_behind_its_ok_arrives_whole() {
     let lab = Lab::new().await;
     let proxy = lab.serve().await;
     let behind: Vec<u8> = (0..70_000_u32).map(|n| (n % 251) as u8).collect();
-    lab.upstream.set(|manners| manners.behind_ok = behind.clone());
+    lab.upstream
+        .set(|manners| manners.behind_ok = behind.clone());
     let mut client = Client::tls(&lab, proxy.address("tls")).await;
     log_in(&mut client).await;
     assert!(client.bytes(behind.len()).await == behind);
@@ -125,7 +150,8 @@ async fn what_the_upstream_sends_behind_its_ok_arrives_whole() {
 async fn the_greeting_announces_what_the_upstream_has() {
     let lab = Lab::new().await;
     lab.upstream.set(|m| {
-        m.greeting = "* OK [CAPABILITY IMAP4rev1 LITERAL+ AUTH=XOAUTH2 LOGINDISABLED MOVE] x\r\n".into();
+        m.greeting =
+            "* OK [CAPABILITY IMAP4rev1 LITERAL+ AUTH=XOAUTH2 LOGINDISABLED MOVE] x\r\n".into();
     });
     let proxy = lab.serve().await;
     let mut client = Client::tls(&lab, proxy.address("tls")).await;
@@ -187,7 +213,10 @@ async fn a_wrong_password_touches_nothing() {
         let mut client = Client::plain(proxy.address("plain")).await;
         client.send(&wrong).await;
         let answer = client.until("a ").await.pop().unwrap();
-        assert_eq!(answer, "a NO [AUTHENTICATIONFAILED] Invalid credentials", "{wrong}");
+        assert_eq!(
+            answer, "a NO [AUTHENTICATIONFAILED] Invalid credentials",
+            "{wrong}"
+        );
         // The connection goes on, and the right password opens it.
         if wrong.contains(USER) && wrong.contains("LOGIN") {
             client.send("b NOOP\r\n").await;
@@ -196,7 +225,11 @@ async fn a_wrong_password_touches_nothing() {
     }
     assert_eq!(lab.endpoint.count(), 0);
     assert!(lab.upstream.seen().authenticates.is_empty());
-    assert!(!lab.path("state/tokens").join("alice@contoso.test.token").exists());
+    assert!(
+        !lab.path("state/tokens")
+            .join("alice@contoso.test.token")
+            .exists()
+    );
 }
 
 #[tokio::test]
@@ -206,11 +239,25 @@ async fn trouble_at_the_token_endpoint_is_temporary_and_costs_nothing() {
     lab.prepare(&yaml);
     let json = "application/json";
     let troubles = [
-        ("503", Reply::Raw("503 Service Unavailable", "text/plain", "busy".into())),
-        ("HTML", Reply::Raw("200 OK", "text/html", "<html>log in to the wifi</html>".into())),
+        (
+            "503",
+            Reply::Raw("503 Service Unavailable", "text/plain", "busy".into()),
+        ),
+        (
+            "HTML",
+            Reply::Raw(
+                "200 OK",
+                "text/html",
+                "<html>log in to the wifi</html>".into(),
+            ),
+        ),
         (
             "temporarily_unavailable",
-            Reply::Raw("400 Bad Request", json, r#"{"error":"temporarily_unavailable"}"#.into()),
+            Reply::Raw(
+                "400 Bad Request",
+                json,
+                r#"{"error":"temporarily_unavailable"}"#.into(),
+            ),
         ),
         ("time-out", Reply::Silence),
         ("reset", Reply::Close),
@@ -238,22 +285,34 @@ async fn trouble_at_the_token_endpoint_is_temporary_and_costs_nothing() {
         lab.endpoint.script([trouble]);
         let mut client = Client::plain(proxy.address("plain")).await;
         let answer = log_in(&mut client).await;
-        assert!(answer.starts_with("a NO [UNAVAILABLE] "), "{name}: {answer}");
+        assert!(
+            answer.starts_with("a NO [UNAVAILABLE] "),
+            "{name}: {answer}"
+        );
         assert!(stored() == before, "{name}: the stored token was touched");
         // After recovery the next login works, on the same connection too.
         lab.endpoint.script([Reply::Token(1)]);
         let answer = log_in(&mut client).await;
-        assert!(answer.starts_with("a OK"), "{name}: {answer}\n{}", proxy.log());
+        assert!(
+            answer.starts_with("a OK"),
+            "{name}: {answer}\n{}",
+            proxy.log()
+        );
     }
 }
 
 #[tokio::test]
 async fn a_refused_token_is_refreshed_once_and_tried_once_more() {
     let lab = Lab::new().await;
-    lab.upstream.set(|manners| manners.refused = vec!["TOKEN-1".into()]);
+    lab.upstream
+        .set(|manners| manners.refused = vec!["TOKEN-1".into()]);
     let proxy = lab.serve().await;
     let mut client = Client::tls(&lab, proxy.address("tls")).await;
-    assert!(log_in(&mut client).await.starts_with("a OK"), "{}", proxy.log());
+    assert!(
+        log_in(&mut client).await.starts_with("a OK"),
+        "{}",
+        proxy.log()
+    );
     assert_eq!(lab.endpoint.count(), 2);
     assert_eq!(lab.upstream.seen().authenticates.len(), 2);
 }
@@ -266,16 +325,23 @@ async fn a_token_refused_twice_is_an_honest_refusal() {
     let proxy = lab.serve().await;
     let mut client = Client::tls(&lab, proxy.address("tls")).await;
     let answer = log_in(&mut client).await;
-    assert!(answer.starts_with("a NO [CONTACTADMIN] localhost refused a fresh token"), "{answer}");
+    assert!(
+        answer.starts_with("a NO [CONTACTADMIN] localhost refused a fresh token"),
+        "{answer}"
+    );
     assert_eq!(lab.endpoint.count(), 2);
     assert_eq!(lab.upstream.seen().authenticates.len(), 2);
-    assert!(!proxy.log().contains("TOKEN-"), "the server's echo of the token was logged");
+    assert!(
+        !proxy.log().contains("TOKEN-"),
+        "the server's echo of the token was logged"
+    );
 }
 
 #[tokio::test]
 async fn an_upstream_in_trouble_is_temporary_and_costs_no_refresh() {
     let lab = Lab::new().await;
-    lab.upstream.set(|m| m.verdict = Some("NO [UNAVAILABLE] Temporary authentication failure.".into()));
+    lab.upstream
+        .set(|m| m.verdict = Some("NO [UNAVAILABLE] Temporary authentication failure.".into()));
     let proxy = lab.serve().await;
     let mut client = Client::plain(proxy.address("plain")).await;
     let answer = log_in(&mut client).await;
@@ -290,7 +356,11 @@ async fn an_upstream_that_hung_up_meanwhile_is_connected_again() {
     lab.upstream.set(|manners| manners.close_first = true);
     let proxy = lab.serve().await;
     let mut client = Client::plain(proxy.address("plain")).await;
-    assert!(log_in(&mut client).await.starts_with("a OK"), "{}", proxy.log());
+    assert!(
+        log_in(&mut client).await.starts_with("a OK"),
+        "{}",
+        proxy.log()
+    );
     assert_eq!(lab.upstream.seen().connections, 2);
 }
 
@@ -302,25 +372,41 @@ async fn unusable_upstreams_are_named() {
         ("220 mail ESMTP\r\n", "CONTACTADMIN"),
     ] {
         let lab = Lab::new().await;
-        lab.upstream.set(|manners| manners.greeting = greeting.into());
+        lab.upstream
+            .set(|manners| manners.greeting = greeting.into());
         let proxy = lab.serve().await;
         let mut client = Client::plain(proxy.address("plain")).await;
         let answer = log_in(&mut client).await;
-        assert!(answer.starts_with(&format!("a NO [{code}] localhost")), "{answer}");
+        assert!(
+            answer.starts_with(&format!("a NO [{code}] localhost")),
+            "{answer}"
+        );
     }
     // A certificate that nobody vouches for, and nobody there at all.
     let lab = Lab::new().await;
-    lab.prepare(&lab.yaml("").replace("trust:\n  extra_ca: private-ca.pem\n", ""));
+    lab.prepare(
+        &lab.yaml("")
+            .replace("trust:\n  extra_ca: private-ca.pem\n", ""),
+    );
     let proxy = Proxy::start(&lab, &[]).await;
     let mut client = Client::plain(proxy.address("plain")).await;
     let answer = log_in(&mut client).await;
-    assert!(answer.starts_with("a NO [CONTACTADMIN] The certificate of localhost"), "{answer}");
+    assert!(
+        answer.starts_with("a NO [CONTACTADMIN] The certificate of localhost"),
+        "{answer}"
+    );
     let port = lab.upstream.address.port().to_string();
-    lab.prepare(&lab.yaml("").replace(&format!("localhost:{port}"), "127.0.0.1:1"));
+    lab.prepare(
+        &lab.yaml("")
+            .replace(&format!("localhost:{port}"), "127.0.0.1:1"),
+    );
     let proxy = Proxy::start(&lab, &[]).await;
     let mut client = Client::plain(proxy.address("plain")).await;
     let answer = log_in(&mut client).await;
-    assert!(answer.starts_with("a NO [UNAVAILABLE] cannot connect to 127.0.0.1"), "{answer}");
+    assert!(
+        answer.starts_with("a NO [UNAVAILABLE] cannot connect to 127.0.0.1"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -329,7 +415,9 @@ async fn a_half_closed_client_still_gets_its_answers() {
     let lab = Lab::new().await;
     let proxy = lab.serve().await;
     let mut client = Client::plain(proxy.address("plain")).await;
-    client.send([&quoted_login()[..], b"b NOOP\r\n"].concat()).await;
+    client
+        .send([&quoted_login()[..], b"b NOOP\r\n"].concat())
+        .await;
     client.stream.shutdown().await.unwrap();
     client.until("a OK").await;
     assert_eq!(client.line().await, "* ECHO b NOOP");

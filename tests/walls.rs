@@ -16,7 +16,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("session", &["proto", "access", "oauth", "net", "observe"]),
     (
         "daemon",
-        &["session", "proto", "access", "oauth", "net", "store", "config", "observe"],
+        &[
+            "session", "proto", "access", "oauth", "net", "store", "config", "observe",
+        ],
     ),
     ("sandbox", &["net", "observe"]),
     (
@@ -37,7 +39,11 @@ const BANNED: &[(&str, &str, &str)] = &[
     ("proto", "Instant::now", "the dialogues read no clock"),
     ("proto", "SystemTime", "the dialogues read no clock"),
     ("proto", "getrandom", "the dialogues take no random numbers"),
-    ("config", "tokio", "the configuration is read before there is a runtime"),
+    (
+        "config",
+        "tokio",
+        "the configuration is read before there is a runtime",
+    ),
 ];
 
 /// Crates that belong to one room.
@@ -68,8 +74,17 @@ fn sources() -> Vec<(String, PathBuf, String)> {
                 folders.push(path);
             } else if path.extension().is_some_and(|e| e == "rs") {
                 let inside = path.strip_prefix(&src).unwrap().to_owned();
-                let room = inside.components().next().unwrap().as_os_str().to_string_lossy();
-                found.push((room.into_owned(), inside, fs::read_to_string(&path).unwrap()));
+                let room = inside
+                    .components()
+                    .next()
+                    .unwrap()
+                    .as_os_str()
+                    .to_string_lossy();
+                found.push((
+                    room.into_owned(),
+                    inside,
+                    fs::read_to_string(&path).unwrap(),
+                ));
             }
         }
     }
@@ -79,7 +94,9 @@ fn sources() -> Vec<(String, PathBuf, String)> {
 
 /// The code without comment lines, so that documentation may name any room.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
 }
 
 #[test]
@@ -93,8 +110,10 @@ fn rooms_use_only_what_they_may() {
         };
         for (number, line) in code(&text) {
             for used in line.split("crate::").skip(1) {
-                let used: String =
-                    used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                let used: String = used
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect();
                 if may.contains_key(used.as_str()) && used != room && !allowed.contains(&&*used) {
                     breaches.push(format!("{}:{}: uses {used}", file.display(), number + 1));
                 }
@@ -133,7 +152,10 @@ fn protocols_do_not_know_each_other() {
             if !file.starts_with(&format!("proto/{protocol}")) {
                 continue;
             }
-            for other in ["imap", "pop3", "smtp"].iter().filter(|other| **other != protocol) {
+            for other in ["imap", "pop3", "smtp"]
+                .iter()
+                .filter(|other| **other != protocol)
+            {
                 let knows = text.contains(&format!("proto::{other}"));
                 assert!(!knows, "{file} knows {other}");
             }
@@ -159,10 +181,16 @@ fn every_dependency_has_its_line() {
     let dependencies = manifest.split("[dependencies]").nth(1).unwrap();
     let dependencies = dependencies.split("\n[profile").next().unwrap();
     let mut missing = Vec::new();
-    for name in dependencies.lines().filter_map(|line| line.split_once(" = ")) {
+    for name in dependencies
+        .lines()
+        .filter_map(|line| line.split_once(" = "))
+    {
         if !lines.contains(&format!("| `{}` |", name.0)) {
             missing.push(name.0);
         }
     }
-    assert!(missing.is_empty(), "not in docs/dependencies.md: {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "not in docs/dependencies.md: {missing:?}"
+    );
 }

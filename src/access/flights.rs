@@ -52,7 +52,10 @@ impl Drop for Flight<'_> {
         self.turn = None;
         let mut turns = self.flights.turns();
         // Nobody else waits for this key, or holds it.
-        if turns.get(&self.key).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+        if turns
+            .get(&self.key)
+            .is_some_and(|turn| Arc::strong_count(turn) == 1)
+        {
             turns.remove(&self.key);
         }
     }
@@ -89,7 +92,12 @@ mod tests {
         let first = flights.enter([1; HASH]).await;
         {
             let mut second = pin!(flights.enter([1; HASH]));
-            assert!(second.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            assert!(
+                second
+                    .as_mut()
+                    .poll(&mut Context::from_waker(Waker::noop()))
+                    .is_pending()
+            );
         }
         drop(first);
         assert!(flights.turns().is_empty());

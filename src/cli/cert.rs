@@ -38,7 +38,10 @@ pub(super) fn run(file: Option<PathBuf>, command: &Command) -> anyhow::Result<u8
         Command::Renew => {
             let renewed = tls::renew(&files, &ca_dir)?;
             let file = files.certificate.display();
-            writeln!(io::stderr(), "Renewed {file}; a running serve uses it within seconds.")?;
+            writeln!(
+                io::stderr(),
+                "Renewed {file}; a running serve uses it within seconds."
+            )?;
             if let Renewed::NewCa { ca } = renewed {
                 writeln!(
                     io::stderr(),
@@ -54,7 +57,11 @@ pub(super) fn run(file: Option<PathBuf>, command: &Command) -> anyhow::Result<u8
 fn made(ensured: Ensured) -> io::Result<()> {
     match ensured {
         Ensured::Created { ca } => {
-            writeln!(io::stderr(), "Made a local certificate and its CA, {}.", ca.display())
+            writeln!(
+                io::stderr(),
+                "Made a local certificate and its CA, {}.",
+                ca.display()
+            )
         }
         Ensured::NotRenewed(error) => writeln!(io::stderr(), "mailsplice: warning: {error}"),
         Ensured::Existing | Ensured::Renewed => Ok(()),
@@ -67,9 +74,17 @@ fn show(info: &CertInfo) -> io::Result<()> {
     say(format_args!("issuer       {}", info.issuer))?;
     say(format_args!("names        {}", info.names.join(", ")))?;
     say(format_args!("valid from   {}", date(info.not_before)))?;
-    say(format_args!("valid until  {} ({} days left)", date(info.not_after), info.days_left))?;
+    say(format_args!(
+        "valid until  {} ({} days left)",
+        date(info.not_after),
+        info.days_left
+    ))?;
     say(format_args!("serial       {}", info.serial))?;
     say(format_args!("SHA-256      {}", info.sha256))?;
-    let maker = if info.made_by_us { "the local CA" } else { "somebody else" };
+    let maker = if info.made_by_us {
+        "the local CA"
+    } else {
+        "somebody else"
+    };
     say(format_args!("made by      {maker}"))
 }

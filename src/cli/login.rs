@@ -48,7 +48,9 @@ pub(super) fn run(file: Option<PathBuf>, arguments: &Arguments) -> anyhow::Resul
 
 async fn login(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
     let key = &account(config, &arguments.user)?.key;
-    let who = wiring::accounts(config).into_iter().find(|account| account.key == *key);
+    let who = wiring::accounts(config)
+        .into_iter()
+        .find(|account| account.key == *key);
     let who = who.context("the account has no provider")?;
     let base = Base::open(config)?;
     let grant = match who.provider.flow {
@@ -57,8 +59,13 @@ async fn login(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
             who.provider.name
         ),
         Flow::ClientCredentials => {
-            writeln!(io::stderr(), "Nobody signs in with client_credentials; getting a token ...")?;
-            signin::client_credentials(&who, &base.http).await.map_err(explained)?
+            writeln!(
+                io::stderr(),
+                "Nobody signs in with client_credentials; getting a token ..."
+            )?;
+            signin::client_credentials(&who, &base.http)
+                .await
+                .map_err(explained)?
         }
         _ if arguments.paste => paste(&who, &base.http).await?,
         _ if arguments.device => device(&who, &base.http).await?,
@@ -69,8 +76,17 @@ async fn login(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
     let missing = missing_scopes(&who, &grant);
     let refreshable = grant.refresh_token.is_some() || who.provider.flow == Flow::ClientCredentials;
     let until = unix_now().saturating_add(grant.expires_in);
-    base.tokens(config).adopt(&who.key, grant).await.map_err(explained)?;
-    control::ask(&config.state_dir, &Question::TokensChanged { account: who.key.clone() }).await;
+    base.tokens(config)
+        .adopt(&who.key, grant)
+        .await
+        .map_err(explained)?;
+    control::ask(
+        &config.state_dir,
+        &Question::TokensChanged {
+            account: who.key.clone(),
+        },
+    )
+    .await;
     let mut words = io::stderr();
     if !refreshable {
         writeln!(
@@ -81,18 +97,32 @@ async fn login(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
         )?;
     }
     if !missing.is_empty() {
-        writeln!(words, "mailsplice: warning: not granted: {}", missing.join(" "))?;
+        writeln!(
+            words,
+            "mailsplice: warning: not granted: {}",
+            missing.join(" ")
+        )?;
     }
-    say(format_args!("{} is signed in (access token until {}).", who.user, time(until)))?;
+    say(format_args!(
+        "{} is signed in (access token until {}).",
+        who.user,
+        time(until)
+    ))?;
     Ok(DONE)
 }
 
 /// In a browser on this machine; the provider sends it back to a listener on loopback.
 async fn browser(who: &Account, http: &CurrentHttp) -> anyhow::Result<Grant> {
-    let loopback = Loopback::bind(&who.provider.redirect_uri).await.map_err(explained)?;
+    let loopback = Loopback::bind(&who.provider.redirect_uri)
+        .await
+        .map_err(explained)?;
     let sign_in =
         CodeSignIn::start(&who.provider, &who.user, loopback.port()).map_err(explained)?;
-    writeln!(io::stderr(), "Sign in as {} in a browser on this machine:", who.user)?;
+    writeln!(
+        io::stderr(),
+        "Sign in as {} in a browser on this machine:",
+        who.user
+    )?;
     say(sign_in.url())?;
     writeln!(
         io::stderr(),
@@ -104,7 +134,10 @@ async fn browser(who: &Account, http: &CurrentHttp) -> anyhow::Result<Grant> {
     tokio::task::spawn_blocking(move || {
         let _ = webbrowser::open(&url);
     });
-    let code = loopback.wait(&sign_in, BROWSER_TIME).await.map_err(explained)?;
+    let code = loopback
+        .wait(&sign_in, BROWSER_TIME)
+        .await
+        .map_err(explained)?;
     sign_in.exchange(http, code).await.map_err(explained)
 }
 
@@ -149,7 +182,9 @@ async fn paste(who: &Account, http: &CurrentHttp) -> anyhow::Result<Grant> {
 
 /// By a code typed in on another device.
 async fn device(who: &Account, http: &CurrentHttp) -> anyhow::Result<Grant> {
-    let sign_in = DeviceSignIn::start(&who.provider, &who.user, http).await.map_err(explained)?;
+    let sign_in = DeviceSignIn::start(&who.provider, &who.user, http)
+        .await
+        .map_err(explained)?;
     let prompt = sign_in.prompt();
     let mut words = io::stderr();
     writeln!(words, "Sign in as {} on any device: open", who.user)?;
@@ -159,14 +194,22 @@ async fn device(who: &Account, http: &CurrentHttp) -> anyhow::Result<Grant> {
     if let Some(complete) = &prompt.verification_uri_complete {
         writeln!(words, "or open {complete}, which has it already.")?;
     }
-    writeln!(words, "Waiting (the code is good for {} minutes) ...", prompt.expires_in / 60)?;
+    writeln!(
+        words,
+        "Waiting (the code is good for {} minutes) ...",
+        prompt.expires_in / 60
+    )?;
     sign_in.poll(http, &TokioSleeper).await.map_err(explained)
 }
 
 /// Refuses a sign-in by somebody else: browsers like to sign in whoever was there last.
 fn compare(who: &Account, expected: Option<&str>, grant: &Grant) -> anyhow::Result<()> {
     let expected = expected.unwrap_or(&who.user);
-    match grant.identity.as_ref().map(|identity| identity_matches(expected, identity)) {
+    match grant
+        .identity
+        .as_ref()
+        .map(|identity| identity_matches(expected, identity))
+    {
         Some(Match::Different(other)) => bail!(
             "{other} signed in, but the account is {expected}: nothing was saved. Sign in again as \
              {expected} (a private browser window helps), or, if {other} may open that mailbox, \
@@ -190,7 +233,12 @@ fn missing_scopes<'a>(who: &'a Account, grant: &Grant) -> Vec<&'a str> {
     if grant.scopes.is_empty() {
         return Vec::new();
     }
-    let granted = |scope: &str| grant.scopes.iter().any(|one| one.eq_ignore_ascii_case(scope));
+    let granted = |scope: &str| {
+        grant
+            .scopes
+            .iter()
+            .any(|one| one.eq_ignore_ascii_case(scope))
+    };
     let asked = who.provider.scopes.iter().map(String::as_str);
     asked
         .filter(|scope| !NEVER_ECHOED.contains(scope) && !scope.ends_with("/.default"))
@@ -200,7 +248,11 @@ fn missing_scopes<'a>(who: &'a Account, grant: &Grant) -> Vec<&'a str> {
 
 /// An error with what an administrator needs to look it up.
 fn explained(error: TokenError) -> anyhow::Error {
-    let code = error.code.as_deref().map(|code| format!(" [{code}]")).unwrap_or_default();
+    let code = error
+        .code
+        .as_deref()
+        .map(|code| format!(" [{code}]"))
+        .unwrap_or_default();
     if error.detail.is_empty() || error.detail == error.sentence {
         anyhow::anyhow!("{}{code}", error.sentence)
     } else {

@@ -32,7 +32,12 @@ const CONFIGURATION: u8 = 78;
 /// Lets mail software that only knows user name and password work with providers that accept only
 /// OAuth 2.0.
 #[derive(Parser)]
-#[command(name = "mailsplice", version, max_term_width = 100, propagate_version = true)]
+#[command(
+    name = "mailsplice",
+    version,
+    max_term_width = 100,
+    propagate_version = true
+)]
 struct Arguments {
     /// The configuration file. Without it: $MAILSPLICE_CONFIG, ./proxy.yaml,
     /// $XDG_CONFIG_HOME/mailsplice/proxy.yaml, /etc/mailsplice/proxy.yaml.
@@ -112,7 +117,9 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
 
 fn status_of(error: &anyhow::Error) -> u8 {
     let configuration = error.downcast_ref::<Faults>().is_some()
-        || error.downcast_ref::<DaemonError>().is_some_and(DaemonError::is_configuration);
+        || error
+            .downcast_ref::<DaemonError>()
+            .is_some_and(DaemonError::is_configuration);
     if configuration { CONFIGURATION } else { FAILED }
 }
 
@@ -141,13 +148,19 @@ fn account<'a>(config: &'a Config, user: &str) -> anyhow::Result<&'a config::Acc
     let key = config::Account::key_of(user);
     let found = config.accounts.iter().find(|account| account.key == key);
     found.with_context(|| {
-        format!("{user} is not among the accounts of {}: add it there first", config.file.display())
+        format!(
+            "{user} is not among the accounts of {}: add it there first",
+            config.file.display()
+        )
     })
 }
 
 /// A runtime for a command that waits for the network or for files.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
     runtime.context("no runtime")
 }
 
@@ -168,7 +181,11 @@ fn time(seconds: u64) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let (hour, minute) = (seconds / 3600 % 24, seconds / 60 % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")

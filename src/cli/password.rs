@@ -83,11 +83,17 @@ async fn add(config: &Config, arguments: Add) -> anyhow::Result<u8> {
     let mut words = io::stderr();
     if arguments.stdin {
         let password = read_password()?;
-        let given = passwords.add_given(&account.key, label, limits, &password).await?;
+        let given = passwords
+            .add_given(&account.key, label, limits, &password)
+            .await?;
         if let Some(why) = given.weak {
             writeln!(words, "mailsplice: warning: {why}")?;
         }
-        writeln!(words, "Device password \"{}\" added for {}.", given.label, account.user)?;
+        writeln!(
+            words,
+            "Device password \"{}\" added for {}.",
+            given.label, account.user
+        )?;
     } else {
         let made = passwords.add_generated(&account.key, label, limits).await?;
         writeln!(
@@ -124,7 +130,11 @@ fn line(entry: &Entry) -> String {
         Kind::Given => "given",
     };
     let or_all = |names: Vec<String>, all: &str| {
-        if names.is_empty() { all.to_owned() } else { names.join(",") }
+        if names.is_empty() {
+            all.to_owned()
+        } else {
+            names.join(",")
+        }
     };
     let protocols = entry.protocols.iter().map(ToString::to_string).collect();
     let from = entry.from.iter().map(ToString::to_string).collect();
@@ -139,15 +149,23 @@ fn line(entry: &Entry) -> String {
 
 async fn remove(config: &Config, user: &str, label: &str) -> anyhow::Result<u8> {
     let account = account(config, user)?;
-    wiring::password_file(config)?.remove(&account.key, label).await?;
+    wiring::password_file(config)?
+        .remove(&account.key, label)
+        .await?;
     tell(config, &account.key).await;
-    writeln!(io::stderr(), "Device password \"{label}\" of {} removed.", account.user)?;
+    writeln!(
+        io::stderr(),
+        "Device password \"{label}\" of {} removed.",
+        account.user
+    )?;
     Ok(DONE)
 }
 
 /// Tells running proxies to read the account's passwords again.
 async fn tell(config: &Config, account: &str) {
-    let question = Question::PasswordsChanged { account: account.to_owned() };
+    let question = Question::PasswordsChanged {
+        account: account.to_owned(),
+    };
     control::ask(&config.state_dir, &question).await;
 }
 
@@ -155,11 +173,16 @@ async fn tell(config: &Config, account: &str) {
 fn read_password() -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        writeln!(io::stderr(), "Type the password and press Enter (it will be seen):")?;
+        writeln!(
+            io::stderr(),
+            "Type the password and press Enter (it will be seen):"
+        )?;
     }
     let mut line = Zeroizing::new(Vec::new());
     let mut limited = io::Read::take(stdin.lock(), LONGEST + 2);
-    limited.read_until(b'\n', &mut line).context("stdin cannot be read")?;
+    limited
+        .read_until(b'\n', &mut line)
+        .context("stdin cannot be read")?;
     if line.last() == Some(&b'\n') {
         line.pop();
     }

@@ -53,7 +53,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let status = runtime.block_on(async {
         let practice = start(arguments).await?;
         let proof = tokio::time::timeout(CHECK_TIME, prove(&practice)).await;
-        match proof.context("the self-check took too long").and_then(|proof| proof) {
+        match proof
+            .context("the self-check took too long")
+            .and_then(|proof| proof)
+        {
             Ok(()) => say("\nThe sandbox works.")?,
             Err(error) => {
                 writeln!(io::stderr(), "mailsplice: the self-check failed: {error:#}")?;
@@ -74,18 +77,30 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
 
 async fn start(arguments: &Arguments) -> anyhow::Result<Practice> {
     let sandbox = sandbox::start(Options::default()).await?;
-    let wanted = if arguments.once { 0 } else { free_or_any(arguments.port) };
+    let wanted = if arguments.once {
+        0
+    } else {
+        free_or_any(arguments.port)
+    };
     let file = sandbox.dir.join("proxy.yaml");
     let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, wanted));
     std::fs::write(&file, sandbox.proxy_yaml(bind, &sandbox.dir.join("state")))?;
     let config = config::load(&file)?.config;
     let account = config.accounts.first().context("no account")?.key.clone();
     let passwords = wiring::password_file(&config)?;
-    let made = passwords.add_generated(&account, Some("practice"), Limits::default()).await?;
+    let made = passwords
+        .add_generated(&account, Some("practice"), Limits::default())
+        .await?;
     let proxy = daemon::start(config.clone())?;
     let address = proxy.addresses().first().context("no listener")?.1;
     let password = made.password.expose_secret().to_owned();
-    Ok(Practice { sandbox, proxy, config, address, password })
+    Ok(Practice {
+        sandbox,
+        proxy,
+        config,
+        address,
+        password,
+    })
 }
 
 /// `port` if nobody listens there, else 0: any free one.
@@ -95,16 +110,28 @@ fn free_or_any(port: u16) -> u16 {
 
 /// One login and one message through the proxy, shown as it happens.
 async fn prove(practice: &Practice) -> anyhow::Result<()> {
-    let Practice { sandbox, config, address, .. } = practice;
+    let Practice {
+        sandbox,
+        config,
+        address,
+        ..
+    } = practice;
     say("A legacy mail program (C) talks to mailsplice (S) as to any IMAP server:\n")?;
     let mut client = Client::connect(config, *address).await?;
     client.answer("*").await?;
     let user = &sandbox.user;
     let login = format!("a LOGIN {user} {}", practice.password);
-    client.send(&login, &format!("a LOGIN {user} <device password>")).await?;
+    client
+        .send(&login, &format!("a LOGIN {user} <device password>"))
+        .await?;
     note("the device password is right: mailsplice gets an access token by OAuth 2.0,")?;
-    note(&format!("POST {} (client_credentials), and logs in upstream:", sandbox.token_url))?;
-    note(&format!("AUTHENTICATE XOAUTH2 user={user} auth=Bearer <access token>"))?;
+    note(&format!(
+        "POST {} (client_credentials), and logs in upstream:",
+        sandbox.token_url
+    ))?;
+    note(&format!(
+        "AUTHENTICATE XOAUTH2 user={user} auth=Bearer <access token>"
+    ))?;
     client.answer("a OK").await?;
     note("from here on mailsplice passes every byte both ways")?;
     client.send("b SELECT INBOX", "b SELECT INBOX").await?;
@@ -117,8 +144,16 @@ async fn prove(practice: &Practice) -> anyhow::Result<()> {
     client.answer("d OK").await?;
 
     let counts = sandbox.counts();
-    ensure!(counts.token_issued == 1, "{} tokens instead of one", counts.token_issued);
-    ensure!(counts.mail_accepted == 1, "{} logins upstream instead of one", counts.mail_accepted);
+    ensure!(
+        counts.token_issued == 1,
+        "{} tokens instead of one",
+        counts.token_issued
+    );
+    ensure!(
+        counts.mail_accepted == 1,
+        "{} logins upstream instead of one",
+        counts.mail_accepted
+    );
     say(format_args!(
         "\nSeen at the other end: {} token request, {} XOAUTH2 login, no password.",
         counts.token_issued, counts.mail_accepted
@@ -132,7 +167,13 @@ fn note(text: &str) -> io::Result<()> {
 
 /// What to type into a mail program.
 fn explain(practice: &Practice) -> anyhow::Result<()> {
-    let Practice { sandbox, config, address, password, .. } = practice;
+    let Practice {
+        sandbox,
+        config,
+        address,
+        password,
+        ..
+    } = practice;
     let (user, port) = (&sandbox.user, address.port());
     let ca = ca_dir(config).join("ca.pem");
     let sign_in = sign_in_file(practice)?;
@@ -189,14 +230,21 @@ impl Client {
         let connector = TlsConnector::from(trust(&ca_dir(config).join("ca.pem"))?);
         let ip = address.ip().to_string();
         let socket = dial(&ip, address.port(), CHECK_TIME).await?;
-        let stream = connector.connect(ServerName::try_from("localhost")?, socket).await?;
-        Ok(Self { stream, unread: Vec::new() })
+        let stream = connector
+            .connect(ServerName::try_from("localhost")?, socket)
+            .await?;
+        Ok(Self {
+            stream,
+            unread: Vec::new(),
+        })
     }
 
     /// Sends `line` and shows it as `shown`.
     async fn send(&mut self, line: &str, shown: &str) -> anyhow::Result<()> {
         say(format_args!("  C: {shown}"))?;
-        self.stream.write_all(format!("{line}\r\n").as_bytes()).await?;
+        self.stream
+            .write_all(format!("{line}\r\n").as_bytes())
+            .await?;
         Ok(self.stream.flush().await?)
     }
 
@@ -228,7 +276,8 @@ impl Client {
             let mut piece = vec![0; 4096];
             let count = self.stream.read(&mut piece).await?;
             ensure!(count > 0, "the connection ended");
-            self.unread.extend_from_slice(piece.get(..count).unwrap_or_default());
+            self.unread
+                .extend_from_slice(piece.get(..count).unwrap_or_default());
         }
     }
 }

@@ -43,7 +43,10 @@ async fn report(config: &Config) -> anyhow::Result<Value> {
             serde_json::to_value(tokens.status())?
         }
     };
-    let pids: Vec<_> = answers.iter().filter_map(|answer| answer.get("pid").cloned()).collect();
+    let pids: Vec<_> = answers
+        .iter()
+        .filter_map(|answer| answer.get("pid").cloned())
+        .collect();
     Ok(json!({
         "version": 1,
         "serving": !answers.is_empty(),
@@ -54,8 +57,15 @@ async fn report(config: &Config) -> anyhow::Result<Value> {
 }
 
 fn print(report: &Value) -> io::Result<()> {
-    let serving = report.get("serving").and_then(Value::as_bool).unwrap_or(false);
-    say(if serving { "serve is running" } else { "serve is not running" })?;
+    let serving = report
+        .get("serving")
+        .and_then(Value::as_bool)
+        .unwrap_or(false);
+    say(if serving {
+        "serve is running"
+    } else {
+        "serve is not running"
+    })?;
     let none = Vec::new();
     let list = |name: &str| report.get(name).and_then(Value::as_array).unwrap_or(&none);
     for account in list("accounts") {
@@ -101,11 +111,17 @@ fn print_account(account: &Value) -> io::Result<()> {
         say(format_args!("  {:<19}{identity}", "signed in as"))?;
     }
     for key in ["error", "last_error"] {
-        let Some(error) = account.get(key).filter(|error| error.is_object()) else { continue };
+        let Some(error) = account.get(key).filter(|error| error.is_object()) else {
+            continue;
+        };
         let code = error.get("code").and_then(Value::as_str);
         let code = code.map(|code| format!(" [{code}]")).unwrap_or_default();
         let at = number(error, "at").map(time).unwrap_or_default();
-        say(format_args!("  {:<19}{}{code} {at}", "trouble", text(error, "sentence")))?;
+        say(format_args!(
+            "  {:<19}{}{code} {at}",
+            "trouble",
+            text(error, "sentence")
+        ))?;
         break;
     }
     Ok(())

@@ -63,10 +63,16 @@ impl Control {
     /// Those of the system.
     pub fn listen(state_dir: &Path) -> io::Result<Self> {
         let folder = folder(state_dir);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)?;
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
         for socket in sockets(state_dir) {
-            let gone = short(&socket, |path| std::os::unix::net::UnixStream::connect(path)).is_err();
+            let gone = short(&socket, |path| {
+                std::os::unix::net::UnixStream::connect(path)
+            })
+            .is_err();
             if gone {
                 let _ = fs::remove_file(&socket);
             }
@@ -86,7 +92,9 @@ impl Control {
         let answer = Arc::new(answer);
         let places = Arc::new(Semaphore::new(AT_ONCE));
         loop {
-            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let Ok(place) = places.clone().acquire_owned().await else {
+                return;
+            };
             let stream = tokio::select! {
                 () = stop.cancelled() => return,
                 accepted = self.listener.accept() => match accepted {
@@ -119,7 +127,9 @@ async fn one_answer(
 ) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(reader.take(LONGEST_QUESTION)).read_line(&mut line).await?;
+    BufReader::new(reader.take(LONGEST_QUESTION))
+        .read_line(&mut line)
+        .await?;
     let reply = match serde_json::from_str(&line) {
         Ok(question) => answer(question),
         Err(error) => serde_json::json!({ "error": error.to_string() }),
@@ -182,7 +192,11 @@ fn short<T>(socket: &Path, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Res
         return Err(io::ErrorKind::InvalidInput.into());
     };
     let folder = fs::File::open(parent)?;
-    with(&Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name))
+    with(
+        &Path::new("/proc/self/fd")
+            .join(folder.as_raw_fd().to_string())
+            .join(name),
+    )
 }
 
 #[cfg(test)]
@@ -200,9 +214,12 @@ mod tests {
             |question| serde_json::json!({ "asked": question }),
             stop.clone(),
         ));
-        let question = Question::TokensChanged { account: "a@x.test".to_owned() };
+        let question = Question::TokensChanged {
+            account: "a@x.test".to_owned(),
+        };
         let answers = ask(&deep, &question).await;
-        let expected = serde_json::json!({ "asked": { "do": "tokens_changed", "account": "a@x.test" } });
+        let expected =
+            serde_json::json!({ "asked": { "do": "tokens_changed", "account": "a@x.test" } });
         assert_eq!(answers, [expected]);
         stop.cancel();
         serving.await.unwrap();

@@ -45,7 +45,10 @@ fn state_dir(config: &Config, findings: &mut Vec<Finding>) {
         Ok(meta) => open_to_others(dir, meta.permissions().mode(), "700", findings),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => {
-            findings.push(Fault(format!("state_dir {} cannot be read: {error}", dir.display())));
+            findings.push(Fault(format!(
+                "state_dir {} cannot be read: {error}",
+                dir.display()
+            )));
         }
     }
 }
@@ -63,9 +66,14 @@ fn store_key(config: &Config, findings: &mut Vec<Finding>) {
             return; // Made on first use.
         }
     }
-    let Some(secret) = read_secret("store_key", &config.store_key, findings) else { return };
+    let Some(secret) = read_secret("store_key", &config.store_key, findings) else {
+        return;
+    };
     if let Err(error) = StoreKey::from_secret(&secret) {
-        findings.push(Fault(format!("store_key ({}): {error}", config.store_key.place())));
+        findings.push(Fault(format!(
+            "store_key ({}): {error}",
+            config.store_key.place()
+        )));
     }
 }
 
@@ -116,7 +124,11 @@ fn certificates(config: &Config, findings: &mut Vec<Finding>) {
     if let Err(error) = tls::client_config(config.trust.extra_ca.as_deref()) {
         findings.push(Fault(format!("trust.extra_ca: {error}")));
     }
-    if config.listeners.iter().all(|listener| listener.tls == ListenerTls::None) {
+    if config
+        .listeners
+        .iter()
+        .all(|listener| listener.tls == ListenerTls::None)
+    {
         return;
     }
     let (certificate, key) = (&config.tls.certificate, &config.tls.private_key);
@@ -145,7 +157,12 @@ fn certificates(config: &Config, findings: &mut Vec<Finding>) {
     match tls::check_pair(certificate, key, &config.tls.names) {
         Ok(report) => {
             let file = certificate.display();
-            findings.extend(report.faults.iter().map(|fault| Warning(format!("{file}: {fault}"))));
+            findings.extend(
+                report
+                    .faults
+                    .iter()
+                    .map(|fault| Warning(format!("{file}: {fault}"))),
+            );
         }
         Err(error) => findings.push(Fault(format!("tls: {error}"))),
     }
@@ -154,7 +171,10 @@ fn certificates(config: &Config, findings: &mut Vec<Finding>) {
 /// The classic mistakes with scopes: the wrong resource, too much, too little.
 fn scopes(config: &Config, provider: &Provider, findings: &mut Vec<Finding>) {
     let mut warn = |text: String| {
-        findings.push(Warning(format!("provider {}: scopes: {text}", provider.name)));
+        findings.push(Warning(format!(
+            "provider {}: scopes: {text}",
+            provider.name
+        )));
     };
     let has = |part: &str| provider.scopes.iter().any(|scope| scope.contains(part));
     if provider.preset.is_microsoft() {
@@ -180,7 +200,9 @@ fn scopes(config: &Config, provider: &Provider, findings: &mut Vec<Finding>) {
                     let name = protocol.as_str();
                     warn(format!("the {name} listeners need {scope}: add it"));
                 } else if !used.contains(&protocol) && has(scope) {
-                    warn(format!("{scope} is not needed by any listener: leave it out"));
+                    warn(format!(
+                        "{scope} is not needed by any listener: leave it out"
+                    ));
                 }
             }
         }

@@ -166,14 +166,26 @@ impl Running {
                 config::ListenerTls::None => "plain text",
             };
             let (name, protocol) = (&listener.name, listener.protocol.as_str());
-            format!("mailsplice: {name} ready on {} ({protocol}, {protection})", bound.join(", "))
+            format!(
+                "mailsplice: {name} ready on {} ({protocol}, {protection})",
+                bound.join(", ")
+            )
         };
-        config.listeners.iter().filter(|listener| served(listener)).map(line).collect()
+        config
+            .listeners
+            .iter()
+            .filter(|listener| served(listener))
+            .map(line)
+            .collect()
     }
 
     /// Listeners' names and addresses.
     pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        let sockets = self.house.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let sockets = self
+            .house
+            .sockets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<_> = sockets
             .iter()
             .map(|((name, _), socket)| (name.clone(), socket.address))
@@ -212,12 +224,21 @@ impl Running {
 impl House {
     /// Begins to accept on a bound socket.
     fn open(self: &Arc<Self>, bound: Bound) {
-        let Bound { listener, configured, address, socket } = bound;
+        let Bound {
+            listener,
+            configured,
+            address,
+            socket,
+        } = bound;
         let settings = Arc::new(ArcSwap::from_pointee(self.listener(&listener)));
         let stop = self.stop.child_token();
         tokio::spawn(self.clone().accept(socket, settings.clone(), stop.clone()));
         let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
-        let socket = Socket { address, listener: settings, stop };
+        let socket = Socket {
+            address,
+            listener: settings,
+            stop,
+        };
         sockets.insert((listener.name, configured), socket);
     }
 
@@ -277,10 +298,18 @@ impl House {
             return;
         }
         let shared = &self.shared;
-        shared.gatekeeper.set_accounts(config.accounts.iter().map(|account| account.key.as_str()));
+        shared
+            .gatekeeper
+            .set_accounts(config.accounts.iter().map(|account| account.key.as_str()));
         shared.tokens.set_accounts(wiring::accounts(&config));
-        shared.registry.set_limits(wiring::registry_limits(&config, self.descriptors));
-        let plan = wiring::plan(&config, &self.client_config.load_full(), Some(&shared.plan.load()));
+        shared
+            .registry
+            .set_limits(wiring::registry_limits(&config, self.descriptors));
+        let plan = wiring::plan(
+            &config,
+            &self.client_config.load_full(),
+            Some(&shared.plan.load()),
+        );
         shared.plan.store(Arc::new(plan));
         self.rebind(&config);
         self.config.store(Arc::new(config));
@@ -342,7 +371,9 @@ impl House {
         if renew && let Err(error) = ensure_certificate(&self.config.load()) {
             error!("the local certificate was not renewed: {error}");
         }
-        let Some(tls) = self.server_tls.load_full() else { return };
+        let Some(tls) = self.server_tls.load_full() else {
+            return;
+        };
         match tls.reload_if_changed() {
             Reload::Unchanged => {}
             Reload::Reloaded => info!("new certificate in use"),
@@ -398,35 +429,56 @@ fn bind_all(config: &Config) -> Result<Vec<Bound>, DaemonError> {
             }
         }
     }
-    if failed.is_empty() { Ok(bound) } else { Err(DaemonError::Bind(failed)) }
+    if failed.is_empty() {
+        Ok(bound)
+    } else {
+        Err(DaemonError::Bind(failed))
+    }
 }
 
 fn bind(configured: SocketAddr, listener: &config::Listener) -> Result<Bound, String> {
     let bound = listen::bind(configured).and_then(|socket| Ok((socket.local_addr()?, socket)));
     match bound {
-        Ok((address, socket)) => {
-            Ok(Bound { listener: listener.clone(), configured, address, socket })
-        }
+        Ok((address, socket)) => Ok(Bound {
+            listener: listener.clone(),
+            configured,
+            address,
+            socket,
+        }),
         Err(error) => {
             let mend = match error.kind() {
-                ErrorKind::AddrInUse => "another program listens there: stop it or choose another port",
-                ErrorKind::PermissionDenied => "ports under 1024 need privileges: choose a higher one",
+                ErrorKind::AddrInUse => {
+                    "another program listens there: stop it or choose another port"
+                }
+                ErrorKind::PermissionDenied => {
+                    "ports under 1024 need privileges: choose a higher one"
+                }
                 ErrorKind::AddrNotAvailable => "this machine does not have that address",
                 _ => "choose another address",
             };
             let name = &listener.name;
-            Err(format!("listener {name}: cannot listen on {configured}: {error}; {mend}"))
+            Err(format!(
+                "listener {name}: cannot listen on {configured}: {error}; {mend}"
+            ))
         }
     }
 }
 
 fn server_tls(config: &Config) -> Result<Option<Arc<ServerTls>>, DaemonError> {
     let plain = |listener: &config::Listener| listener.tls == config::ListenerTls::None;
-    if config.listeners.iter().filter(|listener| served(listener)).all(plain) {
+    if config
+        .listeners
+        .iter()
+        .filter(|listener| served(listener))
+        .all(plain)
+    {
         return Ok(None);
     }
     ensure_certificate(config)?;
-    Ok(Some(ServerTls::load(&config.tls.certificate, &config.tls.private_key)?))
+    Ok(Some(ServerTls::load(
+        &config.tls.certificate,
+        &config.tls.private_key,
+    )?))
 }
 
 /// Makes the local CA and certificate where there are none, and says how to trust them.
@@ -439,8 +491,14 @@ fn ensure_certificate(config: &Config) -> Result<(), DaemonError> {
     match tls::ensure(&files, &wiring::ca_dir(config))? {
         Ensured::Existing => {}
         Ensured::Created { ca } => {
-            info!("made a local certificate: {}", config.tls.certificate.display());
-            info!("mail programs trust it once they trust the local CA: {}", trust_words(&ca));
+            info!(
+                "made a local certificate: {}",
+                config.tls.certificate.display()
+            );
+            info!(
+                "mail programs trust it once they trust the local CA: {}",
+                trust_words(&ca)
+            );
         }
         Ensured::Renewed => info!("renewed the local certificate"),
         Ensured::NotRenewed(error) => warn!("the local certificate was not renewed: {error}"),
@@ -450,7 +508,10 @@ fn ensure_certificate(config: &Config) -> Result<(), DaemonError> {
 
 /// How to trust the local CA, in one line.
 fn trust_words(ca: &Path) -> String {
-    format!("import {} there (`mailsplice cert export` prints it)", ca.display())
+    format!(
+        "import {} there (`mailsplice cert export` prints it)",
+        ca.display()
+    )
 }
 
 /// Raises the limit of file descriptors to what the system gives; says how many that is.
@@ -458,11 +519,16 @@ fn raise_descriptors() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limits = getrlimit(Resource::Nofile);
     if limits.current != limits.maximum {
-        let raised = Rlimit { current: limits.maximum, maximum: limits.maximum };
+        let raised = Rlimit {
+            current: limits.maximum,
+            maximum: limits.maximum,
+        };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
             warn!(%error, "the limit of open files stays as it is");
         }
     }
     let now = getrlimit(Resource::Nofile).current;
-    now.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX))
+    now.map_or(usize::MAX, |count| {
+        usize::try_from(count).unwrap_or(usize::MAX)
+    })
 }

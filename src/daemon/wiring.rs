@@ -67,7 +67,12 @@ impl Base {
         let client_config = tls::client_config(config.trust.extra_ca.as_deref())?;
         let http = http_client(config, &client_config)?;
         let http = CurrentHttp(Arc::new(ArcSwap::from_pointee(http)));
-        Ok(Self { key, store, client_config, http })
+        Ok(Self {
+            key,
+            store,
+            client_config,
+            http,
+        })
     }
 
     /// The token engine for all accounts.
@@ -107,10 +112,13 @@ pub fn store_key(config: &Config) -> Result<StoreKey, DaemonError> {
     if let SecretSource::File(path) = &config.store_key {
         StoreKey::create_file(path)?;
     }
-    let secret = config.store_key.read().map_err(|source| DaemonError::StoreKey {
-        place: config.store_key.place(),
-        source,
-    })?;
+    let secret = config
+        .store_key
+        .read()
+        .map_err(|source| DaemonError::StoreKey {
+            place: config.store_key.place(),
+            source,
+        })?;
     Ok(StoreKey::from_secret(&secret)?)
 }
 
@@ -120,7 +128,10 @@ pub fn store_key(config: &Config) -> Result<StoreKey, DaemonError> {
 /// When the key or the folder cannot be used.
 pub fn password_file(config: &Config) -> Result<PasswordFile, DaemonError> {
     let key = store_key(config)?;
-    Ok(PasswordFile::open(&config.state_dir, key.derive(access::KEY_PURPOSE))?)
+    Ok(PasswordFile::open(
+        &config.state_dir,
+        key.derive(access::KEY_PURPOSE),
+    )?)
 }
 
 /// The device passwords, for checking logins.
@@ -137,12 +148,21 @@ pub fn gatekeeper(config: &Config, key: &StoreKey) -> Result<Gatekeeper, DaemonE
     };
     let accounts = config.accounts.iter().map(|account| account.key.as_str());
     let key = key.derive(access::KEY_PURPOSE);
-    Ok(Gatekeeper::open(&config.state_dir, key, accounts, settings)?)
+    Ok(Gatekeeper::open(
+        &config.state_dir,
+        key,
+        accounts,
+        settings,
+    )?)
 }
 
 /// The accounts with their providers, as the token engine wants them.
 pub fn accounts(config: &Config) -> Vec<oauth::Account> {
-    let providers: Vec<_> = config.providers.iter().map(|p| Arc::new(provider(p))).collect();
+    let providers: Vec<_> = config
+        .providers
+        .iter()
+        .map(|p| Arc::new(provider(p)))
+        .collect();
     let account = |account: &config::Account| {
         let provider = providers.get(account.provider)?;
         Some(oauth::Account::new(&account.user, provider.clone()))
@@ -204,10 +224,17 @@ pub fn plan(config: &Config, client_config: &Arc<ClientConfig>, before: Option<&
         {
             imap_servers.push(server.clone());
         }
-        let route = Route { mailbox: account.mailbox.clone(), imap: server };
+        let route = Route {
+            mailbox: account.mailbox.clone(),
+            imap: server,
+        };
         routes.insert(account.key.clone(), route);
     }
-    Plan { routes, imap_servers, limits: limits(config) }
+    Plan {
+        routes,
+        imap_servers,
+        limits: limits(config),
+    }
 }
 
 fn server(
@@ -225,7 +252,13 @@ fn server(
         config::SaslMechanism::Oauthbearer => Mechanism::Oauthbearer,
     };
     let address = (server.host.as_str(), server.port);
-    UpstreamServer::new(&provider.name, address, tls, mechanism, client_config.clone())
+    UpstreamServer::new(
+        &provider.name,
+        address,
+        tls,
+        mechanism,
+        client_config.clone(),
+    )
 }
 
 fn limits(config: &Config) -> Limits {

@@ -52,7 +52,11 @@ pub enum DialError {
 /// # Errors
 /// [`DialError`], with the step that failed.
 pub async fn dial(host: &str, port: u16, limit: Duration) -> Result<TcpStream, DialError> {
-    let timed_out = || DialError::TimedOut { host: host.to_owned(), port, limit };
+    let timed_out = || DialError::TimedOut {
+        host: host.to_owned(),
+        port,
+        limit,
+    };
     let connected = async {
         let addresses = resolve(host, port).await?;
         race(addresses).await.map_err(|source| DialError::Connect {
@@ -70,10 +74,16 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
     if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    let failed = |source| DialError::Resolve { host: host.to_owned(), source };
+    let failed = |source| DialError::Resolve {
+        host: host.to_owned(),
+        source,
+    };
     let found: Vec<_> = lookup_host((host, port)).await.map_err(failed)?.collect();
     if found.is_empty() {
-        return Err(failed(io::Error::new(io::ErrorKind::NotFound, "no address")));
+        return Err(failed(io::Error::new(
+            io::ErrorKind::NotFound,
+            "no address",
+        )));
     }
     Ok(interleave(found))
 }
@@ -81,8 +91,9 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
 /// The resolver's order, families taking turns (RFC 8305 §4).
 fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (first, second): (Vec<_>, Vec<_>) =
-        addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
+    let (first, second): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .partition(|address| address.is_ipv6() == first_is_v6);
     let mut second = second.into_iter();
     let mut order = Vec::new();
     for address in first {
@@ -108,7 +119,11 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
             None => false,
         };
         let joined = async { attempts.join_next().await };
-        let ended = if more { timeout(ATTEMPT_DELAY, joined).await } else { Ok(joined.await) };
+        let ended = if more {
+            timeout(ATTEMPT_DELAY, joined).await
+        } else {
+            Ok(joined.await)
+        };
         match ended {
             Ok(Some(Ok(Ok(stream)))) => return Ok(stream),
             Ok(Some(Ok(Err(error)))) => failure = error,
@@ -120,7 +135,11 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
+    let socket = if address.is_ipv6() {
+        TcpSocket::new_v6()
+    } else {
+        TcpSocket::new_v4()
+    }?;
     socket.connect(address).await
 }
 
@@ -133,15 +152,23 @@ mod tests {
     #[test]
     fn families_take_turns() {
         let read = |text: &str| text.parse::<SocketAddr>().unwrap();
-        let given = ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1"].map(read).to_vec();
-        let expected = ["[::1]:1", "1.1.1.1:1", "[::2]:1", "[::3]:1"].map(read).to_vec();
+        let given = ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1"]
+            .map(read)
+            .to_vec();
+        let expected = ["[::1]:1", "1.1.1.1:1", "[::2]:1", "[::3]:1"]
+            .map(read)
+            .to_vec();
         assert_eq!(interleave(given), expected);
     }
 
     #[tokio::test]
     async fn a_dead_address_does_not_keep_from_a_living_one() {
         let living = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let gone = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let to = living.local_addr().unwrap();
         let stream = race(vec![gone, to]).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), to);
@@ -149,10 +176,17 @@ mod tests {
 
     #[tokio::test]
     async fn failures_name_the_step() {
-        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let gone = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let refused = dial("127.0.0.1", gone.port(), Duration::from_secs(5)).await;
         assert!(matches!(refused, Err(DialError::Connect { .. })));
         let unknown = dial("no-such-host.invalid", 1, Duration::from_secs(20)).await;
-        assert!(matches!(unknown, Err(DialError::Resolve { .. } | DialError::TimedOut { .. })));
+        assert!(matches!(
+            unknown,
+            Err(DialError::Resolve { .. } | DialError::TimedOut { .. })
+        ));
     }
 }

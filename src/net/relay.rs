@@ -115,7 +115,11 @@ where
         () = cancel.cancelled() => EndReason::Cancelled,
         reason = spliced => reason,
     };
-    RelayEnd { reason, to_upstream: relay.to_upstream.moved, to_client: relay.to_client.moved }
+    RelayEnd {
+        reason,
+        to_upstream: relay.to_upstream.moved,
+        to_client: relay.to_client.moved,
+    }
 }
 
 struct Relay {
@@ -216,7 +220,11 @@ enum State {
 enum Pending {
     None,
     Unread(Bytes),
-    Read { buffer: Box<[u8]>, from: usize, to: usize },
+    Read {
+        buffer: Box<[u8]>,
+        from: usize,
+        to: usize,
+    },
 }
 
 enum Broken {
@@ -226,8 +234,18 @@ enum Broken {
 
 impl Direction {
     fn new(unread: Bytes) -> Self {
-        let pending = if unread.is_empty() { Pending::None } else { Pending::Unread(unread) };
-        Self { pending, state: State::Moving, moved: 0, active: false, flushing: false }
+        let pending = if unread.is_empty() {
+            Pending::None
+        } else {
+            Pending::Unread(unread)
+        };
+        Self {
+            pending,
+            state: State::Moving,
+            moved: 0,
+            active: false,
+            flushing: false,
+        }
     }
 
     fn waits_for_writer(&self) -> bool {
@@ -298,7 +316,11 @@ impl Direction {
             self.state = State::Closing;
         } else {
             self.active = true;
-            self.pending = Pending::Read { buffer, from: 0, to };
+            self.pending = Pending::Read {
+                buffer,
+                from: 0,
+                to,
+            };
         }
         Poll::Ready(Ok(()))
     }

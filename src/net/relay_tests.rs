@@ -24,10 +24,14 @@ fn splice(capacity: usize, unread: Unread) -> Spliced {
     let (upstream, near_upstream) = duplex(capacity);
     let cancel = CancellationToken::new();
     let stop = cancel.clone();
-    let end = tokio::spawn(async move {
-        relay(near_client, near_upstream, unread, LIMITS, &stop).await
-    });
-    Spliced { client, upstream, cancel, end }
+    let end =
+        tokio::spawn(async move { relay(near_client, near_upstream, unread, LIMITS, &stop).await });
+    Spliced {
+        client,
+        upstream,
+        cancel,
+        end,
+    }
 }
 
 fn unread(from_client: &'static [u8], from_upstream: &'static [u8]) -> Unread {
@@ -52,8 +56,11 @@ async fn unread_bytes_go_first_and_both_ways() {
     s.client.read_to_end(&mut down).await.unwrap();
     assert_eq!(down, b"a OK hi\r\n* 3 EXISTS\r\n");
     let end = s.end.await.unwrap();
-    let expected =
-        RelayEnd { reason: EndReason::ClientClosed, to_upstream: 24, to_client: 21 };
+    let expected = RelayEnd {
+        reason: EndReason::ClientClosed,
+        to_upstream: 24,
+        to_client: 21,
+    };
     assert_eq!(end, expected);
 }
 
@@ -109,7 +116,10 @@ async fn a_lost_upstream_is_told() {
     drop(s.upstream);
     s.client.write_all(b"x").await.unwrap();
     let reason = s.end.await.unwrap().reason;
-    assert!(matches!(reason, EndReason::UpstreamLost | EndReason::UpstreamClosed), "{reason:?}");
+    assert!(
+        matches!(reason, EndReason::UpstreamLost | EndReason::UpstreamClosed),
+        "{reason:?}"
+    );
 }
 
 proptest! {

@@ -39,7 +39,9 @@ impl<T: Into<TlsStream<TcpStream>>> From<T> for Stream {
 /// works, so failures are left alone.
 pub fn tune(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE / 4);
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 

@@ -46,7 +46,11 @@ impl Inbox {
         let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
         let Some(at) = memchr::memchr(b'\n', unsearched) else {
             self.searched = self.buffer.len();
-            return if self.buffer.len() > limit { Line::TooLong } else { Line::Partial };
+            return if self.buffer.len() > limit {
+                Line::TooLong
+            } else {
+                Line::Partial
+            };
         };
         let end = self.searched + at;
         if end > limit {

@@ -36,7 +36,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { line: 16 * 1024, literal: 8 * 1024, bad_commands: 20 }
+        Self {
+            line: 16 * 1024,
+            literal: 8 * 1024,
+            bad_commands: 20,
+        }
     }
 }
 
@@ -54,7 +58,10 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal of this class with this sentence.
     pub fn new(kind: RefusalKind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into() }
+        Self {
+            kind,
+            text: text.into(),
+        }
     }
 
     /// Wrong password or unknown user: always the same words, so that users are not revealed.
@@ -81,7 +88,16 @@ pub enum RefusalKind {
 
 /// `text` as one line of printable ASCII of at most `max` octets, fit for a protocol's reply.
 pub fn printable(text: &str, max: usize) -> String {
-    text.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).take(max).collect()
+    text.chars()
+        .map(|c| {
+            if c == ' ' || c.is_ascii_graphic() {
+                c
+            } else {
+                '?'
+            }
+        })
+        .take(max)
+        .collect()
 }
 
 #[cfg(test)]

@@ -105,7 +105,10 @@ pub fn bearer_response(
 /// [`SaslError::Base64`].
 pub fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, SaslError> {
     let text = text.trim_ascii();
-    TOLERANT.decode(text).map(Zeroizing::new).map_err(|_| SaslError::Base64)
+    TOLERANT
+        .decode(text)
+        .map(Zeroizing::new)
+        .map_err(|_| SaslError::Base64)
 }
 
 /// Reads a PLAIN message: `[authzid] NUL authcid NUL passwd` (RFC 4616 §2).
@@ -127,7 +130,10 @@ pub fn plain(message: &[u8]) -> Result<Credentials, SaslError> {
     if !authzid.is_empty() && !authzid.eq_ignore_ascii_case(authcid) {
         return Err(SaslError::Authorization);
     }
-    Ok(Credentials { user: authcid.to_vec(), password: SecretSlice::from(password.to_vec()) })
+    Ok(Credentials {
+        user: authcid.to_vec(),
+        password: SecretSlice::from(password.to_vec()),
+    })
 }
 
 /// The `status` of a server's error challenge (base64 JSON), for the log.
@@ -137,7 +143,9 @@ pub fn challenge_status(challenge: &[u8]) -> Option<String> {
     let text = decode(challenge).ok()?;
     let value: serde_json::Value = serde_json::from_slice(&text).ok()?;
     let status = value.get("status")?;
-    let word = status.as_str().map_or_else(|| status.to_string(), str::to_owned);
+    let word = status
+        .as_str()
+        .map_or_else(|| status.to_string(), str::to_owned);
     let fits = word.len() <= 24 && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     fits.then_some(word)
 }
@@ -191,7 +199,9 @@ mod tests {
     #[test]
     fn plain_takes_the_rfc_4616_forms() {
         let read = |text: &[u8]| {
-            plain(text).map(|c| (c.user, c.password.expose_secret().to_vec())).map_err(|e| e)
+            plain(text)
+                .map(|c| (c.user, c.password.expose_secret().to_vec()))
+                .map_err(|e| e)
         };
         let vector = decode(b"AHVzZXJAZXhhbXBsZS5jb20AcMOkc3M=").unwrap();
         let expected = (b"user@example.com".to_vec(), "päss".as_bytes().to_vec());

@@ -27,7 +27,10 @@ impl Ahead {
         let place = places.clone().try_acquire_owned().ok()?;
         let server = server.clone();
         let task = tokio::spawn(async move { connect(&server, limit).await });
-        Some(Self { task: Some(task), _place: place })
+        Some(Self {
+            task: Some(task),
+            _place: place,
+        })
     }
 
     /// The connection.

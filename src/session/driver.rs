@@ -44,7 +44,10 @@ pub async fn serve(
 ) {
     let address = client.ip().to_canonical();
     if !listener.allow_from.is_empty()
-        && !listener.allow_from.iter().any(|network| network.contains(&address))
+        && !listener
+            .allow_from
+            .iter()
+            .any(|network| network.contains(&address))
     {
         info!(listener = listener.name, %client, "refused: not in allow_from");
         return;
@@ -54,9 +57,16 @@ pub async fn serve(
         return;
     };
     let span = info_span!("session", listener = listener.name, %client, account = field::Empty);
-    let login = Login { plan: shared.plan.load_full(), shared, listener, client };
+    let login = Login {
+        plan: shared.plan.load_full(),
+        shared,
+        listener,
+        client,
+    };
     // The state of the login is freed before the relay, which may last for days.
-    let spliced = Box::pin(login.run(waiting, socket)).instrument(span.clone()).await;
+    let spliced = Box::pin(login.run(waiting, socket))
+        .instrument(span.clone())
+        .await;
     if let Some(spliced) = spliced {
         spliced.run().instrument(span).await;
     }
@@ -74,7 +84,13 @@ struct Spliced {
 impl Spliced {
     async fn run(self) {
         let began = Instant::now();
-        let Self { client, upstream, unread, session, plan } = self;
+        let Self {
+            client,
+            upstream,
+            unread,
+            session,
+            plan,
+        } = self;
         let limits = plan.limits.relay;
         drop(plan);
         let end = relay(client, upstream, unread, limits, &session.stop).await;
@@ -116,9 +132,10 @@ impl Login {
     async fn run(self, waiting: Waiting, socket: TcpStream) -> Option<Spliced> {
         let limits = &self.plan.limits;
         let mut deadline = Instant::now() + limits.login_time;
-        let mut ahead = self.plan.only_imap_server().and_then(|server| {
-            Ahead::start(&self.shared.ahead, server, limits.connect_time)
-        });
+        let mut ahead = self
+            .plan
+            .only_imap_server()
+            .and_then(|server| Ahead::start(&self.shared.ahead, server, limits.connect_time));
         let begun = tokio::select! {
             biased;
             _ = waiting.evicted() => return None,
@@ -149,9 +166,9 @@ impl Login {
                     None
                 }
                 Wait::TimedOut => Some("Too slow to log in, goodbye"),
-                Wait::Evicted(Evicted::Crowded) => {
-                    Some("[UNAVAILABLE] Too many connections are waiting to log in, try again later")
-                }
+                Wait::Evicted(Evicted::Crowded) => Some(
+                    "[UNAVAILABLE] Too many connections are waiting to log in, try again later",
+                ),
                 Wait::Evicted(Evicted::Shutdown) => {
                     Some("[UNAVAILABLE] The proxy is stopping, try again later")
                 }
@@ -210,9 +227,13 @@ impl Login {
             }
         }
         for server in &self.plan.imap_servers {
-            server.known(give_up.saturating_duration_since(Instant::now())).await;
+            server
+                .known(give_up.saturating_duration_since(Instant::now()))
+                .await;
         }
-        self.plan.imap_capabilities().unwrap_or_else(Capabilities::conservative)
+        self.plan
+            .imap_capabilities()
+            .unwrap_or_else(Capabilities::conservative)
     }
 
     /// Runs the dialogue with the client until it logs in or ends.
@@ -268,7 +289,10 @@ impl Login {
             return None;
         };
         let accepted = TlsAcceptor::from(config.clone()).accept(socket).await;
-        accepted.map(Stream::from).map_err(|error| debug!(%error, "TLS with the client failed")).ok()
+        accepted
+            .map(Stream::from)
+            .map_err(|error| debug!(%error, "TLS with the client failed"))
+            .ok()
     }
 
     /// Decides about a login, all the way to the upstream's verdict.
@@ -288,10 +312,19 @@ impl Login {
             let text = "This account's provider has no IMAP server: set servers.imap";
             return Err(Refusal::new(RefusalKind::Person, text));
         };
-        let ahead = ahead.take().filter(|_| self.plan.only_imap_server().is_some());
-        let result = self.authenticate(&account, &route.mailbox, server, ahead).await;
+        let ahead = ahead
+            .take()
+            .filter(|_| self.plan.only_imap_server().is_some());
+        let result = self
+            .authenticate(&account, &route.mailbox, server, ahead)
+            .await;
         match result {
-            Ok((upstream, success)) => Ok(LoggedIn { account, label, upstream, success }),
+            Ok((upstream, success)) => Ok(LoggedIn {
+                account,
+                label,
+                upstream,
+                success,
+            }),
             Err(refusal) => Err(refusal),
         }
     }
@@ -310,7 +343,10 @@ impl Login {
                 // The name is logged only where it is one of ours: people type passwords there.
                 let name = String::from_utf8_lossy(&credentials.user).to_lowercase();
                 if self.plan.routes.contains_key(&name) {
-                    warn!(account = name, "wrong device password, or not allowed from here");
+                    warn!(
+                        account = name,
+                        "wrong device password, or not allowed from here"
+                    );
                 } else {
                     warn!("unknown user name");
                 }
@@ -336,7 +372,10 @@ impl Login {
         ahead: Option<Ahead>,
     ) -> Result<(Ready, crate::proto::imap::Success), Refusal> {
         let tokens = &self.shared.tokens;
-        let mut token = tokens.access_token(account).await.map_err(|e| token_refusal(&e))?;
+        let mut token = tokens
+            .access_token(account)
+            .await
+            .map_err(|e| token_refusal(&e))?;
         let mut idle = match ahead {
             Some(ahead) => ahead.take().await.and_then(Result::ok),
             None => None,
@@ -348,7 +387,10 @@ impl Login {
                 Some(upstream) => (upstream, false),
                 None => (self.connect(server).await?, true),
             };
-            let text = match self.try_token(&mut upstream, server, mailbox, &token).await? {
+            let text = match self
+                .try_token(&mut upstream, server, mailbox, &token)
+                .await?
+            {
                 Ok(Answer::Accepted(success)) => return Ok((upstream, success)),
                 Ok(Answer::Refused(refused)) => match refused.because {
                     RefusedBecause::Token if !refreshed => {
@@ -358,12 +400,16 @@ impl Login {
                             "the mail server refused the token: refreshing it once"
                         );
                         refreshed = true;
-                        token =
-                            tokens.replace(account, &token).await.map_err(|e| token_refusal(&e))?;
+                        token = tokens
+                            .replace(account, &token)
+                            .await
+                            .map_err(|e| token_refusal(&e))?;
                         idle = Some(upstream);
                         continue;
                     }
-                    because => return Err(upstream_refusal(server, because, &refused.text, &token)),
+                    because => {
+                        return Err(upstream_refusal(server, because, &refused.text, &token));
+                    }
                 },
                 Err(error) if error.is_closed() && !fresh && !reconnected => {
                     reconnected = true;
@@ -371,7 +417,10 @@ impl Login {
                 }
                 Err(error) => return Err(self.connect_refusal(&error)),
             };
-            debug!(text, "the idle upstream connection was closed: connecting again");
+            debug!(
+                text,
+                "the idle upstream connection was closed: connecting again"
+            );
         }
     }
 
@@ -382,13 +431,23 @@ impl Login {
         mailbox: &str,
         token: &AccessToken,
     ) -> Result<Result<Answer, ConnectError>, Refusal> {
-        let message =
-            sasl::bearer_response(server.mechanism, mailbox, &server.host, server.port, token.expose());
+        let message = sasl::bearer_response(
+            server.mechanism,
+            mailbox,
+            &server.host,
+            server.port,
+            token.expose(),
+        );
         let message = message.map_err(|error| {
             warn!(%error, "no SASL message can be made");
-            Refusal::new(RefusalKind::Person, format!("Not a possible login: {error}"))
+            Refusal::new(
+                RefusalKind::Person,
+                format!("Not a possible login: {error}"),
+            )
         })?;
-        Ok(upstream.log_in(server, message, self.plan.limits.login_time).await)
+        Ok(upstream
+            .log_in(server, message, self.plan.limits.login_time)
+            .await)
     }
 
     async fn connect(&self, server: &UpstreamServer) -> Result<Ready, Refusal> {
@@ -416,16 +475,29 @@ impl Login {
         } else {
             [&to_client[..], &from_upstream].concat().into()
         };
-        let session =
-            waiting.log_in(&done.account, &done.label, self.client, &self.listener.name);
+        let session = waiting.log_in(&done.account, &done.label, self.client, &self.listener.name);
         info!(label = &*done.label, "logged in");
-        let unread = Unread { from_client, from_upstream };
-        Some(Spliced { client: client?, upstream, unread, session, plan: self.plan })
+        let unread = Unread {
+            from_client,
+            from_upstream,
+        };
+        Some(Spliced {
+            client: client?,
+            upstream,
+            unread,
+            session,
+            plan: self.plan,
+        })
     }
 }
 
 fn token_refusal(error: &TokenError) -> Refusal {
-    warn!(class = error.class.name(), code = error.code, detail = error.detail, "no token");
+    warn!(
+        class = error.class.name(),
+        code = error.code,
+        detail = error.detail,
+        "no token"
+    );
     let kind = match error.class {
         Class::Temporary { .. } => RefusalKind::Temporary,
         Class::SignIn | Class::Admin | Class::Configuration => RefusalKind::Person,
@@ -441,7 +513,12 @@ fn upstream_refusal(
     token: &AccessToken,
 ) -> Refusal {
     let host = &server.host;
-    warn!(host, ?because, text = without(text, token), "login refused upstream");
+    warn!(
+        host,
+        ?because,
+        text = without(text, token),
+        "login refused upstream"
+    );
     match because {
         RefusedBecause::Token => Refusal::new(
             RefusalKind::Person,
@@ -463,5 +540,9 @@ fn upstream_refusal(
 
 /// A server's words without the token, which it may echo.
 fn without(text: &str, token: &AccessToken) -> String {
-    if token.expose().is_empty() { text.to_owned() } else { text.replace(token.expose(), "[token]") }
+    if token.expose().is_empty() {
+        text.to_owned()
+    } else {
+        text.replace(token.expose(), "[token]")
+    }
 }

@@ -159,7 +159,10 @@ impl UpstreamServer {
     /// Notes whether the server could be reached.
     pub(super) fn reached(&self, reached: bool) {
         let at = (!reached).then(Instant::now);
-        *self.unreachable_at.lock().unwrap_or_else(PoisonError::into_inner) = at;
+        *self
+            .unreachable_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = at;
         self.attempted.notify_waiters();
     }
 
@@ -180,7 +183,10 @@ impl UpstreamServer {
 
     /// Whether it was out of reach a moment ago.
     pub(super) fn was_unreachable(&self) -> bool {
-        let at = *self.unreachable_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = *self
+            .unreachable_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         at.is_some_and(|at| at.elapsed() < UNREACHABLE_FOR)
     }
 }
@@ -196,8 +202,11 @@ impl Plan {
 
     /// The capabilities that every server has, once all are known.
     pub(super) fn imap_capabilities(&self) -> Option<Capabilities> {
-        let known: Option<Vec<_>> =
-            self.imap_servers.iter().map(|server| server.capabilities.load_full()).collect();
+        let known: Option<Vec<_>> = self
+            .imap_servers
+            .iter()
+            .map(|server| server.capabilities.load_full())
+            .collect();
         known.map(|lists| Capabilities::common(lists.iter().map(AsRef::as_ref)))
     }
 }

@@ -88,7 +88,10 @@ pub struct Session {
 impl Registry {
     /// An empty registry.
     pub fn new(limits: RegistryLimits) -> Arc<Self> {
-        Arc::new(Self { limits: Mutex::new(limits), inner: Mutex::default() })
+        Arc::new(Self {
+            limits: Mutex::new(limits),
+            inner: Mutex::default(),
+        })
     }
 
     /// Replaces the limits (after a reload); those already connected stay.
@@ -103,7 +106,10 @@ impl Registry {
         let mut inner = self.inner();
         let of_address = inner.per_address.get(&address).map_or(0, BTreeMap::len);
         if of_address >= limits.waiting_per_address {
-            let oldest = inner.per_address.get(&address).and_then(|ids| ids.keys().next().copied());
+            let oldest = inner
+                .per_address
+                .get(&address)
+                .and_then(|ids| ids.keys().next().copied());
             inner.evict(oldest);
         }
         let all = inner.waiting.len() + inner.sessions.len();
@@ -114,14 +120,28 @@ impl Registry {
         let id = inner.next;
         inner.next += 1;
         let stop = Stop::default();
-        inner.waiting.insert(id, Waiter { address, stop: stop.clone() });
+        inner.waiting.insert(
+            id,
+            Waiter {
+                address,
+                stop: stop.clone(),
+            },
+        );
         inner.per_address.entry(address).or_default().insert(id, ());
-        Some(Waiting { registry: self.clone(), id, stop })
+        Some(Waiting {
+            registry: self.clone(),
+            id,
+            stop,
+        })
     }
 
     /// The sessions, oldest first.
     pub fn sessions(&self) -> Vec<SessionInfo> {
-        self.inner().sessions.values().map(|(info, _)| info.clone()).collect()
+        self.inner()
+            .sessions
+            .values()
+            .map(|(info, _)| info.clone())
+            .collect()
     }
 
     /// How many connections wait to log in.
@@ -184,7 +204,9 @@ impl Waiting {
 
     /// The connection has logged in.
     pub fn log_in(self, account: &str, label: &str, client: SocketAddr, listener: &str) -> Session {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_secs());
         let info = SessionInfo {
             account: account.to_owned(),
             label: label.to_owned(),
@@ -193,8 +215,15 @@ impl Waiting {
             since,
         };
         let stop = CancellationToken::new();
-        self.registry.inner().sessions.insert(self.id, (info, stop.clone()));
-        Session { registry: self.registry.clone(), id: self.id, stop }
+        self.registry
+            .inner()
+            .sessions
+            .insert(self.id, (info, stop.clone()));
+        Session {
+            registry: self.registry.clone(),
+            id: self.id,
+            stop,
+        }
     }
 }
 
@@ -218,8 +247,11 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: RegistryLimits =
-        RegistryLimits { connections: 5, waiting: 4, waiting_per_address: 3 };
+    const LIMITS: RegistryLimits = RegistryLimits {
+        connections: 5,
+        waiting: 4,
+        waiting_per_address: 3,
+    };
 
     fn address(last: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, last])
@@ -250,7 +282,9 @@ mod tests {
     #[test]
     fn the_oldest_of_all_makes_room_when_it_is_crowded() {
         let registry = Registry::new(LIMITS);
-        let all: Vec<_> = (0..5).map(|n| registry.admit(address(n)).unwrap()).collect();
+        let all: Vec<_> = (0..5)
+            .map(|n| registry.admit(address(n)).unwrap())
+            .collect();
         assert_eq!(evicted(&all[0]), Some(Evicted::Crowded));
         assert_eq!(evicted(&all[1]), None);
         drop(all);
@@ -263,7 +297,12 @@ mod tests {
         let registry = Registry::new(LIMITS);
         let client = SocketAddr::new(address(1), 1);
         let sessions: Vec<_> = (0..5)
-            .map(|n| registry.admit(address(n)).unwrap().log_in("bob", "default", client, "imap"))
+            .map(|n| {
+                registry
+                    .admit(address(n))
+                    .unwrap()
+                    .log_in("bob", "default", client, "imap")
+            })
             .collect();
         assert!(registry.admit(address(7)).is_none());
         assert_eq!(registry.sessions().len(), 5);

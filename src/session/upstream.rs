@@ -98,21 +98,26 @@ impl ConnectError {
         match self {
             Self::Tls { host, source } if is_certificate(source) => Refusal::new(
                 RefusalKind::Person,
-                format!("The certificate of {host} is not trusted; if it is your own, set trust.extra_ca"),
+                format!(
+                    "The certificate of {host} is not trusted; if it is your own, set trust.extra_ca"
+                ),
             ),
-            Self::Dialogue { host, fault: fault @ (Fault::PreAuth | Fault::NotImap | Fault::NoStartTls) } => {
+            Self::Dialogue {
+                host,
+                fault: fault @ (Fault::PreAuth | Fault::NotImap | Fault::NoStartTls),
+            } => {
                 let text = format!("{host}: {fault}; check servers.imap of the provider");
                 Refusal::new(RefusalKind::Person, text)
             }
-            other => {
-                Refusal::new(RefusalKind::Temporary, format!("{other}; try again later"))
-            }
+            other => Refusal::new(RefusalKind::Temporary, format!("{other}; try again later")),
         }
     }
 }
 
 fn is_certificate(error: &io::Error) -> bool {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
     matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
 }
 
@@ -124,9 +129,14 @@ pub(super) async fn connect(
     server: &UpstreamServer,
     limit: Duration,
 ) -> Result<Ready, ConnectError> {
-    let connected = timeout(limit, greet(server, limit)).await.unwrap_or_else(|_| {
-        Err(ConnectError::TimedOut { host: server.host.clone(), limit })
-    });
+    let connected = timeout(limit, greet(server, limit))
+        .await
+        .unwrap_or_else(|_| {
+            Err(ConnectError::TimedOut {
+                host: server.host.clone(),
+                limit,
+            })
+        });
     if let Ok(ready) = &connected {
         server.learned(ready.dialogue.capabilities());
     }
@@ -152,13 +162,19 @@ async fn greet(server: &UpstreamServer, limit: Duration) -> Result<Ready, Connec
     } else {
         Stream::Plain(socket)
     };
-    let mut ready = Ready { stream, dialogue: UpstreamSide::new(server.tls) };
+    let mut ready = Ready {
+        stream,
+        dialogue: UpstreamSide::new(server.tls),
+    };
     loop {
         match ready.advance(server).await? {
             Event::Ready => return Ok(ready),
             Event::StartTls(discarded) => {
                 if discarded > 0 {
-                    warn!(host = server.host, discarded, "plain text behind the reply to STARTTLS thrown away");
+                    warn!(
+                        host = server.host,
+                        discarded, "plain text behind the reply to STARTTLS thrown away"
+                    );
                 }
                 let Stream::Plain(socket) = ready.stream else {
                     return Err(server.failed(Fault::OutOfTurn));
@@ -172,11 +188,16 @@ async fn greet(server: &UpstreamServer, limit: Duration) -> Result<Ready, Connec
 }
 
 async fn start_tls(server: &UpstreamServer, socket: TcpStream) -> Result<Stream, ConnectError> {
-    let failed = |source| ConnectError::Tls { host: server.host.clone(), source };
+    let failed = |source| ConnectError::Tls {
+        host: server.host.clone(),
+        source,
+    };
     let name = ServerName::try_from(server.host.clone())
         .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
     let connector = TlsConnector::from(server.client_config.clone());
-    Ok(Stream::from(connector.connect(name, socket).await.map_err(failed)?))
+    Ok(Stream::from(
+        connector.connect(name, socket).await.map_err(failed)?,
+    ))
 }
 
 enum Event {
@@ -204,7 +225,10 @@ impl Ready {
             }
         };
         timeout(limit, answer).await.unwrap_or_else(|_| {
-            Err(ConnectError::TimedOut { host: server.host.clone(), limit })
+            Err(ConnectError::TimedOut {
+                host: server.host.clone(),
+                limit,
+            })
         })
     }
 
@@ -215,16 +239,22 @@ impl Ready {
 
     /// Moves bytes until the dialogue has something to tell.
     async fn advance(&mut self, server: &UpstreamServer) -> Result<Event, ConnectError> {
-        let broken = |source| ConnectError::Broken { host: server.host.clone(), source };
+        let broken = |source| ConnectError::Broken {
+            host: server.host.clone(),
+            source,
+        };
         let mut buffer = vec![0; READ];
         loop {
             match self.dialogue.step() {
                 UpstreamStep::Read => {
                     let count = self.stream.read(&mut buffer).await.map_err(broken)?;
                     if count == 0 {
-                        return Err(ConnectError::Closed { host: server.host.clone() });
+                        return Err(ConnectError::Closed {
+                            host: server.host.clone(),
+                        });
                     }
-                    self.dialogue.receive(buffer.get(..count).unwrap_or_default());
+                    self.dialogue
+                        .receive(buffer.get(..count).unwrap_or_default());
                 }
                 UpstreamStep::Send(bytes) => {
                     self.stream.write_all(&bytes).await.map_err(broken)?;
@@ -246,6 +276,9 @@ impl Ready {
 
 impl UpstreamServer {
     fn failed(&self, fault: Fault) -> ConnectError {
-        ConnectError::Dialogue { host: self.host.clone(), fault }
+        ConnectError::Dialogue {
+            host: self.host.clone(),
+            fault,
+        }
     }
 }

@@ -3,6 +3,7 @@
 //   node provider.mjs '{"port": 0, ...}'      settings as in `defaults` below; prints `ready PORT` when it listens
 //
 // GET  /lab/stats     every request to the token endpoint, in order, without any secret
+// GET  /lab/secrets   every code, verifier and token that passed the token endpoint, to search logs for
 // POST /lab/settings  changes token life, rotation, device interval, or injects faults: {"faults": [{"path", "status", "headers", "body", "times"}]}
 
 import http from 'node:http';
@@ -24,6 +25,7 @@ const defaults = {
 };
 const settings = { ...defaults, ...JSON.parse(process.argv[2] ?? '{}') };
 const tokenRequests = [];
+const secrets = {};
 
 const paths = {
   authorization: '/common/oauth2/v2.0/authorize',
@@ -145,6 +147,11 @@ async function observe(ctx, next) {
       rotations: ctx.oidc?.entities?.RefreshToken?.rotations ?? 0,
       refreshTokenGiven: Boolean(ctx.body?.refresh_token),
     });
+    const given = { ...params, ...(typeof ctx.body === 'object' ? ctx.body : {}) };
+    for (const name of ['client_secret', 'code', 'code_verifier', 'device_code', 'access_token', 'refresh_token', 'id_token']) {
+      if (given[name]) secrets[given[name]] = name;
+      if (params[name]) secrets[params[name]] = name; // the old refresh token, beside the new one
+    }
   } else if (ctx.path === paths.device_authorization && ctx.body?.device_code) {
     ctx.body = { ...ctx.body, interval: settings.deviceIntervalSeconds };
   } else if (ctx.path === paths.introspection && ctx.body?.active === false) {
@@ -166,6 +173,8 @@ async function control(request, response) {
   response.setHeader('content-type', 'application/json');
   if (request.url === '/lab/stats') {
     response.end(JSON.stringify({ tokenRequests }));
+  } else if (request.url === '/lab/secrets') {
+    response.end(JSON.stringify(secrets));
   } else if (request.url === '/lab/settings' && request.method === 'POST') {
     Object.assign(settings, JSON.parse(await read(request)));
     response.end('{}');

@@ -27,14 +27,20 @@ impl Client {
     pub async fn plain(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream: Box::new(stream), buffer: Vec::new() }
+        Self {
+            stream: Box::new(stream),
+            buffer: Vec::new(),
+        }
     }
 
     /// Connects by TLS, trusting the CA that the proxy made.
     pub async fn tls(lab: &Lab, address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream: Box::new(handshake(lab, stream).await), buffer: Vec::new() }
+        Self {
+            stream: Box::new(handshake(lab, stream).await),
+            buffer: Vec::new(),
+        }
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -57,7 +63,9 @@ impl Client {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), line).await.expect("no line in time")
+        tokio::time::timeout(Duration::from_secs(30), line)
+            .await
+            .expect("no line in time")
     }
 
     pub async fn line(&mut self) -> String {
@@ -91,14 +99,19 @@ impl Client {
 async fn handshake(lab: &Lab, stream: TcpStream) -> tokio_rustls::client::TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     let pem = std::fs::read(lab.path("state/tls/ca.pem")).unwrap();
-    roots.add(pki_types::CertificateDer::from_pem_slice(&pem).unwrap()).unwrap();
+    roots
+        .add(pki_types::CertificateDer::from_pem_slice(&pem).unwrap())
+        .unwrap();
     let config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
     let name = ServerName::try_from("localhost").unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+    TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+        .unwrap()
 }
 
 /// Upgrades a plain connection after STARTTLS was answered.
@@ -110,5 +123,8 @@ pub async fn starttls(lab: &Lab, address: SocketAddr) -> Client {
     stream.write_all(b"a STARTTLS\r\n").await.unwrap();
     let count = stream.read(&mut greeting).await.unwrap();
     assert!(greeting[..count].starts_with(b"a OK"));
-    Client { stream: Box::new(handshake(lab, stream).await), buffer: Vec::new() }
+    Client {
+        stream: Box::new(handshake(lab, stream).await),
+        buffer: Vec::new(),
+    }
 }

@@ -38,7 +38,10 @@ impl Endpoint {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Mutex::new(Shared { lifetime: 3600, ..Shared::default() }));
+        let shared = Arc::new(Mutex::new(Shared {
+            lifetime: 3600,
+            ..Shared::default()
+        }));
         let state = shared.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -66,23 +69,35 @@ async fn answer(mut stream: TcpStream, shared: Arc<Mutex<Shared>>) -> Option<()>
     let mut request = Vec::new();
     let body_at = loop {
         let mut piece = [0; 4096];
-        let count = stream.read(&mut piece).await.ok().filter(|&count| count > 0)?;
+        let count = stream
+            .read(&mut piece)
+            .await
+            .ok()
+            .filter(|&count| count > 0)?;
         request.extend_from_slice(&piece[..count]);
         if let Some(at) = request.windows(4).position(|w| w == b"\r\n\r\n") {
             break at + 4;
         }
     };
     let head = String::from_utf8_lossy(&request[..body_at]).to_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
     let length: usize = length.map_or(0, |text| text.trim().parse().unwrap());
     while request.len() < body_at + length {
         let mut piece = [0; 4096];
-        let count = stream.read(&mut piece).await.ok().filter(|&count| count > 0)?;
+        let count = stream
+            .read(&mut piece)
+            .await
+            .ok()
+            .filter(|&count| count > 0)?;
         request.extend_from_slice(&piece[..count]);
     }
     let reply = {
         let mut shared = shared.lock().unwrap();
-        shared.requests.push(String::from_utf8_lossy(&request[body_at..]).into_owned());
+        shared
+            .requests
+            .push(String::from_utf8_lossy(&request[body_at..]).into_owned());
         let lifetime = shared.lifetime;
         shared.next.pop_front().unwrap_or(Reply::Token(lifetime))
     };

@@ -100,7 +100,9 @@ accounts:
 
 /// A server configuration with a leaf of `ca` for localhost.
 pub fn server_config(ca: &LocalCa) -> Arc<ServerConfig> {
-    let leaf = ca.issue(&["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let leaf = ca
+        .issue(&["localhost".to_owned(), "127.0.0.1".to_owned()])
+        .unwrap();
     let chain = CertificateDer::pem_slice_iter(leaf.chain_pem.as_bytes());
     let chain: Vec<_> = chain.map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_slice(leaf.key_pem.expose_secret().as_bytes()).unwrap();

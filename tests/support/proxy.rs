@@ -43,8 +43,9 @@ impl Proxy {
             while addresses.len() < expected {
                 let line = lines.next_line().await.unwrap();
                 let line = line.unwrap_or_else(|| panic!("ended: {}", log.lock().unwrap()));
-                if let Some((name, rest)) =
-                    line.strip_prefix("mailsplice: ").and_then(|line| line.split_once(" ready on "))
+                if let Some((name, rest)) = line
+                    .strip_prefix("mailsplice: ")
+                    .and_then(|line| line.split_once(" ready on "))
                 {
                     let address = rest.split([',', ' ']).next().unwrap();
                     addresses.insert(name.to_owned(), address.parse().unwrap());
@@ -52,14 +53,20 @@ impl Proxy {
                 log.lock().unwrap().push_str(&(line + "\n"));
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), ready).await.expect("not ready in time");
+        tokio::time::timeout(Duration::from_secs(30), ready)
+            .await
+            .expect("not ready in time");
         let kept = log.clone();
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 kept.lock().unwrap().push_str(&(line + "\n"));
             }
         });
-        Self { child, addresses, log }
+        Self {
+            child,
+            addresses,
+            log,
+        }
     }
 
     pub fn address(&self, listener: &str) -> SocketAddr {
@@ -74,21 +81,34 @@ impl Proxy {
     pub async fn logged(&self, word: &str) {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         while !self.log().contains(word) {
-            assert!(tokio::time::Instant::now() < deadline, "no {word:?} in:\n{}", self.log());
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "no {word:?} in:\n{}",
+                self.log()
+            );
             tokio::task::yield_now().await;
         }
     }
 
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Resident memory in KiB.
     pub fn memory(&self) -> u64 {
         let pid = self.child.id().unwrap();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 }
@@ -110,7 +130,13 @@ impl Ran {
     }
 
     pub fn success(self) -> Self {
-        assert_eq!(self.status(), 0, "stdout: {}\nstderr: {}", self.stdout(), self.stderr());
+        assert_eq!(
+            self.status(),
+            0,
+            "stdout: {}\nstderr: {}",
+            self.stdout(),
+            self.stderr()
+        );
         self
     }
 }

@@ -62,7 +62,11 @@ impl Upstream {
             close_first: false,
         }));
         let seen = watch::Sender::new(Seen::default());
-        let upstream = Self { address, manners: manners.clone(), seen: seen.clone() };
+        let upstream = Self {
+            address,
+            manners: manners.clone(),
+            seen: seen.clone(),
+        };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let manners = manners.lock().unwrap().clone();
@@ -97,7 +101,10 @@ impl Upstream {
         let mut seen = self.seen.subscribe();
         let wait = seen.wait_for(enough);
         let found = tokio::time::timeout(std::time::Duration::from_secs(20), wait).await;
-        found.expect("the upstream did not see it in time").unwrap().clone()
+        found
+            .expect("the upstream did not see it in time")
+            .unwrap()
+            .clone()
     }
 }
 
@@ -126,14 +133,24 @@ where
             return None;
         }
         let message = String::from_utf8(STANDARD.decode(words.nth(1)?).unwrap()).unwrap();
-        let token = message.split("Bearer ").nth(1)?.trim_end_matches('\x01').to_owned();
+        let token = message
+            .split("Bearer ")
+            .nth(1)?
+            .trim_end_matches('\x01')
+            .to_owned();
         seen.send_modify(|seen| seen.authenticates.push(message.clone()));
         if let Some(verdict) = &manners.verdict {
-            stream.write_all(format!("{tag} {verdict}\r\n").as_bytes()).await.ok()?;
+            stream
+                .write_all(format!("{tag} {verdict}\r\n").as_bytes())
+                .await
+                .ok()?;
             continue;
         }
         if manners.refused.contains(&token) {
-            stream.write_all(b"+ eyJzdGF0dXMiOiI0MDEifQ==\r\n").await.ok()?;
+            stream
+                .write_all(b"+ eyJzdGF0dXMiOiI0MDEifQ==\r\n")
+                .await
+                .ok()?;
             assert_eq!(self::line(&mut stream, &mut buffer).await?, "");
             let no = format!("{tag} NO [AUTHENTICATIONFAILED] token {token} refused\r\n");
             stream.write_all(no.as_bytes()).await.ok()?;
@@ -155,7 +172,9 @@ where
     }
     let mut unanswered = seen.borrow().after[number].clone();
     loop {
-        while manners.echo && let Some(end) = unanswered.iter().position(|&b| b == b'\n') {
+        while manners.echo
+            && let Some(end) = unanswered.iter().position(|&b| b == b'\n')
+        {
             let line: Vec<u8> = unanswered.drain(..=end).collect();
             let tag = line.split(|&b| b == b' ').next().unwrap_or_default();
             let answer = [b"* ECHO ", &line[..], tag, b" OK done\r\n"].concat();
@@ -189,7 +208,11 @@ async fn line<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>) -> Opt
             return String::from_utf8(line).ok();
         }
         let mut piece = [0; 4096];
-        let count = stream.read(&mut piece).await.ok().filter(|&count| count > 0)?;
+        let count = stream
+            .read(&mut piece)
+            .await
+            .ok()
+            .filter(|&count| count > 0)?;
         buffer.extend_from_slice(&piece[..count]);
     }
 }

@@ -64,12 +64,19 @@ impl Capabilities {
             "AUTH",
         ];
         let kept = self.0.iter().map(String::as_str).filter(|name| {
-            let is_auth = name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("AUTH="));
-            !is_auth && !REPLACED.iter().any(|replaced| name.eq_ignore_ascii_case(replaced))
+            let is_auth = name
+                .get(..5)
+                .is_some_and(|start| start.eq_ignore_ascii_case("AUTH="));
+            !is_auth
+                && !REPLACED
+                    .iter()
+                    .any(|replaced| name.eq_ignore_ascii_case(replaced))
         });
         let mut line = String::new();
-        if !self.0.iter().any(|name| name.get(..5).is_some_and(|s| s.eq_ignore_ascii_case("IMAP4")))
-        {
+        if !self.0.iter().any(|name| {
+            name.get(..5)
+                .is_some_and(|s| s.eq_ignore_ascii_case("IMAP4"))
+        }) {
             line.push_str("IMAP4rev1");
         }
         for name in kept.chain(ours.iter().copied()) {
@@ -107,7 +114,10 @@ mod tests {
         let b = Capabilities::read(b"move IMAP4rev1 idle");
         let common = Capabilities::common([&a, &b].into_iter());
         assert_eq!(common, Capabilities::read(b"IMAP4rev1 IDLE MOVE"));
-        assert_eq!(Capabilities::common(std::iter::empty()), Capabilities::conservative());
+        assert_eq!(
+            Capabilities::common(std::iter::empty()),
+            Capabilities::conservative()
+        );
     }
 
     #[test]

@@ -207,7 +207,10 @@ impl ClientSide {
                 SaslLine::Ended(state) => (state, None),
                 SaslLine::Message(password) => {
                     let user = expect.user.to_vec();
-                    let credentials = Credentials { user, password: password.to_vec().into() };
+                    let credentials = Credentials {
+                        user,
+                        password: password.to_vec().into(),
+                    };
                     (self.login(expect.tag, credentials), None)
                 }
             },
@@ -218,7 +221,10 @@ impl ClientSide {
                 (State::Tls(expect), Some(ClientStep::StartTls { discarded }))
             }
             State::Verdict(mut expect) => {
-                let step = expect.credentials.take().map_or(ClientStep::Read, ClientStep::Login);
+                let step = expect
+                    .credentials
+                    .take()
+                    .map_or(ClientStep::Read, ClientStep::Login);
                 (State::Verdict(expect), Some(step))
             }
             State::Ended(end) => (State::Ended(end), Some(ClientStep::Close(end))),
@@ -261,7 +267,10 @@ impl ClientSide {
     }
 
     fn login(&mut self, tag: String, credentials: Credentials) -> State {
-        State::Verdict(ExpectVerdict { tag, credentials: Some(credentials) })
+        State::Verdict(ExpectVerdict {
+            tag,
+            credentials: Some(credentials),
+        })
     }
 
     fn login_allowed(&mut self, tag: &str) -> bool {
@@ -297,7 +306,10 @@ impl ClientSide {
             RefusalKind::Privacy => "PRIVACYREQUIRED",
             RefusalKind::Authorization => "AUTHORIZATIONFAILED",
         };
-        self.say(&format!("{tag} NO [{code}] {}", printable(&refusal.text, LONGEST_TEXT)));
+        self.say(&format!(
+            "{tag} NO [{code}] {}",
+            printable(&refusal.text, LONGEST_TEXT)
+        ));
     }
 
     fn end(&mut self, end: ClientEnd, text: &str) {
@@ -387,7 +399,9 @@ impl ExpectCommand {
         initial: Option<Zeroizing<Vec<u8>>>,
     ) -> State {
         // `=` is an empty initial response (RFC 4959 §3).
-        let empty = initial.as_deref().is_some_and(|text| text.as_slice() == b"=");
+        let empty = initial
+            .as_deref()
+            .is_some_and(|text| text.as_slice() == b"=");
         let initial = match initial {
             None => None,
             Some(_) if empty => Some(Ok(Zeroizing::default())),
@@ -395,7 +409,9 @@ impl ExpectCommand {
         };
         match (mechanism, initial) {
             (SaslMechanism::Other, _) => {
-                dialogue.say(&format!("{tag} NO Unsupported mechanism; use AUTHENTICATE PLAIN or LOGIN"));
+                dialogue.say(&format!(
+                    "{tag} NO Unsupported mechanism; use AUTHENTICATE PLAIN or LOGIN"
+                ));
                 State::Command(ExpectCommand)
             }
             (_, Some(Err(error))) => dialogue.bad(&tag, &error.to_string()),

@@ -70,7 +70,9 @@ fn play(
                     text: Bytes::from_static(b"[CAPABILITY IMAP4rev1 MOVE] Logged in"),
                 };
                 let (to_client, unread) = dialogue.accept(&success);
-                story.said.push_str(std::str::from_utf8(&to_client).unwrap());
+                story
+                    .said
+                    .push_str(std::str::from_utf8(&to_client).unwrap());
                 story.unread = unread.to_vec();
                 return story;
             }
@@ -97,19 +99,39 @@ fn logins_in_every_form_hand_over_exactly_what_follows() {
         (b"a LOGIN bob pw\r\n", "", b"pw"),
         (b"a login \"bob\" \"p\\\"w \\\\\"\r\n", "", b"p\"w \\"),
         (b"a LOGIN bob p\xe4%*\n", "", b"p\xe4%*"),
-        (b"a LOGIN {3}\r\nbob {4}\r\np w\"\r\n", "+ Ready for literal data\r\n", b"p w\""),
+        (
+            b"a LOGIN {3}\r\nbob {4}\r\np w\"\r\n",
+            "+ Ready for literal data\r\n",
+            b"p w\"",
+        ),
         (b"a LOGIN {3+}\r\nbob {6+}\r\np\r\nb x\r\n", "", b"p\r\nb x"),
         (b"a AUTHENTICATE PLAIN AGJvYgBwdw==\r\n", "", b"pw"),
         (b"a AUTHENTICATE PLAIN Ym9iAGJvYgBwdw\r\n", "", b"pw"),
         (b"a authenticate plain\r\nAGJvYgBwdw==\r\n", "+ \r\n", b"pw"),
-        (b"a AUTHENTICATE LOGIN\r\nYm9i\r\ncHc=\r\n", "+ VXNlcm5hbWU6\r\n+ UGFzc3dvcmQ6\r\n", b"pw"),
-        (b"a AUTHENTICATE LOGIN =\r\nYm9i\r\ncHc=\r\n", "+ VXNlcm5hbWU6\r\n+ UGFzc3dvcmQ6\r\n", b"pw"),
-        (b"a AUTHENTICATE LOGIN Ym9i\r\ncHc\r\n", "+ UGFzc3dvcmQ6\r\n", b"pw"),
+        (
+            b"a AUTHENTICATE LOGIN\r\nYm9i\r\ncHc=\r\n",
+            "+ VXNlcm5hbWU6\r\n+ UGFzc3dvcmQ6\r\n",
+            b"pw",
+        ),
+        (
+            b"a AUTHENTICATE LOGIN =\r\nYm9i\r\ncHc=\r\n",
+            "+ VXNlcm5hbWU6\r\n+ UGFzc3dvcmQ6\r\n",
+            b"pw",
+        ),
+        (
+            b"a AUTHENTICATE LOGIN Ym9i\r\ncHc\r\n",
+            "+ UGFzc3dvcmQ6\r\n",
+            b"pw",
+        ),
     ];
     for (login, prompts, password) in rows {
         let story = at_every_split(&[login, &follow[..]].concat(), None);
         let name = String::from_utf8_lossy(login).into_owned();
-        assert_eq!(story.logins, [(b"bob".to_vec(), password.to_vec())], "{name}");
+        assert_eq!(
+            story.logins,
+            [(b"bob".to_vec(), password.to_vec())],
+            "{name}"
+        );
         assert_eq!(story.unread, follow, "{name}");
         let prompts = match *prompts {
             "+ Ready for literal data\r\n" => prompts.repeat(2),
@@ -132,30 +154,66 @@ fn commands_before_login_are_answered_here() {
              a OK CAPABILITY completed\r\n",
         ),
         (b"a noop\n", "a OK NOOP completed\r\n"),
-        (b"a ID NIL\r\n", "* ID (\"name\" \"mailsplice\")\r\na OK ID completed\r\n"),
-        (b"a XYZZY\r\nb NOOP\r\n", "a BAD Unknown command, or log in first\r\nb OK NOOP completed\r\n"),
-        (b"a SELECT INBOX\r\n", "a BAD Unknown command, or log in first\r\n"),
+        (
+            b"a ID NIL\r\n",
+            "* ID (\"name\" \"mailsplice\")\r\na OK ID completed\r\n",
+        ),
+        (
+            b"a XYZZY\r\nb NOOP\r\n",
+            "a BAD Unknown command, or log in first\r\nb OK NOOP completed\r\n",
+        ),
+        (
+            b"a SELECT INBOX\r\n",
+            "a BAD Unknown command, or log in first\r\n",
+        ),
         (b"\r\n", "* BAD Unknown command, or log in first\r\n"),
-        (b"a LOGIN bob\r\n", "a BAD LOGIN needs a user name and a password\r\n"),
+        (
+            b"a LOGIN bob\r\n",
+            "a BAD LOGIN needs a user name and a password\r\n",
+        ),
         (b"a STARTTLS\r\n", "a BAD STARTTLS is not offered here\r\n"),
-        (b"a AUTHENTICATE PLAIN\r\n*\r\n", "+ \r\na BAD AUTHENTICATE cancelled\r\n"),
-        (b"a AUTHENTICATE LOGIN\r\nYm9i\r\n*\r\n",
-         "+ VXNlcm5hbWU6\r\n+ UGFzc3dvcmQ6\r\na BAD AUTHENTICATE cancelled\r\n"),
-        (b"a AUTHENTICATE PLAIN !!!\r\n", "a BAD not valid base64\r\n"),
-        (b"a AUTHENTICATE PLAIN\r\n!!!\r\nb NOOP\r\n",
-         "+ \r\na BAD not valid base64\r\nb OK NOOP completed\r\n"),
-        (b"a AUTHENTICATE PLAIN =\r\n", "a BAD not a valid PLAIN message\r\n"),
-        (b"a AUTHENTICATE XOAUTH2 abc\r\n",
-         "a NO Unsupported mechanism; use AUTHENTICATE PLAIN or LOGIN\r\n"),
-        (b"a AUTHENTICATE PLAIN ZXZlAGJvYgBwdw==\r\n",
-         "a NO [AUTHORIZATIONFAILED] the authorization identity differs from the user: \
-          log in as the user whose password you have\r\n"),
-        (b"a LOGIN bob {2147483648}\r\nb NOOP\r\n",
-         "a BAD Literal too long before login\r\nb OK NOOP completed\r\n"),
+        (
+            b"a AUTHENTICATE PLAIN\r\n*\r\n",
+            "+ \r\na BAD AUTHENTICATE cancelled\r\n",
+        ),
+        (
+            b"a AUTHENTICATE LOGIN\r\nYm9i\r\n*\r\n",
+            "+ VXNlcm5hbWU6\r\n+ UGFzc3dvcmQ6\r\na BAD AUTHENTICATE cancelled\r\n",
+        ),
+        (
+            b"a AUTHENTICATE PLAIN !!!\r\n",
+            "a BAD not valid base64\r\n",
+        ),
+        (
+            b"a AUTHENTICATE PLAIN\r\n!!!\r\nb NOOP\r\n",
+            "+ \r\na BAD not valid base64\r\nb OK NOOP completed\r\n",
+        ),
+        (
+            b"a AUTHENTICATE PLAIN =\r\n",
+            "a BAD not a valid PLAIN message\r\n",
+        ),
+        (
+            b"a AUTHENTICATE XOAUTH2 abc\r\n",
+            "a NO Unsupported mechanism; use AUTHENTICATE PLAIN or LOGIN\r\n",
+        ),
+        (
+            b"a AUTHENTICATE PLAIN ZXZlAGJvYgBwdw==\r\n",
+            "a NO [AUTHORIZATIONFAILED] the authorization identity differs from the user: \
+          log in as the user whose password you have\r\n",
+        ),
+        (
+            b"a LOGIN bob {2147483648}\r\nb NOOP\r\n",
+            "a BAD Literal too long before login\r\nb OK NOOP completed\r\n",
+        ),
     ];
     for (input, answer) in rows {
         let story = at_every_split(input, None);
-        assert_eq!(story.said, format!("{GREETING}{answer}"), "{}", String::from_utf8_lossy(input));
+        assert_eq!(
+            story.said,
+            format!("{GREETING}{answer}"),
+            "{}",
+            String::from_utf8_lossy(input)
+        );
         assert!(story.logins.is_empty() && story.end.is_none());
     }
 }
@@ -164,7 +222,10 @@ fn commands_before_login_are_answered_here() {
 fn logout_ends_the_dialogue() {
     let story = at_every_split(b"a LOGOUT\r\nb LOGIN bob pw\r\n", None);
     assert_eq!(story.end, Some(ClientEnd::Logout));
-    assert_eq!(story.said, format!("{GREETING}* BYE Logging out\r\na OK LOGOUT completed\r\n"));
+    assert_eq!(
+        story.said,
+        format!("{GREETING}* BYE Logging out\r\na OK LOGOUT completed\r\n")
+    );
     assert!(story.logins.is_empty());
 }
 
@@ -179,9 +240,8 @@ fn every_refusal_has_its_rfc_5530_code_and_one_line() {
     ] {
         let refusal = Refusal::new(kind, "words\r\nb OK injected");
         let story = at_every_split(b"a LOGIN bob pw\r\nb NOOP\r\n", Some(&refusal));
-        let expected = format!(
-            "{GREETING}a NO [{code}] words??b OK injected\r\nb OK NOOP completed\r\n"
-        );
+        let expected =
+            format!("{GREETING}a NO [{code}] words??b OK injected\r\nb OK NOOP completed\r\n");
         assert_eq!(story.said, expected);
     }
 }
@@ -196,8 +256,13 @@ fn nothing_is_done_while_a_verdict_is_outstanding() {
     dialogue.receive(b"c NOOP\r\n");
     assert!(matches!(dialogue.step(), ClientStep::Read));
     dialogue.refuse(&Refusal::credentials());
-    let ClientStep::Send(said) = dialogue.step() else { panic!("nothing said") };
-    assert_eq!(&said[..], b"a NO [AUTHENTICATIONFAILED] Invalid credentials\r\n");
+    let ClientStep::Send(said) = dialogue.step() else {
+        panic!("nothing said")
+    };
+    assert_eq!(
+        &said[..],
+        b"a NO [AUTHENTICATIONFAILED] Invalid credentials\r\n"
+    );
 }
 
 #[test]
@@ -233,10 +298,14 @@ fn text_injected_before_tls_is_thrown_away() {
     assert!(said.ends_with(b"a OK Begin TLS negotiation now\r\n"));
     dialogue.tls_started();
     dialogue.receive(b"IN x y\r\nd CAPABILITY\r\n");
-    let ClientStep::Send(said) = dialogue.step() else { panic!("nothing said") };
+    let ClientStep::Send(said) = dialogue.step() else {
+        panic!("nothing said")
+    };
     let said = String::from_utf8(said.to_vec()).unwrap();
     assert_eq!(said, "IN BAD Unknown command, or log in first\r\n");
-    let ClientStep::Send(said) = dialogue.step() else { panic!("nothing said") };
+    let ClientStep::Send(said) = dialogue.step() else {
+        panic!("nothing said")
+    };
     let said = String::from_utf8(said.to_vec()).unwrap();
     assert!(said.contains("SASL-IR ID AUTH=PLAIN AUTH=LOGIN\r\n") && !said.contains("STARTTLS"));
 }
@@ -244,12 +313,21 @@ fn text_injected_before_tls_is_thrown_away() {
 #[test]
 fn offenders_get_a_clear_end() {
     let endless = vec![b'x'; 20_000];
-    let story = play(dialogue(Protection::LoginAllowed), &endless, &[5_000, 17_000], None);
+    let story = play(
+        dialogue(Protection::LoginAllowed),
+        &endless,
+        &[5_000, 17_000],
+        None,
+    );
     assert_eq!(story.end, Some(ClientEnd::TooLong));
     assert!(story.said.ends_with("* BYE Line too long, goodbye\r\n"));
 
-    let story =
-        play(dialogue(Protection::LoginAllowed), b"a LOGIN {2147483648+}\r\n", &[], None);
+    let story = play(
+        dialogue(Protection::LoginAllowed),
+        b"a LOGIN {2147483648+}\r\n",
+        &[],
+        None,
+    );
     assert_eq!(story.end, Some(ClientEnd::TooLong));
 
     let mut sasl = b"a AUTHENTICATE PLAIN\r\n".to_vec();
@@ -257,7 +335,12 @@ fn offenders_get_a_clear_end() {
     let story = play(dialogue(Protection::LoginAllowed), &sasl, &[], None);
     assert_eq!(story.end, Some(ClientEnd::TooLong));
 
-    let story = play(dialogue(Protection::LoginAllowed), &b"GET /\r\n".repeat(100), &[], None);
+    let story = play(
+        dialogue(Protection::LoginAllowed),
+        &b"GET /\r\n".repeat(100),
+        &[],
+        None,
+    );
     assert_eq!(story.end, Some(ClientEnd::TooManyBadCommands));
     assert_eq!(story.said.matches("BAD").count(), 20);
 }

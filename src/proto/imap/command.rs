@@ -76,7 +76,10 @@ fn typed(command: &[u8]) -> Option<Command> {
         CommandBody::Authenticate { .. } => return None,
         _ => Body::Unknown,
     };
-    Some(Command { tag: parsed.tag.as_ref().to_owned(), body })
+    Some(Command {
+        tag: parsed.tag.as_ref().to_owned(),
+        body,
+    })
 }
 
 fn octets<'a>(text: &'a AString<'_>) -> &'a [u8] {
@@ -92,10 +95,17 @@ fn tolerant(command: &[u8]) -> Command {
     let (verb, rest) = word(rest);
     let tag_fits = !tag.is_empty()
         && tag.len() <= LONGEST_TAG
-        && tag.iter().all(|b| b.is_ascii_graphic() && !b"+*(){%\"\\".contains(b));
+        && tag
+            .iter()
+            .all(|b| b.is_ascii_graphic() && !b"+*(){%\"\\".contains(b));
     let tag = match std::str::from_utf8(tag) {
         Ok(tag) if tag_fits => tag.to_owned(),
-        _ => return Command { tag: "*".to_owned(), body: Body::Unknown },
+        _ => {
+            return Command {
+                tag: "*".to_owned(),
+                body: Body::Unknown,
+            };
+        }
     };
     let body = match verb.to_ascii_uppercase().as_slice() {
         b"CAPABILITY" => alone(rest, Body::Capability),
@@ -113,13 +123,20 @@ fn tolerant(command: &[u8]) -> Command {
 /// The next word and what follows the space behind it.
 fn word(text: &[u8]) -> (&[u8], &[u8]) {
     match memchr::memchr(b' ', text) {
-        Some(at) => (text.get(..at).unwrap_or_default(), text.get(at + 1..).unwrap_or_default()),
+        Some(at) => (
+            text.get(..at).unwrap_or_default(),
+            text.get(at + 1..).unwrap_or_default(),
+        ),
         None => (text, &[]),
     }
 }
 
 fn alone(rest: &[u8], body: Body) -> Body {
-    if rest.trim_ascii().is_empty() { body } else { Body::Malformed("this command takes no argument") }
+    if rest.trim_ascii().is_empty() {
+        body
+    } else {
+        Body::Malformed("this command takes no argument")
+    }
 }
 
 fn authenticate(rest: &[u8]) -> Body {
@@ -145,7 +162,10 @@ fn login(rest: &[u8]) -> Body {
     if !rest.trim_ascii().is_empty() {
         return Body::Malformed("LOGIN takes two arguments; quote a password with spaces");
     }
-    Body::Login(Credentials { user: user.to_vec(), password: SecretSlice::from(password.to_vec()) })
+    Body::Login(Credentials {
+        user: user.to_vec(),
+        password: SecretSlice::from(password.to_vec()),
+    })
 }
 
 /// One argument of LOGIN: quoted string, literal, or anything up to the next space.
@@ -158,7 +178,10 @@ fn argument(text: &[u8]) -> Option<(Zeroizing<Vec<u8>>, &[u8])> {
 }
 
 fn bare(text: &[u8]) -> Option<(Zeroizing<Vec<u8>>, &[u8])> {
-    let end = text.iter().position(|&b| b == b' ' || b == b'\r').unwrap_or(text.len());
+    let end = text
+        .iter()
+        .position(|&b| b == b' ' || b == b'\r')
+        .unwrap_or(text.len());
     let (word, rest) = text.split_at_checked(end)?;
     (!word.is_empty()).then(|| (Zeroizing::new(word.to_vec()), rest))
 }
@@ -188,7 +211,10 @@ fn quoted(text: &[u8]) -> Option<(Zeroizing<Vec<u8>>, &[u8])> {
 fn literal(text: &[u8]) -> Option<(Zeroizing<Vec<u8>>, &[u8])> {
     let line_end = text.windows(2).position(|pair| pair == b"\r\n")?;
     let inside = text.get(1..line_end)?.strip_suffix(b"}")?;
-    let digits = inside.strip_suffix(b"+").or_else(|| inside.strip_suffix(b"-")).unwrap_or(inside);
+    let digits = inside
+        .strip_suffix(b"+")
+        .or_else(|| inside.strip_suffix(b"-"))
+        .unwrap_or(inside);
     let octets: usize = std::str::from_utf8(digits).ok()?.parse().ok()?;
     let (value, rest) = text.get(line_end + 2..)?.split_at_checked(octets)?;
     Some((Zeroizing::new(value.to_vec()), rest))
@@ -216,10 +242,22 @@ mod tests {
             (b"a login bob@x.test \"p w\"\r\n", b"bob@x.test", b"p w"),
             (b"a LOGIN \"bob\" \"a\\\"b\\\\c\"\r\n", b"bob", b"a\"b\\c"),
             (b"a LOGIN \"bob\" \"a\\wb\"\r\n", b"bob", b"a\\wb"),
-            (b"a LOGIN {3}\r\nbob {6}\r\np \"w\r\n\r\n", b"bob", b"p \"w\r\n"),
+            (
+                b"a LOGIN {3}\r\nbob {6}\r\np \"w\r\n\r\n",
+                b"bob",
+                b"p \"w\r\n",
+            ),
             (b"a LOGIN {3+}\r\nbob {2+}\r\npw\r\n", b"bob", b"pw"),
-            (b"a LOGIN bob {5}\r\np\xc3\xa4ss\r\n", b"bob", b"p\xc3\xa4ss"),
-            (b"a LOGIN \"bob\" \"p\xc3\xa4ss\"\r\n", b"bob", b"p\xc3\xa4ss"),
+            (
+                b"a LOGIN bob {5}\r\np\xc3\xa4ss\r\n",
+                b"bob",
+                b"p\xc3\xa4ss",
+            ),
+            (
+                b"a LOGIN \"bob\" \"p\xc3\xa4ss\"\r\n",
+                b"bob",
+                b"p\xc3\xa4ss",
+            ),
             (b"a LOGIN bob p\xe4ss\r\n", b"bob", b"p\xe4ss"),
             (b"a LOGIN bob p%w*(d){]\\\r\n", b"bob", b"p%w*(d){]\\"),
             (b"a LOGIN bob pw{3}\r\n", b"bob", b"pw{3}"),
@@ -231,7 +269,12 @@ mod tests {
         ];
         for (line, user, password) in cases {
             let expected = Some(("a".to_owned(), user.to_vec(), password.to_vec()));
-            assert_eq!(login_of(line), expected, "{}", String::from_utf8_lossy(line));
+            assert_eq!(
+                login_of(line),
+                expected,
+                "{}",
+                String::from_utf8_lossy(line)
+            );
         }
     }
 
@@ -245,7 +288,11 @@ mod tests {
             b"a LOGIN \"a\"\"b\"\r\n",
         ] {
             let read = Command::read(line);
-            assert!(matches!(read.body, Body::Malformed(_)), "{}", String::from_utf8_lossy(line));
+            assert!(
+                matches!(read.body, Body::Malformed(_)),
+                "{}",
+                String::from_utf8_lossy(line)
+            );
             assert_eq!(read.tag, "a");
         }
     }
@@ -254,14 +301,34 @@ mod tests {
     fn authenticate_keeps_the_initial_response_as_sent() {
         for (line, mechanism, initial) in [
             (&b"a AUTHENTICATE PLAIN\r\n"[..], SaslMechanism::Plain, None),
-            (b"a authenticate plain AGEAYg==\r\n", SaslMechanism::Plain, Some(&b"AGEAYg=="[..])),
-            (b"a AUTHENTICATE PLAIN AGEAYg\r\n", SaslMechanism::Plain, Some(b"AGEAYg")),
-            (b"a AUTHENTICATE PLAIN =\r\n", SaslMechanism::Plain, Some(b"=")),
-            (b"a AUTHENTICATE Login Ym9i\r\n", SaslMechanism::Login, Some(b"Ym9i")),
+            (
+                b"a authenticate plain AGEAYg==\r\n",
+                SaslMechanism::Plain,
+                Some(&b"AGEAYg=="[..]),
+            ),
+            (
+                b"a AUTHENTICATE PLAIN AGEAYg\r\n",
+                SaslMechanism::Plain,
+                Some(b"AGEAYg"),
+            ),
+            (
+                b"a AUTHENTICATE PLAIN =\r\n",
+                SaslMechanism::Plain,
+                Some(b"="),
+            ),
+            (
+                b"a AUTHENTICATE Login Ym9i\r\n",
+                SaslMechanism::Login,
+                Some(b"Ym9i"),
+            ),
             (b"a AUTHENTICATE CRAM-MD5\r\n", SaslMechanism::Other, None),
             (b"a AUTHENTICATE PLAIN \r\n", SaslMechanism::Plain, None),
         ] {
-            let Body::Authenticate { mechanism: m, initial: i } = Command::read(line).body else {
+            let Body::Authenticate {
+                mechanism: m,
+                initial: i,
+            } = Command::read(line).body
+            else {
                 panic!("not AUTHENTICATE: {}", String::from_utf8_lossy(line));
             };
             assert_eq!((m, i.as_deref().map(Vec::as_slice)), (mechanism, initial));

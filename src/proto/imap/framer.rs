@@ -118,9 +118,13 @@ fn announcement(line: &[u8]) -> Option<Announcement> {
     }
     // A number too large for any machine is still an announcement: it will be over the limit.
     let octets = digits.iter().fold(0_usize, |sum, digit| {
-        sum.saturating_mul(10).saturating_add(usize::from(digit - b'0'))
+        sum.saturating_mul(10)
+            .saturating_add(usize::from(digit - b'0'))
     });
-    Some(Announcement { octets, synchronising })
+    Some(Announcement {
+        octets,
+        synchronising,
+    })
 }
 
 #[cfg(test)]
@@ -177,7 +181,10 @@ mod tests {
         let sync = b"a LOGIN {2147483648}\r\nb NOOP\r\n";
         let refused = Frame::LiteralRefused(Zeroizing::new(b"a LOGIN {2147483648}\r\n".to_vec()));
         assert_eq!(frames(sync), [refused, command(b"b NOOP\r\n")]);
-        assert_eq!(frames(b"a LOGIN {99999999999999999999999+}\r\n"), [Frame::TooLong]);
+        assert_eq!(
+            frames(b"a LOGIN {99999999999999999999999+}\r\n"),
+            [Frame::TooLong]
+        );
     }
 
     #[test]

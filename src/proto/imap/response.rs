@@ -69,22 +69,30 @@ impl<'a> Status<'a> {
             ("PREAUTH", Word::PreAuth),
             ("BYE", Word::Bye),
         ];
-        let (word, rest) = WORDS.iter().find_map(|(name, word)| {
-            strip_word(text, name).map(|rest| (*word, rest))
-        })?;
-        let inside = rest.strip_prefix(b"[").and_then(|inside| {
-            memchr::memchr(b']', inside).and_then(|end| inside.get(..end))
-        });
+        let (word, rest) = WORDS
+            .iter()
+            .find_map(|(name, word)| strip_word(text, name).map(|rest| (*word, rest)))?;
+        let inside = rest
+            .strip_prefix(b"[")
+            .and_then(|inside| memchr::memchr(b']', inside).and_then(|end| inside.get(..end)));
         let code = inside.and_then(|inside| inside.split(|&b| b == b' ').next());
-        let capabilities =
-            inside.and_then(|inside| strip_word(inside, "CAPABILITY")).map(Capabilities::read);
-        Some(Self { word, code, capabilities, rest })
+        let capabilities = inside
+            .and_then(|inside| strip_word(inside, "CAPABILITY"))
+            .map(Capabilities::read);
+        Some(Self {
+            word,
+            code,
+            capabilities,
+            rest,
+        })
     }
 
     /// Whether the response code is one of `names`.
     pub(super) fn has_code(&self, names: &[&str]) -> bool {
         self.code.is_some_and(|code| {
-            names.iter().any(|name| code.eq_ignore_ascii_case(name.as_bytes()))
+            names
+                .iter()
+                .any(|name| code.eq_ignore_ascii_case(name.as_bytes()))
         })
     }
 }
@@ -95,7 +103,11 @@ fn strip_word<'a>(text: &'a [u8], name: &str) -> Option<&'a [u8]> {
     if !start.eq_ignore_ascii_case(name.as_bytes()) {
         return None;
     }
-    if rest.is_empty() { Some(rest) } else { rest.strip_prefix(b" ") }
+    if rest.is_empty() {
+        Some(rest)
+    } else {
+        rest.strip_prefix(b" ")
+    }
 }
 
 #[cfg(test)]
@@ -114,9 +126,15 @@ mod tests {
         let Response::Untagged(dovecot) = read(b"* ok [CAPABILITY IMAP4rev1 SASL-IR] ready") else {
             panic!("not a greeting");
         };
-        assert_eq!(dovecot.capabilities, Some(Capabilities::read(b"IMAP4rev1 SASL-IR")));
+        assert_eq!(
+            dovecot.capabilities,
+            Some(Capabilities::read(b"IMAP4rev1 SASL-IR"))
+        );
         let expected = Capabilities::read(b"IMAP4rev1 IDLE");
-        assert_eq!(read(b"* CAPABILITY IMAP4rev1 IDLE"), Response::Capability(expected));
+        assert_eq!(
+            read(b"* CAPABILITY IMAP4rev1 IDLE"),
+            Response::Capability(expected)
+        );
         assert_eq!(read(b"+ "), Response::Continuation(b""));
         assert_eq!(read(b"+"), Response::Continuation(b""));
         assert_eq!(read(b"+ abcd"), Response::Continuation(b"abcd"));
@@ -128,7 +146,15 @@ mod tests {
             panic!("not tagged");
         };
         assert_eq!((bare.word, bare.rest), (Word::Ok, &b""[..]));
-        for other in [&b""[..], b"* 3 EXISTS", b"S2 OK x", b"S1", b"S1 OKAY", b"S1 [x", b"*"] {
+        for other in [
+            &b""[..],
+            b"* 3 EXISTS",
+            b"S2 OK x",
+            b"S1",
+            b"S1 OKAY",
+            b"S1 [x",
+            b"*",
+        ] {
             assert_eq!(read(other), Response::Other, "{other:?}");
         }
     }

@@ -115,15 +115,29 @@ pub struct UpstreamSide {
 }
 
 enum State {
-    Greeting { tls: UpstreamTls },
+    Greeting {
+        tls: UpstreamTls,
+    },
     StartTlsReply(Open),
-    Tls { announced: bool, discarded: usize },
+    Tls {
+        announced: bool,
+        discarded: usize,
+    },
     CapabilityReply(Open),
     Idle,
     /// AUTHENTICATE without initial response is sent; the message waits for `+`.
-    Challenge { open: Open, mechanism: Mechanism, message: SecretString },
+    Challenge {
+        open: Open,
+        mechanism: Mechanism,
+        message: SecretString,
+    },
     /// The message is sent.
-    Verdict { open: Open, mechanism: Mechanism, challenges: u8, status: Option<String> },
+    Verdict {
+        open: Open,
+        mechanism: Mechanism,
+        challenges: u8,
+        status: Option<String>,
+    },
     Accepted(Success),
     Refused(Refused),
     Failed(Fault),
@@ -188,13 +202,25 @@ impl UpstreamSide {
             return;
         }
         let name = mechanism.name();
-        let initial = self.capabilities.as_ref().is_some_and(|known| known.has("SASL-IR"));
+        let initial = self
+            .capabilities
+            .as_ref()
+            .is_some_and(|known| known.has("SASL-IR"));
         self.state = if initial {
             let open = self.send(&format!("AUTHENTICATE {name} {}", message.expose_secret()));
-            State::Verdict { open, mechanism, challenges: 0, status: None }
+            State::Verdict {
+                open,
+                mechanism,
+                challenges: 0,
+                status: None,
+            }
         } else {
             let open = self.send(&format!("AUTHENTICATE {name}"));
-            State::Challenge { open, mechanism, message }
+            State::Challenge {
+                open,
+                mechanism,
+                message,
+            }
         };
     }
 
@@ -206,16 +232,23 @@ impl UpstreamSide {
     fn advance(&mut self, state: State) -> (State, Option<UpstreamStep>) {
         match state {
             State::Idle => (State::Idle, Some(UpstreamStep::Ready)),
-            State::Tls { announced: false, discarded } => {
-                let state = State::Tls { announced: true, discarded };
+            State::Tls {
+                announced: false,
+                discarded,
+            } => {
+                let state = State::Tls {
+                    announced: true,
+                    discarded,
+                };
                 (state, Some(UpstreamStep::StartTls { discarded }))
             }
             State::Tls { .. } => (state, Some(UpstreamStep::Read)),
             State::Accepted(success) => (State::Over, Some(UpstreamStep::Accepted(success))),
             State::Refused(refused) => (State::Idle, Some(UpstreamStep::Refused(refused))),
-            State::Failed(fault) => {
-                (State::Failed(fault.clone()), Some(UpstreamStep::Failed(fault)))
-            }
+            State::Failed(fault) => (
+                State::Failed(fault.clone()),
+                Some(UpstreamStep::Failed(fault)),
+            ),
             State::Over => (State::Over, Some(UpstreamStep::Failed(Fault::OutOfTurn))),
             waiting => match self.inbox.line(LONGEST_LINE) {
                 Line::Partial => (waiting, Some(UpstreamStep::Read)),
@@ -233,7 +266,10 @@ impl UpstreamSide {
                 Reply::Go(open) => State::StartTlsReply(open),
                 Reply::Tagged(_, status) if status.word == Word::Ok => {
                     let discarded = self.inbox.discard();
-                    State::Tls { announced: false, discarded }
+                    State::Tls {
+                        announced: false,
+                        discarded,
+                    }
                 }
                 Reply::Tagged(..) => State::Failed(Fault::NoStartTls),
                 Reply::Challenge(..) => State::Failed(Fault::NotImap),
@@ -251,31 +287,57 @@ impl UpstreamSide {
                 Reply::Challenge(..) => State::Failed(Fault::NotImap),
                 Reply::Failed(fault) => State::Failed(fault),
             },
-            State::Challenge { open, mechanism, message } => match open.read(line) {
-                Reply::Go(open) | Reply::Capability(open, _) => {
-                    State::Challenge { open, mechanism, message }
-                }
+            State::Challenge {
+                open,
+                mechanism,
+                message,
+            } => match open.read(line) {
+                Reply::Go(open) | Reply::Capability(open, _) => State::Challenge {
+                    open,
+                    mechanism,
+                    message,
+                },
                 Reply::Challenge(open, _) => {
-                    self.output.extend_from_slice(message.expose_secret().as_bytes());
+                    self.output
+                        .extend_from_slice(message.expose_secret().as_bytes());
                     self.output.extend_from_slice(b"\r\n");
-                    State::Verdict { open, mechanism, challenges: 0, status: None }
+                    State::Verdict {
+                        open,
+                        mechanism,
+                        challenges: 0,
+                        status: None,
+                    }
                 }
                 Reply::Tagged(open, status) => Self::verdict(open, &status, None),
                 Reply::Failed(fault) => State::Failed(fault),
             },
-            State::Verdict { open, mechanism, challenges, status } => match open.read(line) {
-                Reply::Go(open) | Reply::Capability(open, _) => {
-                    State::Verdict { open, mechanism, challenges, status }
-                }
+            State::Verdict {
+                open,
+                mechanism,
+                challenges,
+                status,
+            } => match open.read(line) {
+                Reply::Go(open) | Reply::Capability(open, _) => State::Verdict {
+                    open,
+                    mechanism,
+                    challenges,
+                    status,
+                },
                 Reply::Challenge(..) if challenges == MOST_CHALLENGES => {
                     State::Failed(Fault::TooMuch)
                 }
                 Reply::Challenge(open, challenge) => {
                     // The error challenge: answered here and never shown to the client.
-                    self.output.extend_from_slice(mechanism.error_response().as_bytes());
+                    self.output
+                        .extend_from_slice(mechanism.error_response().as_bytes());
                     self.output.extend_from_slice(b"\r\n");
                     let status = status.or_else(|| sasl::challenge_status(challenge));
-                    State::Verdict { open, mechanism, challenges: challenges + 1, status }
+                    State::Verdict {
+                        open,
+                        mechanism,
+                        challenges: challenges + 1,
+                        status,
+                    }
                 }
                 Reply::Tagged(open, verdict) => Self::verdict(open, &verdict, status),
                 Reply::Failed(fault) => State::Failed(fault),
@@ -298,7 +360,11 @@ impl UpstreamSide {
             return State::StartTlsReply(self.send("STARTTLS"));
         }
         self.capabilities = status.capabilities;
-        if self.capabilities.is_some() { State::Idle } else { self.ask_capabilities() }
+        if self.capabilities.is_some() {
+            State::Idle
+        } else {
+            self.ask_capabilities()
+        }
     }
 
     fn ask_capabilities(&mut self) -> State {
@@ -309,29 +375,47 @@ impl UpstreamSide {
         let throttled = || {
             // Exchange Online says these without a code.
             let text = status.rest.to_ascii_lowercase();
-            [&b"throttled"[..], b"server unavailable", b"too many simultaneous"]
-                .iter()
-                .any(|words| memchr::memmem::find(&text, words).is_some())
+            [
+                &b"throttled"[..],
+                b"server unavailable",
+                b"too many simultaneous",
+            ]
+            .iter()
+            .any(|words| memchr::memmem::find(&text, words).is_some())
         };
         let because = match status.word {
             Word::Ok => {
                 let text = Bytes::copy_from_slice(status.rest);
-                return State::Accepted(Success { untagged: open.untagged.freeze(), text });
+                return State::Accepted(Success {
+                    untagged: open.untagged.freeze(),
+                    text,
+                });
             }
-            _ if status.has_code(&["UNAVAILABLE", "INUSE", "LIMIT", "SERVERBUG"]) || throttled() => {
+            _ if status.has_code(&["UNAVAILABLE", "INUSE", "LIMIT", "SERVERBUG"])
+                || throttled() =>
+            {
                 RefusedBecause::Temporary
             }
             Word::No => RefusedBecause::Token,
             _ => RefusedBecause::Protocol,
         };
-        State::Refused(Refused { because, text: words(status.rest), status: challenge })
+        State::Refused(Refused {
+            because,
+            text: words(status.rest),
+            status: challenge,
+        })
     }
 
     fn send(&mut self, command: &str) -> Open {
         self.commands += 1;
         let tag = format!("S{}", self.commands);
-        self.output.extend_from_slice(format!("{tag} {command}\r\n").as_bytes());
-        Open { tag, lines: 0, untagged: BytesMut::new() }
+        self.output
+            .extend_from_slice(format!("{tag} {command}\r\n").as_bytes());
+        Open {
+            tag,
+            lines: 0,
+            untagged: BytesMut::new(),
+        }
     }
 }
 

@@ -33,7 +33,9 @@ fn play(tls: UpstreamTls, mechanism: Mechanism, says: &[&[u8]], split: Option<us
                     dialogue.receive(&std::mem::take(&mut rest));
                     continue;
                 }
-                let Some(said) = next.take() else { return story };
+                let Some(said) = next.take() else {
+                    return story;
+                };
                 let cut = split.unwrap_or(said.len()).min(said.len());
                 rest = said[cut..].to_vec();
                 dialogue.receive(&said[..cut]);
@@ -91,7 +93,10 @@ fn initial_response_only_where_announced() {
     assert_eq!(&success.text[..], b"[CAPABILITY IMAP4rev1 MOVE] Logged in");
     assert!(success.untagged.is_empty());
     assert_eq!(story.unread, b"* 3 EXISTS\r\n\x00\xff");
-    assert_eq!(story.capabilities, Some(Capabilities::read(b"IMAP4rev1 SASL-IR IDLE")));
+    assert_eq!(
+        story.capabilities,
+        Some(Capabilities::read(b"IMAP4rev1 SASL-IR IDLE"))
+    );
 
     let story = xoauth2(&[
         b"* OK [CAPABILITY IMAP4rev1 IDLE] hi\r\n",
@@ -99,7 +104,10 @@ fn initial_response_only_where_announced() {
         b"* CAPABILITY IMAP4rev1 MOVE\r\nS1 OK done\r\n",
     ]);
     assert_eq!(story.sent, "S1 AUTHENTICATE XOAUTH2\r\nTOKEN\r\n");
-    assert_eq!(&story.success.unwrap().untagged[..], b"* CAPABILITY IMAP4rev1 MOVE\r\n");
+    assert_eq!(
+        &story.success.unwrap().untagged[..],
+        b"* CAPABILITY IMAP4rev1 MOVE\r\n"
+    );
 }
 
 #[test]
@@ -109,7 +117,10 @@ fn a_greeting_without_capabilities_is_followed_by_the_question() {
         b"* CAPABILITY IMAP4rev1 SASL-IR\r\nS1 OK CAPABILITY completed.\r\n",
         b"S2 OK AUTHENTICATE completed.\r\n",
     ]);
-    assert_eq!(story.sent, "S1 CAPABILITY\r\nS2 AUTHENTICATE XOAUTH2 TOKEN\r\n");
+    assert_eq!(
+        story.sent,
+        "S1 CAPABILITY\r\nS2 AUTHENTICATE XOAUTH2 TOKEN\r\n"
+    );
     assert_eq!(&story.success.unwrap().text[..], b"AUTHENTICATE completed.");
 }
 
@@ -147,17 +158,30 @@ fn refusals_are_told_apart() {
         (&b"NO AUTHENTICATE failed."[..], Token),
         (b"NO [AUTHENTICATIONFAILED] x", Token),
         (b"NO [AUTHORIZATIONFAILED] x", Token),
-        (b"NO [UNAVAILABLE] Temporary authentication failure.", Temporary),
+        (
+            b"NO [UNAVAILABLE] Temporary authentication failure.",
+            Temporary,
+        ),
         (b"NO [INUSE] x", Temporary),
         (b"NO [LIMIT] x", Temporary),
         (b"NO Server Unavailable. 15", Temporary),
-        (b"BAD Request is throttled. Suggested Backoff Time: 299961 milliseconds", Temporary),
-        (b"NO [ALERT] Too many simultaneous connections. (Failure)", Temporary),
+        (
+            b"BAD Request is throttled. Suggested Backoff Time: 299961 milliseconds",
+            Temporary,
+        ),
+        (
+            b"NO [ALERT] Too many simultaneous connections. (Failure)",
+            Temporary,
+        ),
         (b"BAD Command received in Invalid state.", Protocol),
     ] {
         let line = [b"S1 ", answer, b"\r\n"].concat();
         let story = xoauth2(&[b"* OK [CAPABILITY SASL-IR] hi\r\n", &line]);
-        assert_eq!(story.refused.first().map(|r| r.because), Some(because), "{answer:?}");
+        assert_eq!(
+            story.refused.first().map(|r| r.because),
+            Some(because),
+            "{answer:?}"
+        );
         assert!(story.success.is_none());
     }
 }
@@ -174,8 +198,14 @@ fn servers_that_cannot_be_used_are_named() {
     ] {
         assert_eq!(xoauth2(&[greeting]).fault, Some(fault), "{greeting:?}");
     }
-    let bye = xoauth2(&[b"* OK [CAPABILITY SASL-IR] hi\r\n", b"* BYE Session invalidated\r\n"]);
-    assert_eq!(bye.fault, Some(Fault::Bye("Session invalidated".to_owned())));
+    let bye = xoauth2(&[
+        b"* OK [CAPABILITY SASL-IR] hi\r\n",
+        b"* BYE Session invalidated\r\n",
+    ]);
+    assert_eq!(
+        bye.fault,
+        Some(Fault::Bye("Session invalidated".to_owned()))
+    );
     assert!(bye.sent.starts_with("S1 AUTHENTICATE"));
 }
 
@@ -189,9 +219,15 @@ fn starttls_comes_first_and_what_was_learned_before_is_forgotten() {
         b"S3 OK in\r\n",
     ];
     let story = at_every_split(UpstreamTls::StartTls, Mechanism::Xoauth2, says);
-    assert_eq!(story.sent, "S1 STARTTLS\r\nS2 CAPABILITY\r\nS3 AUTHENTICATE XOAUTH2\r\nTOKEN\r\n");
+    assert_eq!(
+        story.sent,
+        "S1 STARTTLS\r\nS2 CAPABILITY\r\nS3 AUTHENTICATE XOAUTH2\r\nTOKEN\r\n"
+    );
     assert_eq!(story.discarded, Some(0));
-    assert_eq!(story.capabilities, Some(Capabilities::read(b"IMAP4rev1 IDLE")));
+    assert_eq!(
+        story.capabilities,
+        Some(Capabilities::read(b"IMAP4rev1 IDLE"))
+    );
     assert!(story.success.is_some());
 }
 
@@ -213,7 +249,10 @@ fn no_token_without_starttls() {
     for refusal in [&b"S1 NO no\r\n"[..], b"S1 BAD what\r\n", b"+ \r\n"] {
         let says: &[&[u8]] = &[b"* OK [CAPABILITY SASL-IR] hi\r\n", refusal];
         let story = at_every_split(UpstreamTls::StartTls, Mechanism::Xoauth2, says);
-        assert!(matches!(story.fault, Some(Fault::NoStartTls | Fault::NotImap)));
+        assert!(matches!(
+            story.fault,
+            Some(Fault::NoStartTls | Fault::NotImap)
+        ));
         assert!(!story.sent.contains("TOKEN"));
     }
 }
@@ -221,11 +260,19 @@ fn no_token_without_starttls() {
 #[test]
 fn a_hostile_server_is_bounded() {
     let line = [&b"* OK "[..], &vec![b'x'; LONGEST_LINE]].concat();
-    assert_eq!(play(UpstreamTls::Ready, Mechanism::Xoauth2, &[&line], None).fault, Some(Fault::TooMuch));
+    assert_eq!(
+        play(UpstreamTls::Ready, Mechanism::Xoauth2, &[&line], None).fault,
+        Some(Fault::TooMuch)
+    );
     let greeting = b"* OK [CAPABILITY SASL-IR] hi\r\n";
     for flood in [&b"* 1 EXISTS\r\n"[..], b"+ \r\n", b"garbage\r\n"] {
         let flood = flood.repeat(20_000);
-        let story = play(UpstreamTls::Ready, Mechanism::Xoauth2, &[greeting, &flood], None);
+        let story = play(
+            UpstreamTls::Ready,
+            Mechanism::Xoauth2,
+            &[greeting, &flood],
+            None,
+        );
         assert_eq!(story.fault, Some(Fault::TooMuch));
     }
 }
@@ -234,7 +281,10 @@ fn a_hostile_server_is_bounded() {
 fn asking_out_of_turn_is_a_fault_not_a_panic() {
     let mut dialogue = UpstreamSide::new(UpstreamTls::Ready);
     dialogue.authenticate(Mechanism::Xoauth2, SecretString::from("TOKEN"));
-    assert!(matches!(dialogue.step(), UpstreamStep::Failed(Fault::OutOfTurn)));
+    assert!(matches!(
+        dialogue.step(),
+        UpstreamStep::Failed(Fault::OutOfTurn)
+    ));
 }
 
 proptest! {

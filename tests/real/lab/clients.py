@@ -141,7 +141,7 @@ def curl_auth_login(target):
     curl(target, "--login-options", "AUTH=LOGIN")
 
 
-def _in_terminal(argv, env, seconds=25):
+def _in_terminal(argv, env, seconds=15):
     """Runs a full-screen program with a terminal and returns what it drew."""
     master, slave = pty.openpty()
     child = subprocess.Popen([str(a) for a in argv], stdin=slave, stdout=slave, stderr=slave, env=env,

@@ -31,6 +31,7 @@ class IdentityProvider:
         name, secret = self._dovecot_client
         self.introspection_url = f"{base}/introspect".replace("://", f"://{name}:{secret}@")
         self._process = None
+        self._secrets = {}
 
     def start(self):
         """On the same port every time; a restart has forgotten every token."""
@@ -40,7 +41,13 @@ class IdentityProvider:
         self._process.wait_ready(lambda: "\nready " in "\n" + self._process.text(), "the identity provider listens")
 
     def stop(self):
+        self.secrets()
         self._process.stop()
+
+    def secrets(self):
+        """Every code, verifier and token so far, also from before a restart, and what each is."""
+        self._secrets |= self._control("/lab/secrets")
+        return self._secrets
 
     def log(self):
         return self._process.text()
