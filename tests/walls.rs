@@ -51,7 +51,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("oauth2::", &["oauth"]),
     ("reqwest::", &["oauth"]),
     ("saphyr_parser::", &["config"]),
-    ("serde_yaml::", &["config"]),
+    ("serde_yaml::", &["config", "sandbox"]),
     ("imap_codec::", &["proto", "sandbox"]),
     ("anyhow::", &["cli"]),
     ("clap::", &["cli"]),

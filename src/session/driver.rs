@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 use tracing::{Instrument, Span, debug, field, info, info_span, warn};
 use zeroize::Zeroizing;
 
@@ -136,12 +137,16 @@ impl Login {
             .plan
             .only_imap_server()
             .and_then(|server| Ahead::start(&self.shared.ahead, server, limits.connect_time));
-        let begun = tokio::select! {
+        let secured = tokio::select! {
             biased;
+            // Nothing can be said before TLS is up.
             _ = waiting.evicted() => return None,
-            begun = timeout_at(deadline, self.begin(socket, ahead.is_some())) => begun,
+            secured = timeout_at(deadline, self.secure(socket)) => secured,
         };
-        let (mut client, mut dialogue) = begun.ok()??;
+        let (stream, protection) = secured.ok()??;
+        let mut client = Some(stream);
+        let capabilities = self.capabilities(ahead.is_some()).await;
+        let mut dialogue = ClientSide::new(capabilities, protection, limits.dialogue);
         loop {
             let wait = tokio::select! {
                 biased;
@@ -184,24 +189,15 @@ impl Login {
         }
     }
 
-    /// TLS where it comes first, then the dialogue with the upstream's capabilities.
-    async fn begin(
-        &self,
-        socket: TcpStream,
-        connecting: bool,
-    ) -> Option<(Option<Stream>, ClientSide)> {
-        let (stream, protection) = match &self.listener.tls {
+    /// TLS where it comes first.
+    async fn secure(&self, socket: TcpStream) -> Option<(Stream, Protection)> {
+        match &self.listener.tls {
             ListenerTls::Implicit(config) => {
-                let accepted = TlsAcceptor::from(config.clone()).accept(socket).await;
-                let stream = accepted.map_err(|error| debug!(%error, "TLS with the client failed"));
-                (Stream::from(stream.ok()?), Protection::LoginAllowed)
+                Some((accept_tls(config, socket).await?, Protection::LoginAllowed))
             }
-            ListenerTls::StartTls(_) => (Stream::Plain(socket), Protection::StartTlsFirst),
-            ListenerTls::None => (Stream::Plain(socket), Protection::LoginAllowed),
-        };
-        let capabilities = self.capabilities(connecting).await;
-        let dialogue = ClientSide::new(capabilities, protection, self.plan.limits.dialogue);
-        Some((Some(stream), dialogue))
+            ListenerTls::StartTls(_) => Some((Stream::Plain(socket), Protection::StartTlsFirst)),
+            ListenerTls::None => Some((Stream::Plain(socket), Protection::LoginAllowed)),
+        }
     }
 
     /// The capabilities to announce: learned ones, else those of servers asked just now, else the
@@ -288,11 +284,7 @@ impl Login {
         else {
             return None;
         };
-        let accepted = TlsAcceptor::from(config.clone()).accept(socket).await;
-        accepted
-            .map(Stream::from)
-            .map_err(|error| debug!(%error, "TLS with the client failed"))
-            .ok()
+        accept_tls(config, socket).await
     }
 
     /// Decides about a login, all the way to the upstream's verdict.
@@ -489,6 +481,14 @@ impl Login {
             plan: self.plan,
         })
     }
+}
+
+async fn accept_tls(config: &Arc<ServerConfig>, socket: TcpStream) -> Option<Stream> {
+    let accepted = TlsAcceptor::from(config.clone()).accept(socket).await;
+    accepted
+        .map(Stream::from)
+        .map_err(|error| debug!(%error, "TLS with the client failed"))
+        .ok()
 }
 
 fn token_refusal(error: &TokenError) -> Refusal {
