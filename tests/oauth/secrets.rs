@@ -7,7 +7,7 @@ use std::{
 
 use mailsplice::{
     oauth::{
-        Flow,
+        Flow, Tokens,
         signin::{CodeSignIn, DeviceSignIn},
     },
     store::TokenStore,
@@ -29,6 +29,36 @@ impl Write for Captured {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+/// Answers that try to leak through errors.
+const BODIES: [&str; 6] = [
+    r#"{"access_token":"leaky-token","expires_in":{}}"#,
+    r#"{"refresh_token":"leaky-token"}"#,
+    r#"{"access_token":"leaky-token""#,
+    r#"{"access_token":["leaky-token"]}"#,
+    r#"{"error":"invalid_request","error_description":"bad hush-client-secret leaky-token"}"#,
+    r#"{"error":"invalid grant, leaky-token!","suberror":"leaky-token?"}"#,
+];
+
+/// Makes errors of every kind and prints all that can be printed of them.
+async fn provoke(idp: &Idp, tokens: &Tokens, store: &dyn TokenStore, printed: &mut Captured) {
+    let token = tokens.access_token(ALICE).await.unwrap();
+    for body in BODIES {
+        for status in [200, 400, 500] {
+            idp.then(Reply::json(status, body));
+            let end = tokens.replace(ALICE, &token).await;
+            writeln!(printed, "{end:?} {:?} {tokens:?}", tokens.status()).unwrap();
+            if let Err(error) = end {
+                writeln!(printed, "{error}").unwrap();
+            }
+            tokens.invalidate(ALICE);
+            let mut expired = store.load(ALICE).await.unwrap().unwrap();
+            expired.expires_at = 1;
+            expired.trouble = None;
+            store.save(ALICE, &expired).await.unwrap();
+        }
     }
 }
 
@@ -76,29 +106,7 @@ async fn no_secret_is_logged_or_printed() {
     let (tokens, store) = engine(provider, client);
     tokens.adopt(ALICE, grant).await.unwrap();
     let token = tokens.access_token(ALICE).await.unwrap();
-    let bodies = [
-        r#"{"access_token":"leaky-token","expires_in":{}}"#.to_owned(),
-        r#"{"refresh_token":"leaky-token"}"#.to_owned(),
-        r#"{"access_token":"leaky-token""#.to_owned(),
-        r#"{"access_token":["leaky-token"]}"#.to_owned(),
-        format!(r#"{{"error":"invalid_request","error_description":"bad {secret} leaky-token"}}"#),
-        r#"{"error":"invalid grant, leaky-token!","suberror":"leaky-token?"}"#.to_owned(),
-    ];
-    for body in bodies {
-        for status in [200, 400, 500] {
-            idp.then(Reply::json(status, &body));
-            let end = tokens.replace(ALICE, &token).await;
-            writeln!(printed, "{end:?} {:?} {tokens:?}", tokens.status()).unwrap();
-            if let Err(error) = end {
-                writeln!(printed, "{error}").unwrap();
-            }
-            tokens.invalidate(ALICE);
-            let mut expired = store.load(ALICE).await.unwrap().unwrap();
-            expired.expires_at = 1;
-            expired.trouble = None;
-            store.save(ALICE, &expired).await.unwrap();
-        }
-    }
+    provoke(&idp, &tokens, &*store, &mut printed).await;
     writeln!(printed, "{:?}", tokens.access_token(ALICE).await).unwrap();
     writeln!(
         printed,

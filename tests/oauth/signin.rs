@@ -16,6 +16,52 @@ use crate::{
     rig::{ALICE, Counting, browse, connect, engine, http, provider, raw},
 };
 
+/// All that can come by on a port, and at last the right answer, slowly.
+async fn come_by(port: u16, right: &str) {
+    // Port scans: nothing, garbage, an endless line.
+    let _silent = connect(port).await;
+    let _hung_up = connect(port).await.shutdown().await;
+    let mut garbage = connect(port).await;
+    garbage
+        .write_all(b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n")
+        .await
+        .unwrap();
+    let mut endless = connect(port).await;
+    let _ = endless.write_all(&vec![b'a'; 100_000]).await;
+    let cases = [
+        ("GET /favicon.ico HTTP/1.1", "404"),
+        ("GET /other?code=x HTTP/1.1", "404"),
+        ("GET / HTTP/1.1", "400"),
+        ("GET /?code=x HTTP/1.1", "400"),
+        ("GET /?code=x&state=wrong HTTP/1.1", "400"),
+        ("GET /?error=access_denied&state=wrong HTTP/1.1", "400"),
+        ("POST / HTTP/1.1", "405"),
+        ("HELO there", "400"),
+        (&format!("HEAD {right} HTTP/1.1"), "200"),
+    ];
+    for (request, status) in cases {
+        let answer = raw(port, request).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{request}: {answer}"
+        );
+    }
+    // A slow client, in two parts.
+    let mut slow = connect(port).await;
+    let (one, two) = right.split_at(9);
+    slow.write_all(format!("GET {one}").as_bytes())
+        .await
+        .unwrap();
+    slow.flush().await.unwrap();
+    slow.write_all(format!("{two} HTTP/1.1\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
+    let mut page = String::new();
+    slow.read_to_string(&mut page).await.unwrap();
+    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+    assert!(!page.contains("code-"), "the page shows no code");
+}
+
 #[tokio::test]
 async fn a_browser_sign_in_survives_everything_that_comes_by() {
     let idp = Idp::with(Behaviour {
@@ -30,50 +76,7 @@ async fn a_browser_sign_in_survives_everything_that_comes_by() {
     let redirect = browse(signin.url()).await;
     let right = format!("/?{}", redirect.query().unwrap());
 
-    let strays = async {
-        // Port scans: nothing, garbage, an endless line.
-        let _silent = connect(port).await;
-        let _hung_up = connect(port).await.shutdown().await;
-        let mut garbage = connect(port).await;
-        garbage
-            .write_all(b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n")
-            .await
-            .unwrap();
-        let mut endless = connect(port).await;
-        let _ = endless.write_all(&vec![b'a'; 100_000]).await;
-        let cases = [
-            ("GET /favicon.ico HTTP/1.1", "404"),
-            ("GET /other?code=x HTTP/1.1", "404"),
-            ("GET / HTTP/1.1", "400"),
-            ("GET /?code=x HTTP/1.1", "400"),
-            ("GET /?code=x&state=wrong HTTP/1.1", "400"),
-            ("GET /?error=access_denied&state=wrong HTTP/1.1", "400"),
-            ("POST / HTTP/1.1", "405"),
-            ("HELO there", "400"),
-            (&format!("HEAD {right} HTTP/1.1"), "200"),
-        ];
-        for (request, status) in cases {
-            let answer = raw(port, request).await;
-            assert!(
-                answer.starts_with(&format!("HTTP/1.1 {status}")),
-                "{request}: {answer}"
-            );
-        }
-        // A slow client, in two parts.
-        let mut slow = connect(port).await;
-        let (one, two) = right.split_at(9);
-        slow.write_all(format!("GET {one}").as_bytes())
-            .await
-            .unwrap();
-        slow.flush().await.unwrap();
-        slow.write_all(format!("{two} HTTP/1.1\r\n\r\n").as_bytes())
-            .await
-            .unwrap();
-        let mut page = String::new();
-        slow.read_to_string(&mut page).await.unwrap();
-        assert!(page.starts_with("HTTP/1.1 200"), "{page}");
-        assert!(!page.contains("code-"), "the page shows no code");
-    };
+    let strays = come_by(port, &right);
     let (code, ()) = tokio::join!(loopback.wait(&signin, Duration::from_secs(30)), strays);
     let grant = signin.exchange(&*http(), code.unwrap()).await.unwrap();
     assert!(grant.refresh_token.is_some());

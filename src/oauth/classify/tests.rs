@@ -51,104 +51,109 @@ fn a_token_answer_is_good_under_any_status_of_success() {
 }
 
 /// The decision order, a line each: status, body, what becomes of the account.
+const DECISIONS: &[(u16, &str, Kind)] = &[
+    // Status first, whatever the body says.
+    (408, r#"{"error":"invalid_grant"}"#, RETRY),
+    (
+        429,
+        r#"{"error":"invalid_grant","suberror":"bad_token"}"#,
+        RETRY,
+    ),
+    (500, r#"{"error":"invalid_client"}"#, RETRY),
+    (503, "", RETRY),
+    (599, r#"{"access_token":"a"}"#, RETRY),
+    // Not JSON: a captive portal, an inspecting proxy, an outage page.
+    (200, "<html>Please log in to the hotel</html>", RETRY),
+    (302, "", RETRY),
+    (400, "<html>", RETRY),
+    (400, "", RETRY),
+    (403, "Blocked by the firewall", RETRY),
+    (400, r#"["error"]"#, RETRY),
+    (400, r#"{"error":"invalid_grant""#, RETRY),
+    // Errors that pass by name.
+    (400, r#"{"error":"temporarily_unavailable"}"#, RETRY),
+    (
+        400,
+        r#"{"error":"server_error","suberror":"bad_token"}"#,
+        RETRY,
+    ),
+    (200, r#"{"error":"server_error"}"#, RETRY),
+    // Codes soften ...
+    (
+        400,
+        r#"{"error":"invalid_grant","error_codes":[50033]}"#,
+        RETRY,
+    ),
+    (
+        400,
+        r#"{"error":"invalid_client","error_codes":["90033"]}"#,
+        RETRY,
+    ),
+    (
+        400,
+        r#"{"error":"invalid_grant","suberror":"bad_token","error_codes":[90006]}"#,
+        RETRY,
+    ),
+    (
+        400,
+        r#"{"error":"invalid_grant","error_description":"AADSTS50087: x"}"#,
+        RETRY,
+    ),
+    // ... and never harden.
+    (503, r#"{"error":"x","error_codes":[50057]}"#, RETRY),
+    (
+        400,
+        r#"{"error":"invalid_grant","error_codes":[53003]}"#,
+        SIGN_IN,
+    ),
+    (
+        400,
+        r#"{"error":"invalid_grant","error_codes":[7000222]}"#,
+        SIGN_IN,
+    ),
+    // Dead refresh tokens.
+    (
+        400,
+        r#"{"error":"invalid_grant","suberror":"bad_token"}"#,
+        DEAD,
+    ),
+    (
+        400,
+        r#"{"error":"interaction_required","suberror":"token_expired"}"#,
+        DEAD,
+    ),
+    // A person has to act.
+    (400, r#"{"error":"invalid_grant"}"#, SIGN_IN),
+    (401, r#"{"error":"invalid_grant"}"#, SIGN_IN),
+    (200, r#"{"error":"invalid_grant"}"#, SIGN_IN),
+    (
+        400,
+        r#"{"error":"invalid_grant","suberror":"basic_action"}"#,
+        SIGN_IN,
+    ),
+    (400, r#"{"error":"interaction_required"}"#, SIGN_IN),
+    (400, r#"{"error":"login_required"}"#, SIGN_IN),
+    (400, r#"{"error":"consent_required"}"#, SIGN_IN),
+    (400, r#"{"error":{"errorId":"INVALID_GRANT"}}"#, SIGN_IN),
+    // All else.
+    (401, r#"{"error":"invalid_client"}"#, Kind::Settled),
+    (400, r#"{"error":"unauthorized_client"}"#, Kind::Settled),
+    (400, r#"{"error":"invalid_scope"}"#, Kind::Settled),
+    (400, r#"{"error":"invalid_request"}"#, Kind::Settled),
+    (400, r#"{"error":"unsupported_grant_type"}"#, Kind::Settled),
+    (400, r#"{"error":"invalid_resource"}"#, Kind::Settled),
+    (400, r#"{"error":"what_is_this"}"#, Kind::Settled),
+    (404, r"{}", Kind::Settled),
+];
+
 #[test]
 fn decision_order() {
-    let cases = [
-        // Status first, whatever the body says.
-        (408, r#"{"error":"invalid_grant"}"#, RETRY),
-        (
-            429,
-            r#"{"error":"invalid_grant","suberror":"bad_token"}"#,
-            RETRY,
-        ),
-        (500, r#"{"error":"invalid_client"}"#, RETRY),
-        (503, "", RETRY),
-        (599, r#"{"access_token":"a"}"#, RETRY),
-        // Not JSON: a captive portal, an inspecting proxy, an outage page.
-        (200, "<html>Please log in to the hotel</html>", RETRY),
-        (302, "", RETRY),
-        (400, "<html>", RETRY),
-        (400, "", RETRY),
-        (403, "Blocked by the firewall", RETRY),
-        (400, r#"["error"]"#, RETRY),
-        (400, r#"{"error":"invalid_grant""#, RETRY),
-        // Errors that pass by name.
-        (400, r#"{"error":"temporarily_unavailable"}"#, RETRY),
-        (
-            400,
-            r#"{"error":"server_error","suberror":"bad_token"}"#,
-            RETRY,
-        ),
-        (200, r#"{"error":"server_error"}"#, RETRY),
-        // Codes soften ...
-        (
-            400,
-            r#"{"error":"invalid_grant","error_codes":[50033]}"#,
-            RETRY,
-        ),
-        (
-            400,
-            r#"{"error":"invalid_client","error_codes":["90033"]}"#,
-            RETRY,
-        ),
-        (
-            400,
-            r#"{"error":"invalid_grant","suberror":"bad_token","error_codes":[90006]}"#,
-            RETRY,
-        ),
-        (
-            400,
-            r#"{"error":"invalid_grant","error_description":"AADSTS50087: x"}"#,
-            RETRY,
-        ),
-        // ... and never harden.
-        (503, r#"{"error":"x","error_codes":[50057]}"#, RETRY),
-        (
-            400,
-            r#"{"error":"invalid_grant","error_codes":[53003]}"#,
-            SIGN_IN,
-        ),
-        (
-            400,
-            r#"{"error":"invalid_grant","error_codes":[7000222]}"#,
-            SIGN_IN,
-        ),
-        // Dead refresh tokens.
-        (
-            400,
-            r#"{"error":"invalid_grant","suberror":"bad_token"}"#,
-            DEAD,
-        ),
-        (
-            400,
-            r#"{"error":"interaction_required","suberror":"token_expired"}"#,
-            DEAD,
-        ),
-        // A person has to act.
-        (400, r#"{"error":"invalid_grant"}"#, SIGN_IN),
-        (401, r#"{"error":"invalid_grant"}"#, SIGN_IN),
-        (200, r#"{"error":"invalid_grant"}"#, SIGN_IN),
-        (
-            400,
-            r#"{"error":"invalid_grant","suberror":"basic_action"}"#,
-            SIGN_IN,
-        ),
-        (400, r#"{"error":"interaction_required"}"#, SIGN_IN),
-        (400, r#"{"error":"login_required"}"#, SIGN_IN),
-        (400, r#"{"error":"consent_required"}"#, SIGN_IN),
-        (400, r#"{"error":{"errorId":"INVALID_GRANT"}}"#, SIGN_IN),
-        // All else.
-        (401, r#"{"error":"invalid_client"}"#, Kind::Settled),
-        (400, r#"{"error":"unauthorized_client"}"#, Kind::Settled),
-        (400, r#"{"error":"invalid_scope"}"#, Kind::Settled),
-        (400, r#"{"error":"invalid_request"}"#, Kind::Settled),
-        (400, r#"{"error":"unsupported_grant_type"}"#, Kind::Settled),
-        (400, r#"{"error":"invalid_resource"}"#, Kind::Settled),
-        (400, r#"{"error":"what_is_this"}"#, Kind::Settled),
-        (404, r"{}", Kind::Settled),
-    ];
-    for (status, body, kind) in cases {
-        assert_eq!(refusal(judged(status, body)).kind, kind, "{status} {body}");
+    for (status, body, kind) in DECISIONS {
+        assert_eq!(
+            refusal(judged(*status, body)).kind,
+            *kind,
+            "{status} {body}"
+        );
     }
 }
 

@@ -226,41 +226,30 @@ impl Core {
         report: Report,
         (id, luck): (u64, u32),
     ) -> bool {
-        let now = now_ms / 1000;
         if job.epoch != self.epoch {
             self.salvage(report);
             return false;
         }
         self.running = None;
+        let asks = !matches!(job.mode, Mode::Read | Mode::Save);
         let granted = matches!(&report, Report::Granted { .. } | Report::Record(_));
-        self.ended = Some((
-            job.id,
-            granted && job.mode != Mode::Read && job.mode != Mode::Save,
-        ));
+        self.ended = Some((job.id, asks && granted));
+        self.heed_trouble |= asks;
         if !matches!(
             &report,
             Report::Same | Report::Lost | Report::Refused { record: None, .. }
         ) {
             self.unsaved = None;
         }
-        if !matches!(job.mode, Mode::Read | Mode::Save) {
-            self.heed_trouble = true;
-        }
         match report {
             Report::Same => {}
             Report::Record(record) => {
                 self.take(&record, id);
-                // What the record says of trouble counts only at the first reading.
-                let first = matches!(self.standing, Standing::Unknown);
-                if first && record.trouble.is_some() && self.fresh(now).is_none() {
-                    self.troubled(&record, now);
-                } else if job.mode != Mode::Save {
-                    self.settled_well(account, now);
-                }
+                self.read(account, &record, job.mode, now_ms / 1000);
             }
             Report::Troubled(record) => {
                 self.take(&record, id);
-                self.troubled(&record, now);
+                self.troubled(&record, now_ms / 1000);
             }
             Report::Granted { record, saved } => {
                 if job.refused.is_some() {
@@ -404,6 +393,16 @@ impl Core {
                 token: Arc::new(token),
                 refused: false,
             });
+        }
+    }
+
+    /// A record was read. What it says of trouble counts only at the first reading.
+    fn read(&mut self, account: &Account, record: &TokenRecord, mode: Mode, now: u64) {
+        let first = matches!(self.standing, Standing::Unknown);
+        if first && record.trouble.is_some() && self.fresh(now).is_none() {
+            self.troubled(record, now);
+        } else if mode != Mode::Save {
+            self.settled_well(account, now);
         }
     }
 
