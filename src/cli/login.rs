@@ -51,7 +51,12 @@ async fn login(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
     let who = wiring::accounts(config)
         .into_iter()
         .find(|account| account.key == *key);
-    let who = who.context("the account has no provider")?;
+    let mut who = who.context("the account has no provider")?;
+    if let Some(identity) = &arguments.identity {
+        let provider = Arc::make_mut(&mut who.provider);
+        let hint = ("login_hint".to_owned(), identity.clone());
+        provider.authorization_params.extend([hint]);
+    }
     let base = Base::open(config)?;
     let grant = match who.provider.flow {
         Flow::ClientCredentials if arguments.device || arguments.paste => bail!(

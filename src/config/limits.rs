@@ -113,9 +113,6 @@ limits! {
         "Longest line of a client before login. A size, default 16KiB.";
     literal: usize = Size 8 * KIB, 256, MIB,
         "Longest IMAP literal before login. A size, default 8KiB.";
-    pipelined: usize = Size 64 * KIB, KIB, 16 * MIB,
-        "Bytes kept of a client that sends on without waiting for its login. A size, default \
-         64KiB.";
     bad_commands: usize = Count 20, 1, 10_000,
         "Commands before login that are not understood or refused, after which the connection \
          is closed. A number, default 20.";
@@ -226,7 +223,7 @@ mod tests {
 
     #[test]
     fn units() {
-        let size = bound("pipelined");
+        let size = bound("line");
         assert_eq!(size.read("64KiB"), Ok(65536));
         assert_eq!(size.read("65536"), Ok(65536));
         assert_eq!(size.read("1 MiB"), Ok(1 << 20));
@@ -254,7 +251,7 @@ mod tests {
             assert!(bound("login_time").read(text).is_err(), "{text}");
         }
         for text in ["64KB", "64k", "KiB", "1GiB", "10"] {
-            assert!(bound("pipelined").read(text).is_err(), "{text}");
+            assert!(bound("line").read(text).is_err(), "{text}");
         }
     }
 

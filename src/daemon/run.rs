@@ -38,7 +38,6 @@ const LAST_GASP: Duration = Duration::from_secs(5);
 /// A proxy that accepts connections.
 pub struct Running {
     house: Arc<House>,
-    drain: Duration,
 }
 
 /// All that reloads change and tasks share.
@@ -86,7 +85,10 @@ pub async fn serve(file: &Path) -> Result<(), DaemonError> {
             _ = interrupt.recv() => break,
         }
     }
-    info!("stopping: open sessions get {} s", running.drain.as_secs());
+    info!(
+        "stopping: open sessions get {} s",
+        running.house.config.load().limits.drain.as_secs()
+    );
     tokio::select! {
         () = running.stop() => {}
         _ = terminate.recv() => warn!("stopped at once"),
@@ -130,7 +132,6 @@ pub fn start(config: Config) -> Result<Running, DaemonError> {
         ahead: Arc::new(Semaphore::new(config.limits.upstream_ahead)),
         plan: ArcSwap::from_pointee(wiring::plan(&config, &base.client_config, None)),
     });
-    let drain = config.limits.drain;
     let house = Arc::new(House {
         shared,
         client_config: ArcSwap::new(base.client_config),
@@ -146,7 +147,7 @@ pub fn start(config: Config) -> Result<Running, DaemonError> {
         house.open(bound);
     }
     house.clone().look_after(control);
-    Ok(Running { house, drain })
+    Ok(Running { house })
 }
 
 impl Running {
@@ -211,13 +212,16 @@ impl Running {
     /// Stops accepting, lets sessions end by themselves for the drain time, then ends them.
     pub async fn stop(self) {
         let house = self.house;
+        let drain = house.config.load().limits.drain;
         house.stop.cancel();
         house.shared.registry.stop_waiting();
         house.sessions.close();
-        if timeout(self.drain, house.sessions.wait()).await.is_err() {
+        if timeout(drain, house.sessions.wait()).await.is_err() {
             house.shared.registry.stop_sessions();
             let _ = timeout(LAST_GASP, house.sessions.wait()).await;
         }
+        // A refresh that is cut off after the provider has answered would lose a rotated token.
+        house.shared.tokens.finish().await;
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::json;
+use serde_yaml::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
@@ -224,72 +224,73 @@ impl Sandbox {
     /// no one has to sign in. It listens on `imap_bind` and keeps everything of its own in
     /// `state_dir`, the certificate for its clients included.
     pub fn proxy_yaml(&self, imap_bind: SocketAddr, state_dir: &Path) -> String {
-        let in_state = |name: &str| quoted_path(&state_dir.join(name));
-        let (id, user) = (quoted(&self.client_id), quoted(&self.user));
-        format!(
-            "\
-state_dir: {state}
-store_key: {{ file: {store_key} }}
-
-tls:
-  certificate: {certificate}
-  private_key: {private_key}
-  names: [localhost, 127.0.0.1, \"::1\"]
-
-trust:
-  extra_ca: {ca}
-
-listeners:
-  - name: imap
-    protocol: imap
-    bind: {bind}
-    tls: implicit
-
-providers:
-  - name: sandbox
-    preset: custom
-    client_id: {id}
-    client_secret: {{ file: {secret} }}
-    flow: client_credentials
-    authorization_url: {authorization}
-    token_url: {token}
-    device_authorization_url: {device}
-    revocation_url: {revocation}
-    issuer: {issuer}
-    scopes: [{scope}]
-    sasl: xoauth2
-    servers:
-      imap: {{ address: {imap}, tls: implicit }}
-
-accounts:
-  - user: {user}
-    provider: sandbox
-",
-            state = quoted_path(state_dir),
-            store_key = in_state("store.key"),
-            certificate = in_state("localhost.pem"),
-            private_key = in_state("localhost.key"),
-            ca = quoted_path(&self.ca_file),
-            bind = quoted(&imap_bind.to_string()),
-            secret = quoted_path(&self.client_secret_file),
-            authorization = quoted(&self.authorization_url),
-            token = quoted(&self.token_url),
-            device = quoted(&self.device_authorization_url),
-            revocation = quoted(&self.revocation_url),
-            issuer = quoted(&self.provider_url),
-            scope = quoted(SCOPE),
-            imap = quoted(&self.imap_addr.to_string()),
-        )
+        let in_state = |name: &str| text(state_dir.join(name).to_string_lossy());
+        let names = ["localhost", "127.0.0.1", "::1"];
+        let listener = map([
+            ("name", text("imap")),
+            ("protocol", text("imap")),
+            ("bind", text(imap_bind.to_string())),
+            ("tls", text("implicit")),
+        ]);
+        let server = map([
+            ("address", text(self.imap_addr.to_string())),
+            ("tls", text("implicit")),
+        ]);
+        let secret = self.client_secret_file.to_string_lossy();
+        let provider = map([
+            ("name", text("sandbox")),
+            ("preset", text("custom")),
+            ("client_id", text(&self.client_id)),
+            ("client_secret", map([("file", text(secret))])),
+            ("flow", text("client_credentials")),
+            ("authorization_url", text(&self.authorization_url)),
+            ("token_url", text(&self.token_url)),
+            (
+                "device_authorization_url",
+                text(&self.device_authorization_url),
+            ),
+            ("revocation_url", text(&self.revocation_url)),
+            ("issuer", text(&self.provider_url)),
+            ("scopes", list([text(SCOPE)])),
+            ("sasl", text("xoauth2")),
+            ("servers", map([("imap", server)])),
+        ]);
+        let account = map([("user", text(&self.user)), ("provider", text("sandbox"))]);
+        let tls = map([
+            ("certificate", in_state("localhost.pem")),
+            ("private_key", in_state("localhost.key")),
+            ("names", list(names.map(text))),
+        ]);
+        let ca = text(self.ca_file.to_string_lossy());
+        let all = map([
+            ("state_dir", text(state_dir.to_string_lossy())),
+            ("store_key", map([("file", in_state("store.key"))])),
+            ("tls", tls),
+            ("trust", map([("extra_ca", ca)])),
+            ("listeners", list([listener])),
+            ("providers", list([provider])),
+            ("accounts", list([account])),
+        ]);
+        // Maps and strings can always be written.
+        serde_yaml::to_string(&all).unwrap_or_default()
     }
 }
 
-/// A JSON string is a YAML one.
-fn quoted(text: &str) -> String {
-    json!(text).to_string()
+fn text(value: impl Into<String>) -> Value {
+    Value::String(value.into())
 }
 
-fn quoted_path(path: &Path) -> String {
-    quoted(&path.to_string_lossy())
+fn list<const N: usize>(values: [Value; N]) -> Value {
+    Value::Sequence(values.into())
+}
+
+fn map<const N: usize>(entries: [(&str, Value); N]) -> Value {
+    Value::Mapping(
+        entries
+            .map(|(key, value)| (text(key), value))
+            .into_iter()
+            .collect(),
+    )
 }
 
 fn check_user(user: &str) -> Result<(), SandboxError> {

@@ -295,7 +295,6 @@ impl Login {
     ) -> Result<LoggedIn, Refusal> {
         let (account, label) = self.admit(&credentials).await?;
         drop(credentials);
-        Span::current().record("account", &*account);
         let Some(route) = self.plan.routes.get(&*account) else {
             // Removed from the configuration a moment ago.
             return Err(Refusal::credentials());
@@ -307,18 +306,16 @@ impl Login {
         let ahead = ahead
             .take()
             .filter(|_| self.plan.only_imap_server().is_some());
-        let result = self
+        let (upstream, success) = self
             .authenticate(&account, &route.mailbox, server, ahead)
-            .await;
-        match result {
-            Ok((upstream, success)) => Ok(LoggedIn {
-                account,
-                label,
-                upstream,
-                success,
-            }),
-            Err(refusal) => Err(refusal),
-        }
+            .instrument(info_span!("login", account = &*account))
+            .await?;
+        Ok(LoggedIn {
+            account,
+            label,
+            upstream,
+            success,
+        })
     }
 
     /// Whether the password opens an account.
@@ -468,6 +465,7 @@ impl Login {
             [&to_client[..], &from_upstream].concat().into()
         };
         let session = waiting.log_in(&done.account, &done.label, self.client, &self.listener.name);
+        Span::current().record("account", &*done.account);
         info!(label = &*done.label, "logged in");
         let unread = Unread {
             from_client,
