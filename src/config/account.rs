@@ -1,6 +1,6 @@
 //! Accounts: who may log in, and where their mail is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     fault::Report,
@@ -17,7 +17,7 @@ pub(super) fn read(
     providers: &[Named],
     used: ProtocolSet,
     report: &mut Report,
-) -> (Vec<Account>, Vec<String>) {
+) -> (Vec<Account>, HashSet<String>) {
     let nodes = file.items("accounts");
     if nodes.is_empty() {
         let message = "no account is given: nobody can log in";
@@ -26,6 +26,7 @@ pub(super) fn read(
     let mut accounts = Vec::new();
     let mut keys: HashMap<String, usize> = HashMap::new();
     let mut served = vec![false; providers.len()];
+    let names = Names::new(providers);
     for (index, node) in nodes.iter().enumerate() {
         let path = format!("accounts[{index}]");
         let view = View::new(Some(node), &keys::ACCOUNT, &path);
@@ -41,7 +42,7 @@ pub(super) fn read(
                 keys.insert(key, line);
             }
         }
-        let provider = provider(&view, providers, report);
+        let provider = names.provider_of(&view, report);
         if let Some(provider) = provider
             && let (Some(served), Some(named)) = (served.get_mut(provider), providers.get(provider))
             && !std::mem::replace(served, true)
@@ -70,21 +71,44 @@ fn account(view: &View<'_>, user: Option<Found<&str>>, provider: Option<usize>) 
     })
 }
 
-fn provider(view: &View<'_>, providers: &[Named], report: &mut Report) -> Option<usize> {
-    let Found { value, line } = view.parsed("provider", forms::name)?;
-    let index = providers
-        .iter()
-        .position(|provider| provider.name.as_deref() == Some(value));
-    // One whose name is at fault may be the one meant.
-    if index.is_none() && providers.iter().all(|provider| provider.name.is_some()) {
-        let names = providers
-            .iter()
-            .filter_map(|provider| provider.name.as_deref());
-        let hint = hint::did_you_mean(value, names);
-        let message = format!("no provider has this name{hint}: add it to providers");
-        report.fault(line, view.path("provider"), message);
+/// The providers by name.
+struct Names<'a> {
+    indices: HashMap<&'a str, usize>,
+    /// Whether a name was at fault; it may be the one that an account means.
+    gaps: bool,
+}
+
+/// Most names among which the nearest is looked for: each account at fault compares all.
+const HINTS: usize = 100;
+
+impl<'a> Names<'a> {
+    fn new(providers: &'a [Named]) -> Self {
+        let mut indices = HashMap::new();
+        for (index, provider) in providers.iter().enumerate() {
+            if let Some(name) = &provider.name {
+                indices.entry(name.as_str()).or_insert(index);
+            }
+        }
+        Self {
+            indices,
+            gaps: providers.iter().any(|provider| provider.name.is_none()),
+        }
     }
-    index
+
+    fn provider_of(&self, view: &View<'_>, report: &mut Report) -> Option<usize> {
+        let Found { value, line } = view.parsed("provider", forms::name)?;
+        let index = self.indices.get(value).copied();
+        if index.is_none() && !self.gaps {
+            let hint = if self.indices.len() <= HINTS {
+                hint::did_you_mean(value, self.indices.keys().copied())
+            } else {
+                String::new()
+            };
+            let message = format!("no provider has this name{hint}: add it to providers");
+            report.fault(line, view.path("provider"), message);
+        }
+        index
+    }
 }
 
 /// Once for each provider: ten thousand accounts of one would say the same.

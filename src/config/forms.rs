@@ -346,6 +346,10 @@ mod tests {
             ],
         );
         assert_eq!(bind("localhost:5").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn mail_servers() {
         split(
             &ADDRESS,
             &[
@@ -377,6 +381,10 @@ mod tests {
             address("IMAP.Example.com:993"),
             Ok(("imap.example.com".to_owned(), 993))
         );
+    }
+
+    #[test]
+    fn networks() {
         split(
             &CIDR,
             &[

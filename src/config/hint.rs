@@ -36,7 +36,7 @@ fn nearest<'a>(text: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a s
     words
         .map(|word| (distance(&folded, &fold(word)), word))
         .filter(|(distance, word)| *distance <= word.len().div_ceil(4).min(3))
-        .min_by_key(|(distance, _)| *distance)
+        .min()
         .map(|(_, word)| word)
 }
 

@@ -49,7 +49,9 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
 macro_rules! limits {
-    ($($name:ident: $type:ty = $unit:ident $default:expr, $least:expr, $most:expr, $doc:literal;)*) => {
+    ($(
+        $name:ident: $type:ty = $unit:ident $default:expr, $least:expr, $most:expr, $doc:literal;
+    )*) => {
         /// Bounds on everything that grows or waits: the section `limits` of the file.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Limits {

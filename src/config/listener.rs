@@ -1,6 +1,9 @@
 //! Listeners: where clients connect, and who may.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+};
 
 use super::{
     fault::Report,
@@ -68,7 +71,7 @@ pub(super) fn read(file: &View<'_>, report: &mut Report) -> (Vec<Listener>, Prot
 #[derive(Default)]
 struct Seen {
     names: HashMap<String, usize>,
-    binds: Vec<(SocketAddr, usize)>,
+    binds: Binds,
 }
 
 fn one(view: &View<'_>, seen: &mut Seen, report: &mut Report) -> Option<Listener> {
@@ -138,32 +141,57 @@ fn smtp_only(view: &View<'_>, protocol: Protocol, report: &mut Report) {
     }
 }
 
-/// The addresses; each only once in the file, wildcards counted as every address of their family.
+/// The addresses; each only once in the file.
 fn binds(view: &View<'_>, seen: &mut Seen, report: &mut Report) -> Vec<SocketAddr> {
     let mut addresses = Vec::new();
     for Found { value, line } in view.texts("bind", forms::bind) {
-        let taken = |other: &&(SocketAddr, usize)| value.iter().any(|new| clashes(new, &other.0));
-        if let Some((_, first)) = seen.binds.iter().find(taken) {
+        if let Some(first) = value.iter().find_map(|address| seen.binds.taken(address)) {
             let message = format!("this address and port are bound already (line {first})");
             report.fault(line, view.path("bind"), message);
         }
-        seen.binds
-            .extend(value.iter().map(|address| (*address, line)));
+        value
+            .iter()
+            .for_each(|address| seen.binds.add(*address, line));
         addresses.extend(value);
     }
     addresses
 }
 
-fn clashes(one: &SocketAddr, other: &SocketAddr) -> bool {
-    let any = one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() != 0
-        && one.port() == other.port()
-        && one.is_ipv4() == other.is_ipv4()
-        && (any || one.ip() == other.ip())
+/// Addresses bound so far, each with its line. A wildcard takes every address of its family.
+#[derive(Default)]
+struct Binds {
+    single: HashMap<SocketAddr, usize>,
+    wildcard: HashMap<(u16, bool), usize>,
+    any: HashMap<(u16, bool), usize>,
+}
+
+impl Binds {
+    fn taken(&self, address: &SocketAddr) -> Option<usize> {
+        let port = (address.port(), address.is_ipv4());
+        let line = if address.port() == 0 {
+            None
+        } else if address.ip().is_unspecified() {
+            self.any.get(&port)
+        } else {
+            self.single
+                .get(address)
+                .or_else(|| self.wildcard.get(&port))
+        };
+        line.copied()
+    }
+
+    fn add(&mut self, address: SocketAddr, line: usize) {
+        let port = (address.port(), address.is_ipv4());
+        self.single.entry(address).or_insert(line);
+        self.any.entry(port).or_insert(line);
+        if address.ip().is_unspecified() {
+            self.wildcard.entry(port).or_insert(line);
+        }
+    }
 }
 
 /// Whether `login_as` names an account.
-pub(super) fn check_logins(file: &View<'_>, accounts: &[String], report: &mut Report) {
+pub(super) fn check_logins(file: &View<'_>, accounts: &HashSet<String>, report: &mut Report) {
     for (index, node) in file.items("listeners").iter().enumerate() {
         let path = format!("listeners[{index}]");
         let view = View::new(Some(node), &keys::LISTENER, &path);

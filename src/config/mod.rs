@@ -1,9 +1,9 @@
 //! Configuration: one YAML file, read into a checked model. Never written by the program.
 //!
 //! All faults of a file are reported at once, each with its line and its place in the tree, and
-//! none of them shows a value of the file: it might be a secret. The way of a file: [`yaml`] makes
-//! a tree of nodes that know their lines, [`shape`] compares it with the declarations in [`keys`],
-//! and the rooms for each section read it into the [`model`], looking at what belongs together.
+//! none of them shows a value of the file: it might be a secret. The way of a file: `yaml` makes
+//! a tree of nodes that know their lines, `shape` compares it with the declarations in `keys`,
+//! and the rooms for each section read it into the `model`, looking at what belongs together.
 
 mod account;
 mod fault;

@@ -202,7 +202,15 @@ impl<'a> Draft<'a> {
 
     fn check_tenant(&self, report: &mut Report) {
         let view = &self.view;
-        let endpoints = ["authorization_url", "token_url", "device_authorization_url"];
+        if view.has("tenant") && view.parsed("tenant", forms::tenant).is_none() {
+            return; // Reported already.
+        }
+        let endpoints = [
+            "authorization_url",
+            "token_url",
+            "device_authorization_url",
+            "revocation_url",
+        ];
         let has_place = |name: &str| {
             self.template(name)
                 .is_some_and(|template| template.contains("{tenant}"))
@@ -231,6 +239,11 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Whether the file names a flow that there is, or none; else that was reported already.
+    fn flow_is_known(&self) -> bool {
+        !self.view.has("flow") || self.view.word("flow", FLOW_WORDS).is_some()
+    }
+
     fn check_flow(&self, report: &mut Report) {
         let view = &self.view;
         let preset = self.name.as_str();
@@ -244,6 +257,9 @@ impl<'a> Draft<'a> {
         };
         if self.template("token_url").is_none() {
             missing("token_url", format!("preset {preset} fills in none"));
+        }
+        if !self.flow_is_known() {
+            return;
         }
         match self.flow {
             Flow::AuthorizationCode if self.template("authorization_url").is_none() => missing(
@@ -336,7 +352,7 @@ impl<'a> Draft<'a> {
             Flow::ClientCredentials => self.preset.app_scopes(),
             Flow::AuthorizationCode | Flow::DeviceCode => self.preset.user_scopes(used),
         };
-        if scopes.is_empty() {
+        if scopes.is_empty() && self.flow_is_known() {
             let message = match self.flow {
                 Flow::ClientCredentials if self.name != PresetName::Custom => format!(
                     "is missing: preset {preset} knows no access with client_credentials; use \

@@ -87,6 +87,8 @@ const BROKEN: &[(&str, &[Expected])] = &[
         (14, "providers[4].flow", "google's device flow does not give mail scopes"),
         (15, "providers[5].scopes", "preset google knows no access with client_credentials"),
         (16, "providers[6].device_authorization_url", "flow device_code needs one"),
+        (20, "providers[7].flow", "must be one of authorization_code"),
+        (22, "providers[7].tenant", "must be a tenant's verified domain"),
     ]),
     ("limits", &[
         (3, "limits.connections", BOUNDS), (4, "limits.waiting_connections", COUNT),
