@@ -1,5 +1,17 @@
 //! The commands through the built program: exit statuses, what stands on stdout, and how they
 //! work together with a running `serve`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    clippy::large_futures,
+    missing_docs,
+    reason = "tests may fail loudly"
+)]
 
 mod support;
 

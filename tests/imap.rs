@@ -1,5 +1,17 @@
 //! The main job through the built program: a legacy client logs in with a device password and works
 //! in a mailbox that accepts only OAuth 2.0.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    clippy::large_futures,
+    missing_docs,
+    reason = "tests may fail loudly"
+)]
 
 mod support;
 

@@ -198,11 +198,7 @@ mod tests {
 
     #[test]
     fn plain_takes_the_rfc_4616_forms() {
-        let read = |text: &[u8]| {
-            plain(text)
-                .map(|c| (c.user, c.password.expose_secret().to_vec()))
-                .map_err(|e| e)
-        };
+        let read = |text: &[u8]| plain(text).map(|c| (c.user, c.password.expose_secret().to_vec()));
         let vector = decode(b"AHVzZXJAZXhhbXBsZS5jb20AcMOkc3M=").unwrap();
         let expected = (b"user@example.com".to_vec(), "päss".as_bytes().to_vec());
         assert_eq!(read(&vector), Ok(expected));

@@ -167,8 +167,10 @@ where
         seen.after.push(std::mem::take(&mut buffer));
     });
     let ended = Ended(seen.clone());
-    while manners.flood {
-        stream.write_all(&[b'x'; 16 * 1024]).await.ok()?;
+    if manners.flood {
+        loop {
+            stream.write_all(&[b'x'; 16 * 1024]).await.ok()?;
+        }
     }
     let mut unanswered = seen.borrow().after[number].clone();
     loop {
