@@ -1,7 +1,7 @@
 //! The running proxy: start, reload, drain.
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -76,7 +76,8 @@ pub async fn serve(file: &Path) -> Result<(), DaemonError> {
     }
     let running = start(loaded.config)?;
     for line in running.ready_lines() {
-        eprintln!("{line}");
+        // Whoever started us may have closed stderr by now.
+        let _ = writeln!(std::io::stderr(), "{line}");
     }
     loop {
         tokio::select! {
@@ -234,7 +235,14 @@ impl House {
             address,
             socket,
         } = bound;
-        let settings = Arc::new(ArcSwap::from_pointee(self.listener(&listener)));
+        let Some(settings) = self.listener(&listener) else {
+            error!(
+                listener = listener.name,
+                "not opened: there is no certificate for TLS"
+            );
+            return;
+        };
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
         let stop = self.stop.child_token();
         tokio::spawn(self.clone().accept(socket, settings.clone(), stop.clone()));
         let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -264,14 +272,16 @@ impl House {
         }
     }
 
-    fn listener(&self, listener: &config::Listener) -> Listener {
+    /// What sessions need of a listener. `None` when it wants TLS and there is none: it must not
+    /// fall back to plain text.
+    fn listener(&self, listener: &config::Listener) -> Option<Listener> {
         let server_config = self.server_tls.load().as_ref().map(|tls| tls.config());
-        let tls = match (listener.tls, server_config) {
-            (config::ListenerTls::Implicit, Some(tls)) => ListenerTls::Implicit(tls),
-            (config::ListenerTls::StartTls, Some(tls)) => ListenerTls::StartTls(tls),
-            _ => ListenerTls::None,
+        let tls = match listener.tls {
+            config::ListenerTls::Implicit => ListenerTls::Implicit(server_config?),
+            config::ListenerTls::StartTls => ListenerTls::StartTls(server_config?),
+            config::ListenerTls::None => ListenerTls::None,
         };
-        Listener {
+        Some(Listener {
             name: listener.name.clone(),
             protocol: match listener.protocol {
                 Protocol::Imap => access::Protocol::Imap,
@@ -280,7 +290,7 @@ impl House {
             },
             tls,
             allow_from: listener.allow_from.clone(),
-        }
+        })
     }
 
     fn reload(self: &Arc<Self>, config: Config) {
@@ -331,12 +341,15 @@ impl House {
         {
             let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
             sockets.retain(|key, socket| {
-                let listener = wanted.remove(key);
-                match listener {
-                    Some(listener) => socket.listener.store(Arc::new(self.listener(listener))),
+                let settings = wanted
+                    .remove(key)
+                    .and_then(|listener| self.listener(listener));
+                let stays = settings.is_some();
+                match settings {
+                    Some(settings) => socket.listener.store(Arc::new(settings)),
                     None => socket.stop.cancel(),
                 }
-                listener.is_some()
+                stays
             });
         }
         for ((_, address), listener) in wanted {

@@ -1,6 +1,6 @@
 //! What people see of the running program: logs.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 
 use tracing_subscriber::EnvFilter;
 
@@ -15,7 +15,8 @@ pub fn init(default: Option<&str>) {
     let filter = match std::env::var("RUST_LOG") {
         Ok(wanted) if !wanted.trim().is_empty() => {
             EnvFilter::try_new(&wanted).unwrap_or_else(|error| {
-                eprintln!("mailsplice: RUST_LOG cannot be read ({error}); using {default}");
+                let words = format!("RUST_LOG cannot be read ({error}); using {default}");
+                let _ = writeln!(io::stderr(), "mailsplice: {words}");
                 EnvFilter::new(default)
             })
         }

@@ -184,7 +184,7 @@ impl Login {
                 let last_word = self.credentials(&mut client, &mut dialogue);
                 let _ = timeout(FAREWELL, last_word).await;
             }
-            let _ = timeout(FAREWELL, client.as_mut()?.shutdown()).await;
+            let _ = timeout(FAREWELL, leave(client?)).await;
             return None;
         }
     }
@@ -478,6 +478,19 @@ impl Login {
             session,
             plan: self.plan,
         })
+    }
+}
+
+/// Closes a client's connection so that it can read our last words: closing with unread bytes would
+/// reset the connection and may throw them away.
+async fn leave(mut client: Stream) {
+    let mut discarded = vec![0; READ];
+    if client.shutdown().await.is_ok() {
+        while client
+            .read(&mut discarded)
+            .await
+            .is_ok_and(|count| count > 0)
+        {}
     }
 }
 
