@@ -99,6 +99,31 @@ async fn two_thousand_silent_connections_keep_nobody_out() {
 }
 
 #[tokio::test]
+async fn a_thousand_sessions_are_held_and_answered() {
+    let lab = Lab::new().await;
+    let proxy = lab.serve().await;
+    let before = proxy.memory();
+    let mut sessions = Vec::new();
+    for _ in 0..1000 {
+        let mut client = Client::plain(proxy.address("plain")).await;
+        let answer = log_in(&mut client).await;
+        assert!(answer.starts_with("a OK"), "{answer}");
+        sessions.push(client);
+    }
+    for client in &mut sessions {
+        client.send("b NOOP\r\n").await;
+        assert_eq!(client.line().await, "* ECHO b NOOP");
+        assert_eq!(client.line().await, "b OK done");
+    }
+    let grown = proxy.memory() - before;
+    assert!(grown < 100_000, "{grown} KiB for 1,000 sessions");
+    assert_eq!(lab.endpoint.count(), 1);
+    drop(sessions);
+    lab.upstream.until(|seen| seen.ended == 1000).await;
+    stands(&proxy, 200_000).await;
+}
+
+#[tokio::test]
 async fn a_client_that_never_reads_is_held_back_and_ended() {
     let lab = Lab::new().await;
     lab.upstream.set(|manners| manners.flood = true);

@@ -33,9 +33,21 @@ impl Ahead {
         })
     }
 
-    /// The connection.
-    pub(super) async fn take(mut self) -> Option<Result<Ready, ConnectError>> {
-        self.task.take()?.await.ok()
+    /// The connection; waits for it when it is still under way. `None` when it failed before
+    /// anybody needed it: by now the server may be there.
+    ///
+    /// # Errors
+    /// When it failed while it was waited for: trying again would take as long again.
+    pub(super) async fn take(mut self) -> Result<Option<Ready>, ConnectError> {
+        let Some(task) = self.task.take() else {
+            return Ok(None);
+        };
+        let waited_for = !task.is_finished();
+        match task.await {
+            Ok(Ok(ready)) => Ok(Some(ready)),
+            Ok(Err(error)) if waited_for => Err(error),
+            Ok(Err(_)) | Err(_) => Ok(None),
+        }
     }
 }
 

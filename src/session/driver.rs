@@ -366,7 +366,10 @@ impl Login {
             .await
             .map_err(|e| token_refusal(&e))?;
         let mut idle = match ahead {
-            Some(ahead) => ahead.take().await.and_then(Result::ok),
+            Some(ahead) => ahead
+                .take()
+                .await
+                .map_err(|error| self.connect_refusal(&error))?,
             None => None,
         };
         let mut refreshed = false;

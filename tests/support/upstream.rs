@@ -69,6 +69,7 @@ impl Upstream {
         };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).unwrap();
                 let manners = manners.lock().unwrap().clone();
                 let (seen, tls) = (seen.clone(), tls.clone());
                 tokio::spawn(async move {
