@@ -18,8 +18,11 @@ use super::{
     file::{FOLDER, Keys, MAX_ENTRIES, Password, Stored},
 };
 
-/// Fewest octets of a given password.
-pub const MIN_GIVEN: usize = 8;
+/// Fewest octets of a given password. Devices have what they have, and many cannot be changed: a short
+/// one is taken with a warning, an empty one is none.
+pub const MIN_GIVEN: usize = 1;
+/// Below this a given password can be guessed, throttling or not.
+const GUESSABLE: usize = 8;
 
 /// Most octets of a given password; clients cut off sooner.
 const MAX_GIVEN: usize = 1024;
@@ -262,7 +265,7 @@ fn check_label(label: &str) -> Result<String, AccessError> {
 
 fn check_given(password: &[u8]) -> Result<(), AccessError> {
     if password.len() < MIN_GIVEN {
-        return Err(AccessError::BadPassword("it has fewer than 8 characters"));
+        return Err(AccessError::BadPassword("it is empty"));
     }
     if password.len() > MAX_GIVEN {
         return Err(AccessError::BadPassword("it has more than 1024 octets"));
@@ -280,7 +283,12 @@ fn check_given(password: &[u8]) -> Result<(), AccessError> {
 
 fn weakness(account: &str, password: &[u8]) -> Option<&'static str> {
     let lower = String::from_utf8_lossy(password).to_lowercase();
-    if password.len() < STRONG {
+    if password.len() < GUESSABLE {
+        Some(
+            "it has fewer than 8 characters and can be guessed: limit it to the device's address \
+             (--from) and protocol (--protocol), or give the device a longer one",
+        )
+    } else if password.len() < STRONG {
         Some("it has fewer than 12 characters")
     } else if password.iter().all(u8::is_ascii_digit) {
         Some("it has only digits")

@@ -193,6 +193,7 @@ or try:
 
   mutt -n -F /dev/null -e 'set ssl_starttls=no ssl_verify_host=yes certificate_file={ca}' \\
        -e 'set imap_user=\"{user}\" imap_pass=\"{password}\"' \\
+       -e 'set folder=imaps://localhost:{port}/ record=\"\"' \\
        -f imaps://localhost:{port}/INBOX
 
 To practise signing in (consent page, device code), in another terminal:

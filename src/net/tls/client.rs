@@ -8,17 +8,23 @@ use rustls_platform_verifier::Verifier;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, version};
 
 use super::error::TlsError;
+use super::exact::ExactOr;
 use super::files;
 use super::provider;
 
 /// One configuration for all connections upstream: the system's trust, an extra CA beside it, TLS
 /// 1.2 and 1.3, session resumption. Reads the trust store, so it is made once, not per connection.
 ///
-/// With an extra CA an empty system store is no fault.
+/// A certificate of the extra file is also trusted when a server shows it as its own. With an extra
+/// CA an empty system store is no fault.
 pub fn client_config(extra_ca: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
     let extra = extra_ca.map_or(Ok(Vec::new()), extra_roots)?;
-    let verifier = Verifier::new_with_extra_roots(extra, provider())
+    let verifier = Verifier::new_with_extra_roots(extra.clone(), provider())
         .map_err(|e| TlsError::Trust(e.to_string()))?;
+    let verifier = ExactOr {
+        inner: Arc::new(verifier),
+        exact: extra,
+    };
     let config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .map_err(|e| TlsError::Setup(e.to_string()))?

@@ -9,6 +9,7 @@
 mod client;
 mod ensure;
 mod error;
+mod exact;
 mod files;
 mod info;
 mod local_ca;

@@ -28,7 +28,7 @@ pub(super) fn messages(user: &str, now: i64) -> Vec<(Vec<u8>, i64)> {
          .\nThe line above is a single dot, as some programs trip over it.\n";
     let greetings = head(
         2,
-        "=?utf-8?Q?J=C3=BCrgen_Gr=C3=BC=C3=9Fer?= <juergen@sandbox.test>",
+        "=?utf-8?Q?B=C3=BCro_am_S=C3=BCdtor?= <buero@sandbox.test>",
         "=?utf-8?Q?Gr=C3=BC=C3=9Fe_aus_=C3=96sterreich?=",
         "Content-Type: multipart/alternative; boundary=\"=_alt;1\"\n",
     ) + "Both parts are 8-bit UTF-8.\n\

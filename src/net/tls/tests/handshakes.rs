@@ -186,3 +186,29 @@ fn an_empty_system_store_is_no_fault_with_an_extra_ca() {
         .unwrap();
     assert!(status.success());
 }
+
+#[test]
+fn a_listed_certificate_is_trusted_as_the_servers_own_for_its_names_and_time() {
+    let dir = TempDir::new().unwrap();
+    let (certificate, key) = (dir.path().join("c.pem"), dir.path().join("k.pem"));
+    // Self-signed and a CA, as `openssl req -x509` makes them.
+    let mut params = rcgen::CertificateParams::new(vec!["mail.test".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let pair = rcgen::KeyPair::generate().unwrap();
+    let write = |params: &rcgen::CertificateParams| {
+        fs::write(&certificate, params.self_signed(&pair).unwrap().pem()).unwrap();
+        fs::write(&key, pair.serialize_pem()).unwrap();
+        let server = ServerTls::load(&certificate, &key).unwrap();
+        (server, client_config(Some(&certificate)).unwrap())
+    };
+    let (server, client) = write(&params);
+    assert!(handshake(server.config(), client.clone(), "mail.test").is_ok());
+    assert!(handshake(server.config(), client.clone(), "other.test").is_err());
+    // Another certificate of the same name is not the listed one.
+    let stranger = Place::made();
+    assert!(handshake(stranger.server().config(), client.clone(), "localhost").is_err());
+    params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+    params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+    let (server, client) = write(&params);
+    assert!(handshake(server.config(), client.clone(), "mail.test").is_err());
+}
