@@ -19,7 +19,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use support::proxy::run;
-use support::{Client, Lab, PASSWORD, Proxy, USER};
+use support::{Client, Lab, PASSWORD, Proxy, USER, escaped, login};
 
 async fn try_password(proxy: &Proxy, password: &str) -> String {
     let mut client = Client::plain(proxy.address("plain")).await;
@@ -107,10 +107,7 @@ async fn status_tells_with_and_without_serve() {
 
     let proxy = Proxy::start(&lab, &[]).await;
     let mut client = Client::plain(proxy.address("plain")).await;
-    let escaped = PASSWORD.replace('\\', "\\\\").replace('"', "\\\"");
-    client
-        .send(format!("a LOGIN {USER} \"{escaped}\"\r\n"))
-        .await;
+    client.send(login()).await;
     client.until("a OK").await;
     let online = run(&lab, &["status", "--json"], "").success().stdout();
     let online: serde_json::Value = serde_json::from_str(&online).unwrap();
@@ -131,8 +128,8 @@ async fn a_login_while_serving_takes_effect_at_once() {
     let proxy = lab.serve().await;
     run(&lab, &["login", USER], "").success();
     assert_eq!(lab.endpoint.count(), 1);
-    let escaped = PASSWORD.replace('\\', "\\\\").replace('"', "\\\"");
-    assert!(try_password(&proxy, &escaped).await.starts_with("a OK"));
+    let quoted = escaped();
+    assert!(try_password(&proxy, &quoted).await.starts_with("a OK"));
     // It used the token that `login` had got.
     assert_eq!(lab.endpoint.count(), 1);
 }
@@ -142,10 +139,7 @@ async fn a_renewed_certificate_is_used_without_ending_sessions() {
     let lab = Lab::new().await;
     let proxy = lab.serve().await;
     let mut session = Client::tls(&lab, proxy.address("tls")).await;
-    let escaped = PASSWORD.replace('\\', "\\\\").replace('"', "\\\"");
-    session
-        .send(format!("a LOGIN {USER} \"{escaped}\"\r\n"))
-        .await;
+    session.send(login()).await;
     session.until("a OK").await;
     let shown = || run(&lab, &["cert", "show"], "").success().stdout();
     let before = shown();
@@ -166,21 +160,19 @@ async fn reload_takes_a_good_configuration_and_refuses_a_bad_one() {
     let lab = Lab::new().await;
     let proxy = lab.serve().await;
     let mut session = Client::plain(proxy.address("plain")).await;
-    let escaped = PASSWORD.replace('\\', "\\\\").replace('"', "\\\"");
-    session
-        .send(format!("a LOGIN {USER} \"{escaped}\"\r\n"))
-        .await;
+    let quoted = escaped();
+    session.send(login()).await;
     session.until("a OK").await;
     std::fs::write(lab.path("proxy.yaml"), lab.yaml("nonsense: 1\n")).unwrap();
     proxy.signal("-HUP");
     proxy.logged("not reloaded").await;
-    assert!(try_password(&proxy, &escaped).await.starts_with("a OK"));
+    assert!(try_password(&proxy, &quoted).await.starts_with("a OK"));
     let renamed = lab.yaml("").replace(USER, "bob@contoso.test");
     std::fs::write(lab.path("proxy.yaml"), renamed).unwrap();
     proxy.signal("-HUP");
     proxy.logged("configuration reloaded").await;
     assert!(
-        try_password(&proxy, &escaped)
+        try_password(&proxy, &quoted)
             .await
             .contains("[AUTHENTICATIONFAILED]")
     );
@@ -193,10 +185,7 @@ async fn stopping_says_goodbye_and_waits_for_sessions() {
     let lab = Lab::new().await;
     let mut proxy = lab.serve().await;
     let mut session = Client::plain(proxy.address("plain")).await;
-    let escaped = PASSWORD.replace('\\', "\\\\").replace('"', "\\\"");
-    session
-        .send(format!("a LOGIN {USER} \"{escaped}\"\r\n"))
-        .await;
+    session.send(login()).await;
     session.until("a OK").await;
     let mut waiting = Client::plain(proxy.address("plain")).await;
     waiting.line().await;
@@ -271,10 +260,10 @@ async fn two_serving_processes_share_a_state_directory() {
     let lab = Lab::new().await;
     let first = lab.serve().await;
     let second = Proxy::start(&lab, &[]).await;
-    let escaped = PASSWORD.replace('\\', "\\\\").replace('"', "\\\"");
+    let quoted = escaped();
     let both = tokio::join!(
-        try_password(&first, &escaped),
-        try_password(&second, &escaped)
+        try_password(&first, &quoted),
+        try_password(&second, &quoted)
     );
     assert!(
         both.0.starts_with("a OK") && both.1.starts_with("a OK"),

@@ -17,12 +17,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Client, Lab, PASSWORD, Proxy, USER};
-
-fn login() -> String {
-    let escaped = PASSWORD.replace('\\', "\\\\").replace('"', "\\\"");
-    format!("a LOGIN {USER} \"{escaped}\"\r\n")
-}
+use support::{Client, Lab, PASSWORD, Proxy, USER, login};
 
 async fn log_in(client: &mut Client) -> String {
     client.send(login()).await;

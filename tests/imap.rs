@@ -19,27 +19,27 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use support::client::starttls;
 use support::endpoint::Reply;
-use support::{Client, Lab, PASSWORD, Proxy, USER};
+use support::{Client, Lab, PASSWORD, Proxy, USER, escaped, login};
 
 /// LOGIN and AUTHENTICATE in every form, as (name, bytes, prompts answered with what follows).
 fn forms() -> Vec<(&'static str, Vec<u8>)> {
-    let escaped = PASSWORD.replace('\\', "\\\\").replace('"', "\\\"");
+    let quoted = escaped();
     let plain = |authzid: &str| STANDARD.encode(format!("{authzid}\0{USER}\0{PASSWORD}"));
     let (user64, password64) = (STANDARD.encode(USER), STANDARD.encode(PASSWORD));
     let (user_len, password_len) = (USER.len(), PASSWORD.len());
     let none = plain("");
     let unpadded = none.trim_end_matches('=').to_owned();
     [
-        ("quoted", format!("a LOGIN \"{USER}\" \"{escaped}\"\r\n")),
-        ("lower case", format!("a login {USER} \"{escaped}\"\r\n")),
+        ("quoted", format!("a LOGIN \"{USER}\" \"{quoted}\"\r\n")),
+        ("lower case", format!("a login {USER} \"{quoted}\"\r\n")),
         (
             "other case of the user",
-            format!("a LOGIN {} \"{escaped}\"\r\n", USER.to_uppercase()),
+            format!("a LOGIN {} \"{quoted}\"\r\n", USER.to_uppercase()),
         ),
-        ("bare LF", format!("a LOGIN {USER} \"{escaped}\"\n")),
+        ("bare LF", format!("a LOGIN {USER} \"{quoted}\"\n")),
         (
             "trailing space",
-            format!("a LOGIN {USER} \"{escaped}\" \r\n"),
+            format!("a LOGIN {USER} \"{quoted}\" \r\n"),
         ),
         (
             "literals",
@@ -76,7 +76,7 @@ fn forms() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 fn quoted_login() -> Vec<u8> {
-    forms().remove(0).1
+    login().into_bytes()
 }
 
 /// Logs in and gives the tagged answer.

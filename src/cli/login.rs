@@ -12,7 +12,9 @@ use crate::config::Config;
 use crate::daemon::control::{self, Question};
 use crate::daemon::wiring::{self, Base, CurrentHttp};
 use crate::oauth::signin::{self, CodeSignIn, DeviceSignIn, Loopback, TokioSleeper};
-use crate::oauth::{Account, Flow, Grant, Match, TokenError, identity_matches};
+use crate::oauth::{
+    Account, Clock as _, Flow, Grant, Match, SystemClock, TokenError, identity_matches,
+};
 
 /// Time for a person to sign in in a browser.
 const BROWSER_TIME: Duration = Duration::from_secs(15 * 60);
@@ -80,7 +82,7 @@ async fn login(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
     compare(&who, arguments.identity.as_deref(), &grant)?;
     let missing = missing_scopes(&who, &grant);
     let refreshable = grant.refresh_token.is_some() || who.provider.flow == Flow::ClientCredentials;
-    let until = unix_now().saturating_add(grant.expires_in);
+    let until = SystemClock.now().saturating_add(grant.expires_in);
     base.tokens(config)
         .adopt(&who.key, grant)
         .await
@@ -263,9 +265,4 @@ fn explained(error: TokenError) -> anyhow::Error {
     } else {
         anyhow::anyhow!("{}{code}\n  ({})", error.sentence, error.detail)
     }
-}
-
-fn unix_now() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(0, |since| since.as_secs())
 }

@@ -132,27 +132,20 @@ fn certificates(config: &Config, findings: &mut Vec<Finding>) {
         return;
     }
     let (certificate, key) = (&config.tls.certificate, &config.tls.private_key);
-    match (certificate.exists(), key.exists()) {
+    let half = match (certificate.exists(), key.exists()) {
         (false, false) => return, // Made on first use.
-        (true, false) => {
-            findings.push(Fault(format!(
-                "tls: {} is there but {} is missing: put the key there, or remove the \
-                 certificate to have a local pair made",
-                certificate.display(),
-                key.display()
-            )));
-            return;
-        }
-        (false, true) => {
-            findings.push(Fault(format!(
-                "tls: {} is there but {} is missing: put the certificate there, or remove the \
-                 key to have a local pair made",
-                key.display(),
-                certificate.display()
-            )));
-            return;
-        }
-        (true, true) => {}
+        (true, false) => Some((certificate, "certificate", key, "key")),
+        (false, true) => Some((key, "key", certificate, "certificate")),
+        (true, true) => None,
+    };
+    if let Some((present, present_name, missing, missing_name)) = half {
+        findings.push(Fault(format!(
+            "tls: {} is there but {} is missing: put the {missing_name} there, or remove the \
+             {present_name} to have a local pair made",
+            present.display(),
+            missing.display()
+        )));
+        return;
     }
     match tls::check_pair(certificate, key, &config.tls.names) {
         Ok(report) => {

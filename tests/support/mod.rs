@@ -28,6 +28,16 @@ pub const USER: &str = "Alice@contoso.test";
 /// Its device password, with characters that every form must carry.
 pub const PASSWORD: &str = "pa\"ss\\w rd{3}";
 
+/// [`PASSWORD`] as the inside of a quoted string (RFC 9051 §9).
+pub fn escaped() -> String {
+    PASSWORD.replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+/// A LOGIN of [`USER`] under the tag `a`.
+pub fn login() -> String {
+    format!("a LOGIN {USER} \"{}\"\r\n", escaped())
+}
+
 /// A folder with a private CA, and everything the program needs around it.
 pub struct Lab {
     pub dir: TempDir,
