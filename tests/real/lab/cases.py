@@ -17,7 +17,8 @@ IMPLICIT, STARTTLS = "lab-implicit", "lab-starttls"
 
 @dataclasses.dataclass
 class Case:
-    """One test. `user` is an account of its own on the proxy for clients; cases with `oauth` use the other proxy."""
+    """One test. `user` is an account of its own on the proxy for clients (none where it is empty); cases with `oauth`
+    use the other proxy."""
 
     name: str
     works: callable
@@ -57,7 +58,7 @@ class Lab:
         implicit = {"address": f"{Dovecot.tls_address}:{self.dovecot.tls_port}", "tls": "implicit"}
         starttls = {"address": f"{self.dovecot.starttls_address}:{self.dovecot.starttls_port}", "tls": "starttls"}
         self.imap = {IMPLICIT: implicit, STARTTLS: starttls}
-        self.clients = self._started("clients", [case for case in cases if not case.oauth], [
+        self.clients = self._started("clients", [case for case in cases if case.user and not case.oauth], [
             app_provider(IMPLICIT, self.idp, secret, implicit),
             app_provider(STARTTLS, self.idp, secret, starttls, sasl="oauthbearer"),
         ])

@@ -141,11 +141,12 @@ def curl_auth_login(target):
     curl(target, "--login-options", "AUTH=LOGIN")
 
 
-def _in_terminal(argv, env, seconds=15):
-    """Runs a full-screen program with a terminal and returns what it drew."""
+def in_terminal(argv, env, seconds=15, drop=None):
+    """Runs a full-screen program with a terminal and returns what it drew. `drop`: Popen's arguments for another user."""
+    drop = unprivileged()[0] if drop is None else drop
     master, slave = pty.openpty()
     child = subprocess.Popen([str(a) for a in argv], stdin=slave, stdout=slave, stderr=slave, env=env,
-                             start_new_session=True, **unprivileged()[0])
+                             start_new_session=True, **drop)
     os.close(slave)
     screen = b""
     deadline = time.monotonic() + seconds
@@ -190,7 +191,7 @@ set imap_check_subscribed=no
 # one copy on this machine, then the message moves into Archive on the server
 push "<tag-pattern>~A<enter><tag-prefix><copy-message>{target.home}/local<enter><tag-prefix><save-message>=Archive<enter><quit>"
 """)
-    screen = _in_terminal(["mutt", "-n", "-F", rc], target.env())
+    screen = in_terminal(["mutt", "-n", "-F", rc], target.env())
     check(stored(target.home / "local", marker), "no copy on this side", screen[-900:])
     check(target.mailbox.holds(marker, "Archive"), "not in Archive on the server", screen[-900:])
     check(not target.mailbox.holds(marker), "still in INBOX on the server", screen[-900:])
