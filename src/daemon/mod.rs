@@ -1,5 +1,7 @@
 //! Wiring: turns a configuration into running rooms, reloads it, and stops in good order.
 
+mod bind;
+mod certificate;
 pub mod control;
 pub mod inspect;
 mod run;

@@ -1,7 +1,7 @@
 //! The running proxy: start, reload, drain.
 
 use std::collections::HashMap;
-use std::io::{ErrorKind, Write as _};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,12 +18,14 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::DaemonError;
+use super::bind::{Bound, bind, bind_all, served};
+use super::certificate::{ensure_certificate, server_tls};
 use super::control::{Control, Question};
 use super::wiring::{self, Base, CurrentHttp};
 use crate::access;
 use crate::config::{self, Config, Protocol};
 use crate::net::listen;
-use crate::net::tls::{self, Ensured, Reload, ServerTls};
+use crate::net::tls::{self, Reload, ServerTls};
 use crate::session::{self, Listener, ListenerTls, Registry, Shared};
 
 /// How often certificate files are looked at.
@@ -420,115 +422,6 @@ impl House {
             }
         }
     }
-}
-
-/// Whether this version serves the listener's protocol.
-fn served(listener: &config::Listener) -> bool {
-    listener.protocol == Protocol::Imap
-}
-
-/// A socket that listens and is not accepted from yet.
-struct Bound {
-    listener: config::Listener,
-    configured: SocketAddr,
-    address: SocketAddr,
-    socket: TcpListener,
-}
-
-fn bind_all(config: &Config) -> Result<Vec<Bound>, DaemonError> {
-    let mut bound = Vec::new();
-    let mut failed = Vec::new();
-    for listener in config.listeners.iter().filter(|listener| served(listener)) {
-        for address in &listener.bind {
-            match bind(*address, listener) {
-                Ok(socket) => bound.push(socket),
-                Err(text) => failed.push(text),
-            }
-        }
-    }
-    if failed.is_empty() {
-        Ok(bound)
-    } else {
-        Err(DaemonError::Bind(failed))
-    }
-}
-
-fn bind(configured: SocketAddr, listener: &config::Listener) -> Result<Bound, String> {
-    let bound = listen::bind(configured).and_then(|socket| Ok((socket.local_addr()?, socket)));
-    match bound {
-        Ok((address, socket)) => Ok(Bound {
-            listener: listener.clone(),
-            configured,
-            address,
-            socket,
-        }),
-        Err(error) => {
-            let mend = match error.kind() {
-                ErrorKind::AddrInUse => {
-                    "another program listens there: stop it or choose another port"
-                }
-                ErrorKind::PermissionDenied => {
-                    "ports under 1024 need privileges: choose a higher one"
-                }
-                ErrorKind::AddrNotAvailable => "this machine does not have that address",
-                _ => "choose another address",
-            };
-            let name = &listener.name;
-            Err(format!(
-                "listener {name}: cannot listen on {configured}: {error}; {mend}"
-            ))
-        }
-    }
-}
-
-fn server_tls(config: &Config) -> Result<Option<Arc<ServerTls>>, DaemonError> {
-    let plain = |listener: &config::Listener| listener.tls == config::ListenerTls::None;
-    if config
-        .listeners
-        .iter()
-        .filter(|listener| served(listener))
-        .all(plain)
-    {
-        return Ok(None);
-    }
-    ensure_certificate(config)?;
-    Ok(Some(ServerTls::load(
-        &config.tls.certificate,
-        &config.tls.private_key,
-    )?))
-}
-
-/// Makes the local CA and certificate where there are none, and says how to trust them.
-fn ensure_certificate(config: &Config) -> Result<(), DaemonError> {
-    let files = tls::TlsFiles {
-        certificate: &config.tls.certificate,
-        private_key: &config.tls.private_key,
-        names: &config.tls.names,
-    };
-    match tls::ensure(&files, &wiring::ca_dir(config))? {
-        Ensured::Existing => {}
-        Ensured::Created { ca } => {
-            info!(
-                "made a local certificate: {}",
-                config.tls.certificate.display()
-            );
-            info!(
-                "mail programs trust it once they trust the local CA: {}",
-                trust_words(&ca)
-            );
-        }
-        Ensured::Renewed => info!("renewed the local certificate"),
-        Ensured::NotRenewed(error) => warn!("the local certificate was not renewed: {error}"),
-    }
-    Ok(())
-}
-
-/// How to trust the local CA, in one line.
-fn trust_words(ca: &Path) -> String {
-    format!(
-        "import {} there (`mailsplice cert export` prints it)",
-        ca.display()
-    )
 }
 
 /// Raises the limit of file descriptors to what the system gives; says how many that is.

@@ -15,12 +15,14 @@ use zeroize::Zeroizing;
 
 use super::ahead::Ahead;
 use super::plan::{Listener, ListenerTls, Plan, Shared, UpstreamServer};
-use super::registry::{Evicted, Session, Waiting};
+use super::refusal::{token_refusal, upstream_refusal, without};
+use super::registry::{Evicted, Waiting};
+use super::splice::Spliced;
 use super::upstream::{Answer, ConnectError, Ready, connect, learn};
 use crate::access::{Attempt, Verdict};
-use crate::net::relay::{Unread, relay};
+use crate::net::relay::Unread;
 use crate::net::stream::Stream;
-use crate::oauth::{AccessToken, Class, TokenError};
+use crate::oauth::AccessToken;
 use crate::proto::imap::{
     Capabilities, ClientEnd, ClientSide, ClientStep, Protection, RefusedBecause,
 };
@@ -70,38 +72,6 @@ pub async fn serve(
         .await;
     if let Some(spliced) = spliced {
         spliced.run().instrument(span).await;
-    }
-}
-
-/// Two connections after the login, ready to be spliced.
-struct Spliced {
-    client: Stream,
-    upstream: Stream,
-    unread: Unread,
-    session: Session,
-    plan: Arc<Plan>,
-}
-
-impl Spliced {
-    async fn run(self) {
-        let began = Instant::now();
-        let Self {
-            client,
-            upstream,
-            unread,
-            session,
-            plan,
-        } = self;
-        let limits = plan.limits.relay;
-        drop(plan);
-        let end = relay(client, upstream, unread, limits, &session.stop).await;
-        info!(
-            reason = end.reason.name(),
-            to_client = end.to_client,
-            to_upstream = end.to_upstream,
-            seconds = began.elapsed().as_secs(),
-            "session ended"
-        );
     }
 }
 
@@ -503,60 +473,4 @@ async fn accept_tls(config: &Arc<ServerConfig>, socket: TcpStream) -> Option<Str
         .map(Stream::from)
         .map_err(|error| debug!(%error, "TLS with the client failed"))
         .ok()
-}
-
-fn token_refusal(error: &TokenError) -> Refusal {
-    warn!(
-        class = error.class.name(),
-        code = error.code,
-        detail = error.detail,
-        "no token"
-    );
-    let kind = match error.class {
-        Class::Temporary { .. } => RefusalKind::Temporary,
-        Class::SignIn | Class::Admin | Class::Configuration => RefusalKind::Person,
-    };
-    Refusal::new(kind, error.sentence.clone())
-}
-
-/// What the client is told when the server refused for good.
-fn upstream_refusal(
-    server: &UpstreamServer,
-    because: RefusedBecause,
-    text: &str,
-    token: &AccessToken,
-) -> Refusal {
-    let host = &server.host;
-    warn!(
-        host,
-        ?because,
-        text = without(text, token),
-        "login refused upstream"
-    );
-    match because {
-        RefusedBecause::Token => Refusal::new(
-            RefusalKind::Person,
-            format!(
-                "{host} refused a fresh token: check the scopes, that IMAP is enabled for the \
-                 mailbox, and who signed in (mailsplice status)"
-            ),
-        ),
-        RefusedBecause::Temporary => Refusal::new(
-            RefusalKind::Temporary,
-            format!("{host} cannot log anybody in at the moment; try again later"),
-        ),
-        RefusedBecause::Protocol => Refusal::new(
-            RefusalKind::Person,
-            format!("{host} does not understand the login: check sasl of the provider"),
-        ),
-    }
-}
-
-/// A server's words without the token, which it may echo.
-fn without(text: &str, token: &AccessToken) -> String {
-    if token.expose().is_empty() {
-        text.to_owned()
-    } else {
-        text.replace(token.expose(), "[token]")
-    }
 }

@@ -6,7 +6,9 @@
 mod ahead;
 mod driver;
 mod plan;
+mod refusal;
 mod registry;
+mod splice;
 mod upstream;
 
 pub use driver::serve;

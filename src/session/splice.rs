@@ -1,0 +1,44 @@
+//! A session after its login: bytes are only moved.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tracing::info;
+
+use super::plan::Plan;
+use super::registry::Session;
+use crate::net::relay::{Unread, relay};
+use crate::net::stream::Stream;
+
+/// Two connections after the login, ready to be spliced.
+pub(super) struct Spliced {
+    pub(super) client: Stream,
+    pub(super) upstream: Stream,
+    pub(super) unread: Unread,
+    pub(super) session: Session,
+    pub(super) plan: Arc<Plan>,
+}
+
+impl Spliced {
+    /// Moves bytes until the session ends.
+    pub(super) async fn run(self) {
+        let began = Instant::now();
+        let Self {
+            client,
+            upstream,
+            unread,
+            session,
+            plan,
+        } = self;
+        let limits = plan.limits.relay;
+        drop(plan);
+        let end = relay(client, upstream, unread, limits, &session.stop).await;
+        info!(
+            reason = end.reason.name(),
+            to_client = end.to_client,
+            to_upstream = end.to_upstream,
+            seconds = began.elapsed().as_secs(),
+            "session ended"
+        );
+    }
+}
