@@ -1,4 +1,8 @@
-//! What people see of the running program: logs.
+//! What people see of the running program: logs, and events for the audit log, counters and notices.
+
+pub mod event;
+
+pub use event::{Event, Events, Sink};
 
 use std::io::{self, IsTerminal, Write};
 

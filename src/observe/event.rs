@@ -1,0 +1,199 @@
+//! What happens to accounts and sessions, as data: what the audit log, the counters and notices are
+//! made of. No event holds a secret.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use serde::Serialize;
+
+/// One event. Field names are stable: they are what the audit log shows.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// Somebody signed an account in, or a record came from elsewhere.
+    SignIn {
+        /// The account's key.
+        account: String,
+        /// The provider's name.
+        provider: String,
+        /// The flow's name.
+        flow: &'static str,
+        /// Who signed in, as the provider says.
+        identity: Option<String>,
+    },
+    /// A token request for an account ended.
+    Refresh(Refresh),
+    /// A client was refused.
+    Refusal(Refusal),
+    /// A client logged in.
+    Login(Login),
+    /// A session ended.
+    SessionEnd(SessionEnd),
+    /// The mail server took the token and then did not serve the mailbox.
+    MailTrouble {
+        /// The account's key.
+        account: String,
+        /// The code of the error table.
+        code: String,
+        /// What the server said, one line.
+        text: String,
+    },
+    /// An account changed to "needs sign-in" or "misconfigured".
+    NeedsAttention {
+        /// The account's key.
+        account: String,
+        /// `sign-in`, `admin` or `configuration`.
+        class: &'static str,
+        /// The provider's code.
+        code: Option<String>,
+        /// What to do about it.
+        sentence: String,
+    },
+    /// An account that needed attention works again.
+    Recovered {
+        /// The account's key.
+        account: String,
+    },
+    /// An operator revoked an account.
+    Revoked {
+        /// The account's key.
+        account: String,
+        /// How many sessions were ended by it.
+        sessions: usize,
+    },
+    /// Something will end soon.
+    WillExpire {
+        /// `client secret`, `client certificate`, `sign-in`, `certificate` or `CA`.
+        what: &'static str,
+        /// The account's key or the provider's name, or a file.
+        of: String,
+        /// When, Unix seconds.
+        at: u64,
+        /// What to do about it.
+        sentence: String,
+    },
+    /// An address or an account is throttled after many wrong passwords.
+    BruteForce {
+        /// The client.
+        client: SocketAddr,
+        /// The account's key, if the name was one of ours.
+        account: Option<String>,
+        /// The listener's name.
+        listener: String,
+    },
+}
+
+/// See [`Event::Refresh`].
+#[derive(Debug, Clone, Serialize)]
+pub struct Refresh {
+    /// The account's key.
+    pub account: String,
+    /// The provider's name.
+    pub provider: String,
+    /// The flow's name.
+    pub flow: &'static str,
+    /// `ok`, or the class of the error: `temporary`, `sign-in`, `admin`, `configuration`.
+    pub outcome: &'static str,
+    /// The provider's code, if it gave one.
+    pub code: Option<String>,
+    /// How long it took.
+    pub milliseconds: u64,
+    /// Life of the new access token, seconds.
+    pub expires_in: Option<u64>,
+    /// Whether the provider gave a new refresh token.
+    pub rotated: bool,
+}
+
+/// Where a client came from.
+#[derive(Debug, Clone, Serialize)]
+pub struct Client {
+    /// Its address.
+    pub client: SocketAddr,
+    /// The listener's name.
+    pub listener: String,
+    /// `imap`, `pop3` or `smtp`.
+    pub protocol: &'static str,
+}
+
+/// See [`Event::Refusal`].
+#[derive(Debug, Clone, Serialize)]
+pub struct Refusal {
+    /// Where it came from.
+    #[serde(flatten)]
+    pub client: Client,
+    /// The account's key, if the name was one of ours.
+    pub account: Option<String>,
+    /// The label of the device password, if one was right.
+    pub label: Option<String>,
+    /// `wrong_password`, `throttled`, `network`, `crowded`, or the class: `temporary`, `sign-in`,
+    /// `admin`, `configuration`.
+    pub reason: &'static str,
+    /// The provider's or server's code.
+    pub code: Option<String>,
+    /// What the client was told.
+    pub text: String,
+}
+
+/// See [`Event::Login`].
+#[derive(Debug, Clone, Serialize)]
+pub struct Login {
+    /// Number of the session in this process.
+    pub session: u64,
+    /// Where it came from.
+    #[serde(flatten)]
+    pub client: Client,
+    /// The account's key.
+    pub account: String,
+    /// The label of the device password.
+    pub label: String,
+    /// Age of the access token, seconds.
+    pub token_age: u64,
+}
+
+/// See [`Event::SessionEnd`].
+#[derive(Debug, Clone, Serialize)]
+pub struct SessionEnd {
+    /// What the login said.
+    #[serde(flatten)]
+    pub login: Login,
+    /// Octets of mail protocol passed to the client.
+    pub to_client: u64,
+    /// Octets passed to the mail server.
+    pub to_upstream: u64,
+    /// How long it lasted.
+    pub seconds: u64,
+    /// Why it ended.
+    pub reason: &'static str,
+}
+
+/// Takes events. Must not block: it is called on the paths of logins.
+pub trait Sink: Send + Sync {
+    /// Takes one event; `at` in Unix milliseconds.
+    fn take(&self, at: u64, event: &Event);
+}
+
+/// Where events go. Cheap to clone; all clones share the sinks.
+#[derive(Clone, Default)]
+pub struct Events {
+    sinks: Arc<ArcSwap<Vec<Arc<dyn Sink>>>>,
+}
+
+impl Events {
+    /// Replaces the sinks, as at start and after a reload.
+    pub fn set_sinks(&self, sinks: Vec<Arc<dyn Sink>>) {
+        self.sinks.store(Arc::new(sinks));
+    }
+
+    /// Hands an event to every sink.
+    pub fn emit(&self, event: &Event) {
+        let at = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+        for sink in self.sinks.load().iter() {
+            sink.take(at, event);
+        }
+    }
+}
