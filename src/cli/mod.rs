@@ -4,6 +4,7 @@ mod cert;
 mod check;
 mod login;
 mod password;
+mod revoke;
 mod sandbox;
 mod schema;
 mod serve;
@@ -56,6 +57,9 @@ enum Command {
     Check,
     /// Sign an account in at its provider. A running `serve` uses it at once.
     Login(login::Arguments),
+    /// Emergency: end an account's sessions, wipe its tokens, tell the provider, and print what remains to
+    /// be done there.
+    Revoke(revoke::Arguments),
     /// Show how the accounts stand and who is connected.
     Status(status::Arguments),
     /// Make, list and remove device passwords: what mail programs log in to this proxy with.
@@ -107,6 +111,7 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Serve => serve::run(file),
         Command::Check => check::run(file),
         Command::Login(arguments) => login::run(file, &arguments),
+        Command::Revoke(arguments) => revoke::run(file, &arguments),
         Command::Status(arguments) => status::run(file, &arguments),
         Command::Password(command) => password::run(file, command),
         Command::Cert(command) => cert::run(file, &command),

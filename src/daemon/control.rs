@@ -43,6 +43,11 @@ pub enum Question {
         /// The account's key.
         account: String,
     },
+    /// This account was revoked: end its sessions and forget its tokens.
+    Revoke {
+        /// The account's key.
+        account: String,
+    },
     /// The device passwords of this account were changed: read them again.
     PasswordsChanged {
         /// The account's key.

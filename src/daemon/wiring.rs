@@ -188,6 +188,7 @@ fn provider(provider: &config::Provider) -> oauth::Provider {
         authorization_url: provider.authorization_url.clone(),
         token_url: provider.token_url.clone(),
         device_authorization_url: provider.device_authorization_url.clone(),
+        revocation_url: provider.revocation_url.clone(),
         issuer: provider.issuer.clone(),
         scopes: provider.scopes.clone(),
         client_auth: match provider.client_auth {

@@ -97,6 +97,17 @@ impl TokenError {
         )
     }
 
+    /// An operator revoked the account.
+    pub(crate) fn revoked(user: &str) -> Self {
+        let step = Self::sign_in(user, "an operator revoked the account");
+        Self::new(
+            Class::SignIn,
+            format!("Access was revoked. {}", step.sentence),
+            step.detail,
+        )
+        .with_code(Some("revoked".to_owned()))
+    }
+
     /// A fault of the configuration.
     pub(crate) fn configuration(sentence: impl AsRef<str>, detail: impl fmt::Display) -> Self {
         Self::new(Class::Configuration, sentence, detail)

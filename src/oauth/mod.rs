@@ -19,6 +19,7 @@ mod exchange;
 mod http;
 mod identity;
 mod provider;
+mod revocation;
 pub mod signin;
 pub mod table;
 mod token;
@@ -31,6 +32,7 @@ pub use self::{
     http::{Http, HttpClient, HttpSettings, TransportError, Trouble},
     identity::{Identity, IdentityFault, Match, identity_matches},
     provider::{Account, ClientAuth, Flow, Provider, SecretReader},
+    revocation::{Revoked, remaining_steps, revoke},
     token::{AccessToken, Grant},
 };
 pub use oauth2::{HttpRequest, HttpResponse};

@@ -62,6 +62,8 @@ pub struct Provider {
     pub token_url: Url,
     /// Where device codes come from; needed for [`Flow::DeviceCode`].
     pub device_authorization_url: Option<Url>,
+    /// Where tokens are taken back (RFC 7009); many providers have none.
+    pub revocation_url: Option<Url>,
     /// The issuer, compared with `iss` of the redirect (RFC 9207) and of the id_token.
     pub issuer: Option<String>,
     /// The scopes, sent in this order with each token request.
@@ -173,6 +175,7 @@ pub(crate) mod tests {
             authorization_url: Some(url("https://login.example/contoso.example/authorize")),
             token_url: url("https://login.example/contoso.example/token"),
             device_authorization_url: Some(url("https://login.example/contoso.example/device")),
+            revocation_url: None,
             issuer: None,
             scopes: vec!["imap".into(), "offline_access".into()],
             client_auth: ClientAuth::Body,

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::ahead::Ahead;
 use super::plan::{Listener, ListenerTls, Plan, Shared, UpstreamServer};
 use super::refusal::{token_refusal, upstream_refusal, without};
-use super::registry::{Evicted, Waiting};
+use super::registry::{Evicted, SessionInfo, Waiting};
 use super::splice::Spliced;
 use super::upstream::{Answer, ConnectError, Ready, connect, learn};
 use crate::access::{Attempt, Verdict};
@@ -95,6 +95,8 @@ enum Wait {
 struct LoggedIn {
     account: Arc<str>,
     label: Arc<str>,
+    /// See [`super::Registry::revocations`].
+    revocations: u64,
     upstream: Ready,
     success: crate::proto::imap::Success,
 }
@@ -144,7 +146,7 @@ impl Login {
                 Wait::Evicted(Evicted::Crowded) => Some(
                     "[UNAVAILABLE] Too many connections are waiting to log in, try again later",
                 ),
-                Wait::Evicted(Evicted::Shutdown) => {
+                Wait::Evicted(Evicted::Shutdown | Evicted::Revoked) => {
                     Some("[UNAVAILABLE] The proxy is stopping, try again later")
                 }
             };
@@ -265,6 +267,7 @@ impl Login {
     ) -> Result<LoggedIn, Refusal> {
         let (account, label) = self.admit(&credentials).await?;
         drop(credentials);
+        let revocations = self.shared.registry.revocations(&account);
         let Some(route) = self.plan.routes.get(&*account) else {
             // Removed from the configuration a moment ago.
             return Err(Refusal::credentials());
@@ -283,6 +286,7 @@ impl Login {
         Ok(LoggedIn {
             account,
             label,
+            revocations,
             upstream,
             success,
         })
@@ -437,7 +441,9 @@ impl Login {
         } else {
             [&to_client[..], &from_upstream].concat().into()
         };
-        let session = waiting.log_in(&done.account, &done.label, self.client, &self.listener.name);
+        let (account, label) = (&done.account, &done.label);
+        let info = SessionInfo::new(account, label, self.client, &self.listener.name);
+        let session = waiting.log_in(info, done.revocations);
         Span::current().record("account", &*done.account);
         info!(label = &*done.label, "logged in");
         let unread = Unread {

@@ -27,6 +27,19 @@ pub enum Evicted {
     Crowded,
     /// The program stops.
     Shutdown,
+    /// An operator revoked the account.
+    Revoked,
+}
+
+impl Evicted {
+    /// A stable word for logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Crowded => "crowded",
+            Self::Shutdown => "shutdown",
+            Self::Revoked => "revoked",
+        }
+    }
 }
 
 /// A session, for `status`.
@@ -44,6 +57,21 @@ pub struct SessionInfo {
     pub since: u64,
 }
 
+impl SessionInfo {
+    /// A session that begins now.
+    pub fn new(account: &str, label: &str, client: SocketAddr, listener: &str) -> Self {
+        Self {
+            account: account.to_owned(),
+            label: label.to_owned(),
+            client,
+            listener: listener.to_owned(),
+            since: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |d| d.as_secs()),
+        }
+    }
+}
+
 /// All connections of the process.
 pub struct Registry {
     limits: Mutex<RegistryLimits>,
@@ -55,7 +83,9 @@ struct Inner {
     next: u64,
     waiting: BTreeMap<u64, Waiter>,
     per_address: HashMap<IpAddr, BTreeMap<u64, ()>>,
-    sessions: BTreeMap<u64, (SessionInfo, CancellationToken)>,
+    sessions: BTreeMap<u64, (SessionInfo, Stop)>,
+    /// How often each account was revoked: a login begun before must not become a session after.
+    revocations: HashMap<String, u64>,
 }
 
 struct Waiter {
@@ -81,8 +111,19 @@ pub struct Waiting {
 pub struct Session {
     registry: Arc<Registry>,
     id: u64,
+    stop: Stop,
+}
+
+impl Session {
     /// Fires when the session has to end.
-    pub stop: CancellationToken,
+    pub fn stop(&self) -> &CancellationToken {
+        &self.stop.token
+    }
+
+    /// Why it was told to end, if it was.
+    pub fn why(&self) -> Option<Evicted> {
+        self.stop.why.get().copied()
+    }
 }
 
 impl Registry {
@@ -159,8 +200,27 @@ impl Registry {
     /// Ends all sessions at once.
     pub fn stop_sessions(&self) {
         for (_, stop) in self.inner().sessions.values() {
-            stop.cancel();
+            stop.stop(Evicted::Shutdown);
         }
+    }
+
+    /// How often the account was revoked while this process ran; to be asked before its token is.
+    pub fn revocations(&self, account: &str) -> u64 {
+        self.inner().revocations.get(account).copied().unwrap_or(0)
+    }
+
+    /// Ends the account's sessions at once, also those whose login is under way. Returns how many had
+    /// logged in.
+    pub fn revoke(&self, account: &str) -> usize {
+        let mut inner = self.inner();
+        *inner.revocations.entry(account.to_owned()).or_default() += 1;
+        let of_account = inner
+            .sessions
+            .values()
+            .filter(|(info, _)| info.account == account);
+        of_account
+            .map(|(_, stop)| stop.stop(Evicted::Revoked))
+            .count()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -202,23 +262,17 @@ impl Waiting {
         self.stop.why.get().copied().unwrap_or(Evicted::Crowded)
     }
 
-    /// The connection has logged in.
-    pub fn log_in(self, account: &str, label: &str, client: SocketAddr, listener: &str) -> Session {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_secs());
-        let info = SessionInfo {
-            account: account.to_owned(),
-            label: label.to_owned(),
-            client,
-            listener: listener.to_owned(),
-            since,
-        };
-        let stop = CancellationToken::new();
-        self.registry
-            .inner()
-            .sessions
-            .insert(self.id, (info, stop.clone()));
+    /// The connection has logged in. `revocations`: what [`Registry::revocations`] said before its token
+    /// was asked for; if the account was revoked since, the session ends at once.
+    pub fn log_in(self, info: SessionInfo, revocations: u64) -> Session {
+        let stop = Stop::default();
+        let mut inner = self.registry.inner();
+        let revoked = inner.revocations.get(&info.account).copied().unwrap_or(0);
+        if revoked != revocations {
+            stop.stop(Evicted::Revoked);
+        }
+        inner.sessions.insert(self.id, (info, stop.clone()));
+        drop(inner);
         Session {
             registry: self.registry.clone(),
             id: self.id,
@@ -301,13 +355,38 @@ mod tests {
                 registry
                     .admit(address(n))
                     .unwrap()
-                    .log_in("bob", "default", client, "imap")
+                    .log_in(SessionInfo::new("bob", "default", client, "imap"), 0)
             })
             .collect();
         assert!(registry.admit(address(7)).is_none());
         assert_eq!(registry.sessions().len(), 5);
-        assert!(sessions.iter().all(|session| !session.stop.is_cancelled()));
+        assert!(sessions.iter().all(|session| session.why().is_none()));
         drop(sessions);
         assert!(registry.sessions().is_empty());
+    }
+
+    #[test]
+    fn revoking_ends_the_sessions_of_one_account_and_logins_under_way() {
+        let registry = Registry::new(LIMITS);
+        let client = SocketAddr::new(address(1), 1);
+        let log_in = |n: u8, account: &str, before: u64| {
+            let info = SessionInfo::new(account, "default", client, "imap");
+            registry.admit(address(n)).unwrap().log_in(info, before)
+        };
+        let before = registry.revocations("bob");
+        let bob = log_in(1, "bob", before);
+        let eve = log_in(2, "eve", registry.revocations("eve"));
+        assert_eq!(registry.revoke("bob"), 1);
+        let late = log_in(3, "bob", before);
+        let next = log_in(4, "bob", registry.revocations("bob"));
+        for (session, why) in [
+            (&bob, Some(Evicted::Revoked)),
+            (&eve, None),
+            (&late, Some(Evicted::Revoked)),
+            (&next, None),
+        ] {
+            assert_eq!(session.why(), why);
+            assert_eq!(session.stop().is_cancelled(), why.is_some());
+        }
     }
 }

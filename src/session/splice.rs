@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::plan::Plan;
-use super::registry::Session;
+use super::registry::{Evicted, Session};
 use crate::net::relay::{Unread, relay};
 use crate::net::stream::Stream;
 
@@ -32,9 +32,10 @@ impl Spliced {
         } = self;
         let limits = plan.limits.relay;
         drop(plan);
-        let end = relay(client, upstream, unread, limits, &session.stop).await;
+        let end = relay(client, upstream, unread, limits, session.stop()).await;
+        let reason = session.why().map_or(end.reason.name(), Evicted::name);
         info!(
-            reason = end.reason.name(),
+            reason,
             to_client = end.to_client,
             to_upstream = end.to_upstream,
             seconds = began.elapsed().as_secs(),

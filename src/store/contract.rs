@@ -36,6 +36,7 @@ pub(super) fn record(mark: &str) -> TokenRecord {
             code: Some("AADSTS70043".into()),
             text: "sign in again".into(),
         }),
+        revoked_at: 6,
     }
 }
 

@@ -49,6 +49,16 @@ impl FileStore {
         })
     }
 
+    /// Overwrites and removes the records of accounts other than `known`, as were left by accounts that
+    /// are no longer configured. Returns how many there were.
+    ///
+    /// # Errors
+    /// Those of the system; what was reached before is gone.
+    pub async fn wipe_others(&self, known: &[String]) -> Result<usize, StoreError> {
+        let known: Vec<PathBuf> = known.iter().map(|account| self.path(account)).collect();
+        self.run(move |inner| inner.wipe_others(&known)).await
+    }
+
     /// Where the record of an account lies, for messages to the operator.
     pub fn path(&self, account: &str) -> PathBuf {
         self.inner.path(account)
@@ -80,6 +90,16 @@ impl TokenStore for FileStore {
         let account = account_key(account);
         let record = record.clone();
         Box::pin(self.run(move |inner| inner.save(&account, &record)))
+    }
+
+    fn wipe<'a>(
+        &'a self,
+        account: &'a str,
+        left: &'a TokenRecord,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let account = account_key(account);
+        let left = left.clone();
+        Box::pin(self.run(move |inner| inner.wipe(&account, &left)))
     }
 
     fn remove<'a>(&'a self, account: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
@@ -152,6 +172,49 @@ impl Inner {
         durable::replace(&path, &sealed, 0o600).map_err(|error| StoreError::io(&path, error))
     }
 
+    fn wipe(&self, account: &str, left: &TokenRecord) -> Result<(), StoreError> {
+        let path = self.path(account);
+        let aside = aside(&path);
+        // Opened before it is replaced: a name that is gone cannot be overwritten.
+        let old = fs::OpenOptions::new().write(true).open(&path);
+        self.save(account, left)?;
+        let overwritten = match old {
+            Ok(old) => durable::overwrite(&old),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        };
+        overwritten.map_err(|error| StoreError::io(&path, error))?;
+        // The copy set aside is the same file, or an older one.
+        match fs::OpenOptions::new().write(true).open(&aside) {
+            Ok(copy) => durable::overwrite(&copy)
+                .and_then(|()| fs::remove_file(&aside))
+                .and_then(|()| durable::sync_dir(&self.tokens)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+        .map_err(|error| StoreError::io(&aside, error))
+    }
+
+    fn wipe_others(&self, known: &[PathBuf]) -> Result<usize, StoreError> {
+        let failed = |error| StoreError::io(&self.tokens, error);
+        let mut wiped = 0;
+        for entry in fs::read_dir(&self.tokens).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if known.contains(&path) || !path.is_file() {
+                continue;
+            }
+            fs::OpenOptions::new()
+                .write(true)
+                .open(&path)
+                .and_then(|file| durable::overwrite(&file))
+                .and_then(|()| fs::remove_file(&path))
+                .map_err(|error| StoreError::io(&path, error))?;
+            wiped += usize::from(path.extension().is_some_and(|end| end == "token"));
+        }
+        durable::sync_dir(&self.tokens).map_err(failed)?;
+        Ok(wiped)
+    }
+
     fn remove(&self, account: &str) -> Result<(), StoreError> {
         let path = self.path(account);
         match fs::remove_file(&path) {
@@ -166,14 +229,19 @@ impl Inner {
 /// Keeps a record that does not open, under a second name, when a new sign-in is about to replace it:
 /// the key may only have been mixed up. One such copy is kept, the first.
 fn set_aside(path: &Path) -> Result<(), StoreError> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".unreadable");
-    match fs::hard_link(path, &aside) {
+    match fs::hard_link(path, aside(path)) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(StoreError::io(path, error))
         }
         _ => Ok(()),
     }
+}
+
+/// Where the copy lies.
+fn aside(path: &Path) -> PathBuf {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".unreadable");
+    aside.into()
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {

@@ -70,6 +70,14 @@ impl TokenStore for MemoryStore {
         })
     }
 
+    fn wipe<'a>(
+        &'a self,
+        account: &'a str,
+        left: &'a TokenRecord,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.save(account, left)
+    }
+
     fn remove<'a>(&'a self, account: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.shelf().records.remove(&account_key(account));

@@ -59,6 +59,14 @@ pub trait TokenStore: Send + Sync + 'static {
         record: &'a TokenRecord,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
+    /// Puts `left` in the place of the account's record, as [`Self::save`] does, and makes what was there
+    /// before unreadable, with copies of it that were set aside.
+    fn wipe<'a>(
+        &'a self,
+        account: &'a str,
+        left: &'a TokenRecord,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
     /// Removes the record of an account, durably. No record is no error.
     fn remove<'a>(&'a self, account: &'a str) -> BoxFuture<'a, Result<(), StoreError>>;
 

@@ -29,6 +29,8 @@ pub struct TokenRecord {
     pub generation: u64,
     /// The last lasting error, kept so that `status` can tell it from another process.
     pub trouble: Option<Trouble>,
+    /// When an operator revoked the account: no token is asked for until somebody signs in again.
+    pub revoked_at: u64,
 }
 
 /// An error that stays until somebody mends it. Holds no secret.
@@ -86,6 +88,7 @@ struct Outgoing<'a> {
     generation: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<&'a Trouble>,
+    revoked_at: u64,
 }
 
 impl<'a> Outgoing<'a> {
@@ -108,6 +111,7 @@ impl<'a> Outgoing<'a> {
             identity: record.identity.as_deref(),
             generation,
             trouble: record.trouble.as_ref(),
+            revoked_at: record.revoked_at,
         }
     }
 }
@@ -136,6 +140,8 @@ struct Incoming {
     generation: u64,
     #[serde(default)]
     trouble: Option<Trouble>,
+    #[serde(default)]
+    revoked_at: u64,
 }
 
 impl From<Incoming> for TokenRecord {
@@ -152,6 +158,7 @@ impl From<Incoming> for TokenRecord {
             identity: read.identity,
             generation: read.generation,
             trouble: read.trouble,
+            revoked_at: read.revoked_at,
         }
     }
 }

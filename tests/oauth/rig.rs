@@ -47,6 +47,7 @@ pub(crate) fn provider(idp: &Idp, flow: Flow) -> Provider {
         authorization_url: Some(idp.url("authorize")),
         token_url: idp.url("token"),
         device_authorization_url: Some(idp.url("devicecode")),
+        revocation_url: None,
         issuer: Some(idp.issuer()),
         scopes: vec!["mail".into(), "openid".into()],
         client_auth: ClientAuth::Body,

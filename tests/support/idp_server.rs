@@ -29,7 +29,27 @@ pub(super) fn app(world: Arc<Mutex<World>>, issuer: String) -> Router {
         .route("/consent", get(consent))
         .route("/token", post(token))
         .route("/devicecode", post(device_code))
+        .route("/revoke", post(revoke))
         .with_state(Shared { world, issuer })
+}
+
+/// RFC 7009.
+async fn revoke(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    Form(fields): Form<Fields>,
+) -> Response {
+    let mut world = shared.world();
+    let token = fields.get("token").map_or("", String::as_str);
+    let signin = world.refresh.get(token).map(|(signin, _)| *signin);
+    world.see("POST", "/revoke", &fields, &headers);
+    match signin {
+        Some(signin) if !world.signins[signin].revoked => {
+            world.signins[signin].revoked = true;
+            StatusCode::OK.into_response()
+        }
+        _ => (StatusCode::BAD_REQUEST, r#"{"error":"invalid_token"}"#).into_response(),
+    }
 }
 
 #[derive(Default)]

@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod endpoint;
+pub mod idp;
 pub mod proxy;
 pub mod upstream;
 

@@ -261,6 +261,7 @@ impl Core {
                 self.trials.reset();
             }
             Report::NoRecord => self.signed_out(account, None, Gone::Nothing),
+            Report::Revoked(seen) => self.revoked(account, seen, now_ms / 1000),
             Report::Foreign(seen) => self.signed_out(account, Some(seen), Gone::OtherSettings),
             Report::Refused { refusal, record } => {
                 if let Some(record) = &record {
@@ -458,6 +459,16 @@ impl Core {
                 error.detail,
             );
         }
+        self.standing = Standing::SignedOut(error);
+    }
+
+    fn revoked(&mut self, account: &Account, seen: Digest, now: u64) {
+        self.held = None;
+        self.unsaved = None;
+        self.seen = Some(seen);
+        self.facts = Facts::default();
+        let error = TokenError::revoked(&account.user);
+        self.last_error = Some((now, error.clone()));
         self.standing = Standing::SignedOut(error);
     }
 

@@ -94,6 +94,8 @@ pub(super) enum Report {
     NoRecord,
     /// The record belongs to other settings.
     Foreign(Digest),
+    /// An operator revoked the account.
+    Revoked(Digest),
     /// The provider granted new tokens; `saved` tells whether they are durable.
     Granted { record: TokenRecord, saved: bool },
     /// The provider, or our own side, gave none. `record` is what the store holds now.

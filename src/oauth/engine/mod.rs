@@ -202,6 +202,7 @@ impl Tokens {
                 .and_then(|one| one.name().map(str::to_owned)),
             generation: old.map_or(0, |record| record.generation.saturating_add(1)),
             trouble: None,
+            revoked_at: 0,
         };
         shared.store.save(&who.key, &record).await.map_err(failed)?;
         slot.core().adopted(&record, shared.next_id());
@@ -213,6 +214,46 @@ impl Tokens {
             expires_in = grant.expires_in,
         );
         Ok(())
+    }
+
+    /// Wipes the account's tokens, here and in the store, and blocks it until the next sign-in. Returns
+    /// what was stored, so that the provider can be told; `None` when there was nothing readable.
+    ///
+    /// Waits for a refresh under way anywhere, at most [`EngineSettings::lock_wait`]: otherwise its
+    /// result would bring the tokens back.
+    ///
+    /// # Errors
+    /// When the account is unknown, busy for too long, or the store cannot be written; then nothing
+    /// has changed.
+    pub async fn revoke(&self, account: &str) -> Result<Option<TokenRecord>, TokenError> {
+        let slot = self.slot(account)?;
+        let who = slot.account.load_full();
+        let failed = |error: StoreError| {
+            tracing::error!(account = %who.user, outcome = "not revoked", "{error}");
+            TokenError::configuration(format!("The tokens could not be wiped: {error}"), "")
+        };
+        let shared = &self.shared;
+        let _lock = shared
+            .store
+            .lock(&who.key, shared.settings.lock_wait)
+            .await
+            .map_err(failed)?;
+        // One that cannot be read is wiped too.
+        let old = shared.store.load(&who.key).await.ok().flatten();
+        let now = shared.clock.now().max(1);
+        let left = TokenRecord {
+            binding: slot.binding.clone(),
+            generation: old
+                .as_ref()
+                .map_or(0, |record| record.generation.saturating_add(1)),
+            revoked_at: now,
+            ..TokenRecord::default()
+        };
+        shared.store.wipe(&who.key, &left).await.map_err(failed)?;
+        slot.core().invalidate();
+        slot.changed.send_replace(());
+        tracing::info!(account = %who.user, provider = %who.provider.name, outcome = "revoked");
+        Ok(old)
     }
 
     /// Another process changed the account's record: what is in memory is forgotten, and the record read

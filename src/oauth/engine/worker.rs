@@ -34,6 +34,8 @@ enum Stored {
     /// Tokens of other settings: never sent, never deleted.
     Foreign(TokenRecord),
     Ours(TokenRecord),
+    /// An operator revoked the account: nothing is asked for until somebody signs in.
+    Revoked(TokenRecord),
 }
 
 /// What a request starts from.
@@ -98,6 +100,7 @@ impl Bench<'_> {
                 stored: false,
                 writable: other.refresh_token.is_none(),
             },
+            Stored::Revoked(record) => return Ok(Report::Revoked(record::digest(&record))),
             Stored::Ours(record) => Base {
                 record: Some(record),
                 stored: durable,
@@ -110,6 +113,7 @@ impl Bench<'_> {
     async fn load(&self) -> Result<Stored, StoreError> {
         Ok(match self.store.load(&self.account.key).await? {
             None => Stored::Nothing,
+            Some(record) if record.revoked_at > 0 => Stored::Revoked(record),
             Some(record) if record.binding == self.binding => Stored::Ours(record),
             Some(record) => Stored::Foreign(record),
         })
@@ -122,6 +126,7 @@ impl Bench<'_> {
         let now = self.clock.now();
         match stored {
             Stored::Nothing => (reads || !userless).then_some(Report::NoRecord),
+            Stored::Revoked(record) => Some(Report::Revoked(record::digest(record))),
             Stored::Foreign(record) => {
                 (reads || !userless).then(|| Report::Foreign(record::digest(record)))
             }
@@ -144,6 +149,7 @@ impl Bench<'_> {
     fn newer_than_stored(&self, job: &Job, stored: &Stored) -> Option<TokenRecord> {
         let unsaved = job.unsaved.clone()?;
         let current = match stored {
+            Stored::Revoked(_) => return None,
             Stored::Nothing => None,
             Stored::Foreign(record) | Stored::Ours(record) => Some(record),
         };
@@ -189,6 +195,7 @@ impl Bench<'_> {
             identity: old.identity,
             generation: old.generation.saturating_add(1),
             trouble: None,
+            revoked_at: 0,
         };
         let saved = if base.writable {
             match self.store.save(&self.account.key, &record).await {
@@ -288,7 +295,9 @@ impl Stored {
     fn digest(&self) -> Option<record::Digest> {
         match self {
             Self::Nothing => None,
-            Self::Foreign(record) | Self::Ours(record) => Some(record::digest(record)),
+            Self::Foreign(record) | Self::Ours(record) | Self::Revoked(record) => {
+                Some(record::digest(record))
+            }
         }
     }
 }

@@ -151,6 +151,14 @@ impl TokenStore for Disk {
         })
     }
 
+    fn wipe<'a>(
+        &'a self,
+        account: &'a str,
+        left: &'a TokenRecord,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.save(account, left)
+    }
+
     fn remove<'a>(&'a self, account: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
         self.inner.remove(account)
     }

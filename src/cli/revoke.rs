@@ -1,0 +1,130 @@
+//! `mailsplice revoke`: the emergency brake.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use anyhow::bail;
+
+use super::{DONE, FAILED, account, load, runtime, say};
+use crate::config::Config;
+use crate::daemon::control::{self, Question};
+use crate::daemon::wiring::{self, Base};
+use crate::oauth::{self, Account, Revoked, Tokens};
+use crate::store::TokenRecord;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// The account, as in the configuration.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    user: Option<String>,
+    /// Every account, and stored tokens of accounts that are no longer configured.
+    #[arg(long)]
+    all: bool,
+}
+
+pub(super) fn run(file: Option<PathBuf>, arguments: &Arguments) -> anyhow::Result<u8> {
+    let config = load(file)?.config;
+    runtime()?.block_on(revoke(&config, arguments))
+}
+
+async fn revoke(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
+    let wanted = match &arguments.user {
+        Some(user) => Some(account(config, user)?.key.clone()),
+        None if arguments.all => None,
+        None => bail!("name an account, or --all"),
+    };
+    let targets: Vec<Account> = wiring::accounts(config)
+        .into_iter()
+        .filter(|account| wanted.as_ref().is_none_or(|key| *key == account.key))
+        .collect();
+    // Sessions first: that must not wait for anything.
+    for target in &targets {
+        let ended = end_sessions(config, target).await;
+        if ended > 0 {
+            say(format_args!("{}: {ended} sessions ended", target.user))?;
+        }
+    }
+    let base = Base::open(config)?;
+    let tokens = base.tokens(config);
+    let mut well = true;
+    let mut stored = Vec::new();
+    for target in &targets {
+        let record = wipe(&tokens, target).await?;
+        well &= record.is_some();
+        // Who logged in while the tokens were being wiped goes now.
+        end_sessions(config, target).await;
+        stored.push(record);
+    }
+    if arguments.all {
+        let known: Vec<String> = config.accounts.iter().map(|a| a.key.clone()).collect();
+        let others = base.store.wipe_others(&known).await?;
+        if others > 0 {
+            say(format_args!(
+                "{others} records of accounts that are not configured: wiped"
+            ))?;
+        }
+    }
+    for (target, record) in targets.iter().zip(stored) {
+        let Some(record) = record else { continue };
+        let outcome = oauth::revoke(&target.provider, &base.http, &record).await;
+        well &= !matches!(outcome, Revoked::Failed(_));
+        tell(config, target, &outcome)?;
+    }
+    say(
+        "Until the next `mailsplice login` clients of a revoked account are refused. Device passwords \
+         stay: `mailsplice password list` and `remove`.",
+    )?;
+    Ok(if well { DONE } else { FAILED })
+}
+
+/// Ends the account's sessions in every serving process; tells how many there were.
+async fn end_sessions(config: &Config, target: &Account) -> u64 {
+    let question = Question::Revoke {
+        account: target.key.clone(),
+    };
+    let answers = control::ask(&config.state_dir, &question).await;
+    let sessions = |answer: &serde_json::Value| answer.get("sessions")?.as_u64();
+    answers.iter().filter_map(sessions).sum()
+}
+
+/// Wipes the account's tokens; `None` when that failed, which is said.
+async fn wipe(tokens: &Tokens, target: &Account) -> io::Result<Option<TokenRecord>> {
+    match tokens.revoke(&target.key).await {
+        Ok(record) => {
+            say(format_args!("{}: tokens wiped", target.user))?;
+            Ok(Some(record.unwrap_or_default()))
+        }
+        Err(error) => {
+            writeln!(
+                io::stderr(),
+                "mailsplice: {}: NOT wiped: {error}. A process may hang in a refresh: stop it and run this again.",
+                target.user
+            )?;
+            Ok(None)
+        }
+    }
+}
+
+fn tell(config: &Config, target: &Account, outcome: &Revoked) -> io::Result<()> {
+    let (user, provider) = (&target.user, &target.provider.name);
+    match outcome {
+        Revoked::Done => say(format_args!("{user}: taken back by provider {provider}"))?,
+        Revoked::Failed(why) => writeln!(
+            io::stderr(),
+            "mailsplice: {user}: provider {provider} did not take the tokens back: {why}"
+        )?,
+        Revoked::NoToken | Revoked::NoEndpoint => {}
+    }
+    let account = config.accounts.iter().find(|one| one.key == target.key);
+    let mailbox = account.map_or(user, |account| &account.mailbox);
+    let steps = oauth::remaining_steps(target, mailbox, outcome);
+    if !steps.is_empty() {
+        say(format_args!(
+            "{user}: what remains to be done at provider {provider}:"
+        ))?;
+        for step in steps {
+            say(format_args!("  {step}"))?;
+        }
+    }
+    Ok(())
+}
