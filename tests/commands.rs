@@ -48,7 +48,17 @@ async fn device_passwords_come_and_go_at_once() {
         .success()
         .stdout();
     assert!(list.contains("scanner") && list.contains("generated") && !list.contains(&password));
-    run(&lab, &["password", "remove", USER, "scanner"], "").success();
+    let mut scanner = Client::plain(proxy.address("plain")).await;
+    scanner.send(format!("a LOGIN {USER} {password}\r\n")).await;
+    scanner.until("a OK").await;
+    let mut other = Client::plain(proxy.address("plain")).await;
+    other.send(login()).await;
+    other.until("a OK").await;
+    let removed = run(&lab, &["password", "remove", USER, "scanner"], "").success();
+    assert!(removed.stderr().contains("sessions ended"));
+    assert_eq!(scanner.try_line().await, None, "its sessions end with it");
+    other.send("b NOOP\r\n").await;
+    other.until("b OK").await;
     assert!(
         try_password(&proxy, &password)
             .await

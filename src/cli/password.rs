@@ -8,6 +8,7 @@ use clap::Args;
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
+use super::revoke::end_sessions;
 use super::{DONE, account, load, runtime, say, time};
 use crate::access::{Entry, Kind, Limits, Protocol, parse_network};
 use crate::config::Config;
@@ -153,9 +154,10 @@ async fn remove(config: &Config, user: &str, label: &str) -> anyhow::Result<u8> 
         .remove(&account.key, label)
         .await?;
     tell(config, &account.key).await;
+    let ended = end_sessions(config, &account.key, Some(label)).await;
     writeln!(
         io::stderr(),
-        "Device password \"{label}\" of {} removed.",
+        "Device password \"{label}\" of {} removed; {ended} sessions ended.",
         account.user
     )?;
     Ok(DONE)

@@ -39,7 +39,7 @@ async fn revoke(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
         .collect();
     // Sessions first: that must not wait for anything.
     for target in &targets {
-        let ended = end_sessions(config, target).await;
+        let ended = end_sessions(config, &target.key, None).await;
         if ended > 0 {
             say(format_args!("{}: {ended} sessions ended", target.user))?;
         }
@@ -52,7 +52,7 @@ async fn revoke(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
         let record = wipe(&tokens, target).await?;
         well &= record.is_some();
         // Who logged in while the tokens were being wiped goes now.
-        end_sessions(config, target).await;
+        end_sessions(config, &target.key, None).await;
         stored.push(record);
     }
     if arguments.all {
@@ -77,10 +77,12 @@ async fn revoke(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
     Ok(if well { DONE } else { FAILED })
 }
 
-/// Ends the account's sessions in every serving process; tells how many there were.
-async fn end_sessions(config: &Config, target: &Account) -> u64 {
+/// Ends the account's sessions, or those of one device password, in every serving process; tells how
+/// many there were.
+pub(super) async fn end_sessions(config: &Config, account: &str, label: Option<&str>) -> u64 {
     let question = Question::Revoke {
-        account: target.key.clone(),
+        account: account.to_owned(),
+        label: label.map(str::to_owned),
     };
     let answers = control::ask(&config.state_dir, &question).await;
     let sessions = |answer: &serde_json::Value| answer.get("sessions")?.as_u64();

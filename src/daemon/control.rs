@@ -43,10 +43,14 @@ pub enum Question {
         /// The account's key.
         account: String,
     },
-    /// This account was revoked: end its sessions and forget its tokens.
+    /// This account, or one device password of it, was revoked: end its sessions. Of an account, forget
+    /// the tokens too.
     Revoke {
         /// The account's key.
         account: String,
+        /// The label of the device password.
+        #[serde(default)]
+        label: Option<String>,
     },
     /// The device passwords of this account were changed: read them again.
     PasswordsChanged {

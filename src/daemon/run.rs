@@ -413,10 +413,12 @@ impl House {
                 self.shared.tokens.invalidate(account);
                 serde_json::json!({ "version": 1, "done": true })
             }
-            Question::Revoke { account } => {
-                let sessions = self.shared.registry.revoke(account);
-                self.shared.tokens.invalidate(account);
-                warn!(account, sessions, "revoked by an operator");
+            Question::Revoke { account, label } => {
+                let sessions = self.shared.registry.revoke(account, label.as_deref());
+                if label.is_none() {
+                    self.shared.tokens.invalidate(account);
+                }
+                warn!(account, label, sessions, "revoked by an operator");
                 serde_json::json!({ "version": 1, "done": true, "sessions": sessions })
             }
             Question::PasswordsChanged { account } => {

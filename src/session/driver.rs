@@ -95,8 +95,8 @@ enum Wait {
 struct LoggedIn {
     account: Arc<str>,
     label: Arc<str>,
-    /// See [`super::Registry::revocations`].
-    revocations: u64,
+    /// See [`super::Registry::moment`].
+    begun: u64,
     upstream: Ready,
     success: crate::proto::imap::Success,
 }
@@ -265,9 +265,9 @@ impl Login {
         credentials: Credentials,
         ahead: &mut Option<Ahead>,
     ) -> Result<LoggedIn, Refusal> {
+        let begun = self.shared.registry.moment();
         let (account, label) = self.admit(&credentials).await?;
         drop(credentials);
-        let revocations = self.shared.registry.revocations(&account);
         let Some(route) = self.plan.routes.get(&*account) else {
             // Removed from the configuration a moment ago.
             return Err(Refusal::credentials());
@@ -286,7 +286,7 @@ impl Login {
         Ok(LoggedIn {
             account,
             label,
-            revocations,
+            begun,
             upstream,
             success,
         })
@@ -443,7 +443,7 @@ impl Login {
         };
         let (account, label) = (&done.account, &done.label);
         let info = SessionInfo::new(account, label, self.client, &self.listener.name);
-        let session = waiting.log_in(info, done.revocations);
+        let session = waiting.log_in(info, done.begun);
         Span::current().record("account", &*done.account);
         info!(label = &*done.label, "logged in");
         let unread = Unread {

@@ -84,8 +84,11 @@ struct Inner {
     waiting: BTreeMap<u64, Waiter>,
     per_address: HashMap<IpAddr, BTreeMap<u64, ()>>,
     sessions: BTreeMap<u64, (SessionInfo, Stop)>,
-    /// How often each account was revoked: a login begun before must not become a session after.
-    revocations: HashMap<String, u64>,
+    /// Counts revocations.
+    moment: u64,
+    /// When each account, or one label of it, was last revoked: a login begun before must not become a
+    /// session after.
+    revoked: HashMap<(String, Option<String>), u64>,
 }
 
 struct Waiter {
@@ -204,20 +207,23 @@ impl Registry {
         }
     }
 
-    /// How often the account was revoked while this process ran; to be asked before its token is.
-    pub fn revocations(&self, account: &str) -> u64 {
-        self.inner().revocations.get(account).copied().unwrap_or(0)
+    /// This moment, counted in revocations; for [`Waiting::log_in`], to be taken before a login's password
+    /// is looked at.
+    pub fn moment(&self) -> u64 {
+        self.inner().moment
     }
 
-    /// Ends the account's sessions at once, also those whose login is under way. Returns how many had
-    /// logged in.
-    pub fn revoke(&self, account: &str) -> usize {
+    /// Ends the account's sessions at once, or those of one device password, also those whose login is
+    /// under way. Returns how many had logged in.
+    pub fn revoke(&self, account: &str, label: Option<&str>) -> usize {
         let mut inner = self.inner();
-        *inner.revocations.entry(account.to_owned()).or_default() += 1;
-        let of_account = inner
-            .sessions
-            .values()
-            .filter(|(info, _)| info.account == account);
+        inner.moment += 1;
+        let moment = inner.moment;
+        let key = (account.to_owned(), label.map(str::to_owned));
+        inner.revoked.insert(key, moment);
+        let of_account = inner.sessions.values().filter(|(info, _)| {
+            info.account == account && label.is_none_or(|one| info.label == one)
+        });
         of_account
             .map(|(_, stop)| stop.stop(Evicted::Revoked))
             .count()
@@ -262,13 +268,16 @@ impl Waiting {
         self.stop.why.get().copied().unwrap_or(Evicted::Crowded)
     }
 
-    /// The connection has logged in. `revocations`: what [`Registry::revocations`] said before its token
-    /// was asked for; if the account was revoked since, the session ends at once.
-    pub fn log_in(self, info: SessionInfo, revocations: u64) -> Session {
+    /// The connection has logged in. `begun`: what [`Registry::moment`] said before; if the account or the
+    /// password was revoked since, the session ends at once.
+    pub fn log_in(self, info: SessionInfo, begun: u64) -> Session {
         let stop = Stop::default();
         let mut inner = self.registry.inner();
-        let revoked = inner.revocations.get(&info.account).copied().unwrap_or(0);
-        if revoked != revocations {
+        let since = |label| {
+            let key = (info.account.clone(), label);
+            inner.revoked.get(&key).is_some_and(|at| *at > begun)
+        };
+        if since(None) || since(Some(info.label.clone())) {
             stop.stop(Evicted::Revoked);
         }
         inner.sessions.insert(self.id, (info, stop.clone()));
@@ -367,18 +376,21 @@ mod tests {
 
     #[test]
     fn revoking_ends_the_sessions_of_one_account_and_logins_under_way() {
-        let registry = Registry::new(LIMITS);
+        let registry = Registry::new(RegistryLimits {
+            connections: 9,
+            ..LIMITS
+        });
         let client = SocketAddr::new(address(1), 1);
-        let log_in = |n: u8, account: &str, before: u64| {
-            let info = SessionInfo::new(account, "default", client, "imap");
+        let log_in = |n: u8, (account, label): (&str, &str), before: u64| {
+            let info = SessionInfo::new(account, label, client, "imap");
             registry.admit(address(n)).unwrap().log_in(info, before)
         };
-        let before = registry.revocations("bob");
-        let bob = log_in(1, "bob", before);
-        let eve = log_in(2, "eve", registry.revocations("eve"));
-        assert_eq!(registry.revoke("bob"), 1);
-        let late = log_in(3, "bob", before);
-        let next = log_in(4, "bob", registry.revocations("bob"));
+        let before = registry.moment();
+        let bob = log_in(1, ("bob", "default"), before);
+        let eve = log_in(2, ("eve", "default"), before);
+        assert_eq!(registry.revoke("bob", None), 1);
+        let late = log_in(3, ("bob", "default"), before);
+        let next = log_in(4, ("bob", "default"), registry.moment());
         for (session, why) in [
             (&bob, Some(Evicted::Revoked)),
             (&eve, None),
@@ -388,5 +400,14 @@ mod tests {
             assert_eq!(session.why(), why);
             assert_eq!(session.stop().is_cancelled(), why.is_some());
         }
+        let before = registry.moment();
+        let scanner = log_in(5, ("bob", "scanner"), before);
+        assert_eq!(registry.revoke("bob", Some("scanner")), 1);
+        let late = log_in(6, ("bob", "scanner"), before);
+        assert_eq!(
+            (scanner.why(), late.why()),
+            (Some(Evicted::Revoked), Some(Evicted::Revoked))
+        );
+        assert_eq!(next.why(), None, "another password of the same account");
     }
 }
