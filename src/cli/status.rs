@@ -1,5 +1,6 @@
 //! `mailsplice status`.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use super::{DONE, load, runtime, say, time};
 use crate::config::Config;
 use crate::daemon::control::{self, Question};
 use crate::daemon::wiring::Base;
+use crate::store::{catch_all_for, is_catch_all};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -35,7 +37,7 @@ async fn report(config: &Config) -> anyhow::Result<Value> {
         let of = |answer: &Value| answer.get(name).and_then(Value::as_array).cloned();
         answers.iter().filter_map(of).flatten().collect()
     };
-    let accounts = match answers.first().and_then(|answer| answer.get("accounts")) {
+    let mut accounts = match answers.first().and_then(|answer| answer.get("accounts")) {
         Some(accounts) => accounts.clone(),
         None => {
             let tokens = Base::open(config)?.tokens(config);
@@ -43,6 +45,10 @@ async fn report(config: &Config) -> anyhow::Result<Value> {
             serde_json::to_value(tokens.status())?
         }
     };
+    let sessions = list("sessions");
+    if !answers.is_empty() {
+        count_mailboxes(&mut accounts, &sessions);
+    }
     let pids: Vec<_> = answers
         .iter()
         .filter_map(|answer| answer.get("pid").cloned())
@@ -52,8 +58,35 @@ async fn report(config: &Config) -> anyhow::Result<Value> {
         "serving": !answers.is_empty(),
         "pids": pids,
         "accounts": accounts,
-        "sessions": list("sessions"),
+        "sessions": sessions,
     }))
+}
+
+/// Adds to each account for a whole domain how many of its mailboxes are connected.
+fn count_mailboxes(accounts: &mut Value, sessions: &[Value]) {
+    let Some(accounts) = accounts.as_array_mut() else {
+        return;
+    };
+    let connected: BTreeSet<&str> = sessions.iter().map(|one| text(one, "account")).collect();
+    let key = |account: &Value| text(account, "account").to_lowercase();
+    // Covered users in trouble are listed too, and have no account of their own all the same.
+    let own = accounts
+        .iter()
+        .filter(|one| one.get("covered_by").is_none_or(Value::is_null));
+    let own: BTreeSet<String> = own.map(key).collect();
+    for account in accounts.iter_mut() {
+        let pattern = key(account);
+        if !is_catch_all(&pattern) {
+            continue;
+        }
+        let covered = |user: &&&str| {
+            catch_all_for(user).as_deref() == Some(&pattern) && !own.contains(**user)
+        };
+        let count = connected.iter().filter(covered).count();
+        if let Some(fields) = account.as_object_mut() {
+            fields.insert("mailboxes_connected".to_owned(), count.into());
+        }
+    }
 }
 
 fn print(report: &Value) -> io::Result<()> {
@@ -96,6 +129,9 @@ fn print_account(account: &Value) -> io::Result<()> {
         text(account, "provider"),
         text(account, "flow")
     ))?;
+    if let Some(count) = number(account, "mailboxes_connected") {
+        say(format_args!("  {:<19}{count}", "mailboxes connected"))?;
+    }
     let moments = [
         ("expires_at", "access token until"),
         ("refreshed_at", "last refresh"),
