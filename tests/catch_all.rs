@@ -268,6 +268,43 @@ async fn invented_names_make_no_files_and_no_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn revoking_the_account_ends_all_sessions_and_a_password_its_own() {
+    let lab = lab("").await;
+    let alice = password(&lab, &["alice@contoso.test", "--label", "desk"]);
+    let master = password(&lab, &[DOMAIN, "--from", "127.0.0.0/8", "--label", "desk"]);
+    let proxy = Proxy::start(&lab, &[]).await;
+    let at = proxy.address("plain");
+    let (mut own, _) = log_in(at, "alice@contoso.test", &alice).await;
+    let (mut wide, _) = log_in(at, "alice@contoso.test", &master).await;
+    let (mut other, _) = log_in(at, "bob@contoso.test", &master).await;
+    lab.upstream.until(|seen| seen.after.len() == 3).await;
+    // The domain's password, not Alice's of the same label.
+    run(&lab, &["password", "remove", DOMAIN, "desk"], "").success();
+    assert_eq!(wide.try_line().await, None);
+    assert_eq!(other.try_line().await, None);
+    own.send("b NOOP\r\n").await;
+    assert_eq!(own.line().await, "* ECHO b NOOP");
+    assert_eq!(own.line().await, "b OK done");
+
+    let one = run(&lab, &["revoke", "alice@contoso.test"], "");
+    assert_eq!(one.status(), 1);
+    assert!(
+        one.stderr().contains("revoke '*@contoso.test'"),
+        "{}",
+        one.stderr()
+    );
+    assert_eq!(own.try_line().await, None);
+    let (mut own, answer) = log_in(at, "alice@contoso.test", &alice).await;
+    assert!(answer.starts_with("OK"), "{answer}");
+    run(&lab, &["revoke", DOMAIN], "").success();
+    assert_eq!(own.try_line().await, None);
+    let (_, answer) = log_in(at, "alice@contoso.test", &alice).await;
+    assert!(answer.starts_with("NO [CONTACTADMIN]"), "{answer}");
+    run(&lab, &["login", DOMAIN], "").success();
+    assert!(is_in(&proxy, "alice@contoso.test", &alice).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn passwords_and_the_account_come_and_go_while_serving() {
     let lab = lab("").await;
     let proxy = Proxy::start(&lab, &[]).await;

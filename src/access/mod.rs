@@ -97,6 +97,12 @@ impl FromStr for Protocol {
     }
 }
 
+/// The label under which a session stands that a catch-all's password opened: `device-1 (*@contoso.com)`.
+/// It says that the password opens more than this one mailbox; the user may have one of the same label.
+pub fn cover_label(label: &str, catch_all: &str) -> String {
+    format!("{label} ({catch_all})")
+}
+
 /// How much is allowed to go wrong.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -142,7 +148,7 @@ pub enum Verdict {
     Allowed {
         /// The account, in lower case: never a catch-all, but the user it covers.
         account: Arc<str>,
-        /// Which password it was. One of a catch-all has it in brackets behind: `device-1 (*@contoso.com)`.
+        /// Which password it was. One of a catch-all: see [`cover_label`].
         label: Arc<str>,
     },
     /// Not let in. Why is nobody's business.

@@ -9,7 +9,7 @@ use std::{
 use crate::store::{StoreError, catch_all_for, is_catch_all};
 
 use super::{
-    Settings, Verdict,
+    Settings, Verdict, cover_label,
     file::Stored,
     hashing::{Cost, HASH, SALT},
     ring::{Place, Ring, Tags},
@@ -362,8 +362,7 @@ impl State {
             Whose::Own => (Arc::clone(own?.0), label),
             Whose::Cover => {
                 let account = own.map_or_else(|| trier.name.into(), |(key, _)| Arc::clone(key));
-                // Says that it opens more than this one: the user may have one of the same label.
-                (account, format!("{label} ({})", trier.cover).into())
+                (account, cover_label(&label, trier.cover).into())
             }
         };
         Some(Verdict::Allowed { account, label })

@@ -10,7 +10,7 @@ use super::{DONE, load, runtime, say, time};
 use crate::config::Config;
 use crate::daemon::control::{self, Question};
 use crate::daemon::wiring::Base;
-use crate::store::{catch_all_for, is_catch_all};
+use crate::store::is_catch_all;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -64,27 +64,16 @@ async fn report(config: &Config) -> anyhow::Result<Value> {
 
 /// Adds to each account for a whole domain how many of its mailboxes are connected.
 fn count_mailboxes(accounts: &mut Value, sessions: &[Value]) {
-    let Some(accounts) = accounts.as_array_mut() else {
-        return;
-    };
-    let connected: BTreeSet<&str> = sessions.iter().map(|one| text(one, "account")).collect();
-    let key = |account: &Value| text(account, "account").to_lowercase();
-    // Covered users in trouble are listed too, and have no account of their own all the same.
-    let own = accounts
-        .iter()
-        .filter(|one| one.get("covered_by").is_none_or(Value::is_null));
-    let own: BTreeSet<String> = own.map(key).collect();
-    for account in accounts.iter_mut() {
-        let pattern = key(account);
+    for account in accounts.as_array_mut().into_iter().flatten() {
+        let pattern = text(account, "account").to_lowercase();
         if !is_catch_all(&pattern) {
             continue;
         }
-        let covered = |user: &&&str| {
-            catch_all_for(user).as_deref() == Some(&pattern) && !own.contains(**user)
-        };
-        let count = connected.iter().filter(covered).count();
+        let of_it = |one: &&Value| text(one, "covered_by") == pattern;
+        let covered = sessions.iter().filter(of_it);
+        let mailboxes: BTreeSet<&str> = covered.map(|one| text(one, "account")).collect();
         if let Some(fields) = account.as_object_mut() {
-            fields.insert("mailboxes_connected".to_owned(), count.into());
+            fields.insert("mailboxes_connected".to_owned(), mailboxes.len().into());
         }
     }
 }

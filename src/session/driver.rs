@@ -442,7 +442,8 @@ impl Login {
             [&to_client[..], &from_upstream].concat().into()
         };
         let (account, label) = (&done.account, &done.label);
-        let info = SessionInfo::new(account, label, self.client, &self.listener.name);
+        let info = SessionInfo::new(account, label, self.client, &self.listener.name)
+            .covered_by(self.plan.covering(account));
         let session = waiting.log_in(info, done.begun);
         Span::current().record("account", &*done.account);
         info!(label = &*done.label, "logged in");

@@ -205,6 +205,12 @@ impl Plan {
         Some((route, route.mailbox.as_deref().unwrap_or(account)))
     }
 
+    /// The catch-all by which [`Self::route`] leads.
+    pub(super) fn covering(&self, account: &str) -> Option<String> {
+        let (route, _) = self.route(account)?;
+        catch_all_for(account).filter(|_| route.mailbox.is_none())
+    }
+
     /// The server, where all accounts lead to the same one.
     pub(super) fn only_imap_server(&self) -> Option<&Arc<UpstreamServer>> {
         match self.imap_servers.as_slice() {

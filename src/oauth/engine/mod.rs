@@ -30,7 +30,7 @@ pub use self::status::{AccountStatus, LastError, State};
 use self::{
     core::Core,
     event::{Job, Report, Standing, Verdict},
-    mailboxes::Mailboxes,
+    mailboxes::{Mailboxes, Passing},
     worker::Bench,
 };
 use super::{
@@ -40,7 +40,7 @@ use super::{
     provider::Account,
     token::{AccessToken, Grant},
 };
-use crate::store::{MemoryStore, StoreError, TokenRecord, TokenStore, catch_all_for};
+use crate::store::{StoreError, TokenRecord, TokenStore, catch_all_for};
 
 /// Limits of the engine.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +92,7 @@ struct Slot {
     /// Told whenever a job ends or newer state comes from outside.
     changed: watch::Sender<()>,
     /// In place of the store, for a mailbox that a catch-all account covers: goes with this slot.
-    passing: Option<MemoryStore>,
+    passing: Option<Passing>,
 }
 
 impl fmt::Debug for Tokens {
@@ -222,6 +222,9 @@ impl Tokens {
             revoked_at: 0,
         };
         store.save(&who.key, &record).await.map_err(failed)?;
+        if let Some(passing) = &slot.passing {
+            passing.restore().await.map_err(failed)?;
+        }
         slot.core().adopted(&record, shared.next_id());
         slot.changed.send_replace(());
         tracing::info!(
@@ -250,13 +253,13 @@ impl Tokens {
             TokenError::configuration(format!("The tokens could not be wiped: {error}"), "")
         };
         let shared = &self.shared;
-        let _lock = shared
-            .store
+        let store = slot.store(shared);
+        let _lock = store
             .lock(&who.key, shared.settings.lock_wait)
             .await
             .map_err(failed)?;
         // One that cannot be read is wiped too.
-        let old = shared.store.load(&who.key).await.ok().flatten();
+        let old = store.load(&who.key).await.ok().flatten();
         let now = shared.clock.now().max(1);
         let left = TokenRecord {
             binding: slot.binding.clone(),
@@ -266,7 +269,7 @@ impl Tokens {
             revoked_at: now,
             ..TokenRecord::default()
         };
-        shared.store.wipe(&who.key, &left).await.map_err(failed)?;
+        store.wipe(&who.key, &left).await.map_err(failed)?;
         slot.core().invalidate();
         slot.changed.send_replace(());
         tracing::info!(account = %who.user, provider = %who.provider.name, outcome = "revoked");
@@ -444,7 +447,10 @@ impl Tokens {
         if !who.provider.flow.is_per_mailbox() {
             return Ok(Arc::clone(pattern));
         }
-        let make = || Slot::new(who.for_user(&key), Some(MemoryStore::new()));
+        let make = || {
+            let passing = Passing::new(&self.shared.store, &who.key);
+            Slot::new(who.for_user(&key), Some(passing))
+        };
         Ok(mailboxes.slot(&key, make))
     }
 }
@@ -474,7 +480,7 @@ impl Shared {
 }
 
 impl Slot {
-    fn new(account: Account, passing: Option<MemoryStore>) -> Self {
+    fn new(account: Account, passing: Option<Passing>) -> Self {
         Self {
             binding: account.binding(),
             account: ArcSwap::from_pointee(account),

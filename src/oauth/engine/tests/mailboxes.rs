@@ -118,3 +118,27 @@ async fn mailboxes_in_memory_are_bounded_and_the_busy_ones_stay() {
     }
     assert_eq!(token_of(&rig, ALICE).await.unwrap(), "of-alice");
 }
+
+#[tokio::test(start_paused = true)]
+async fn revoking_a_domain_blocks_its_mailboxes_until_one_signs_in() {
+    let rig = rig(Flow::AuthorizationCode);
+    rig.tokens
+        .adopt(BOB, grant("of-bob", Some("r"), 3600))
+        .await
+        .unwrap();
+    rig.tokens.revoke(DOMAIN).await.unwrap();
+    rig.tokens.invalidate(DOMAIN);
+    for user in [ALICE, BOB] {
+        let error = token_of(&rig, user).await.unwrap_err();
+        assert_eq!(error, TokenError::revoked(user), "{user}");
+    }
+    rig.tokens
+        .adopt(ALICE, grant("of-alice", Some("r"), 3600))
+        .await
+        .unwrap();
+    assert_eq!(token_of(&rig, ALICE).await.unwrap(), "of-alice");
+    assert_ne!(
+        token_of(&rig, BOB).await.unwrap_err(),
+        TokenError::revoked(BOB)
+    );
+}
