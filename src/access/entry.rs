@@ -10,6 +10,11 @@ use super::{AccessError, Protocol};
 /// Where an IPv4 address lies inside IPv6: `::ffff:0:0/96`.
 const MAPPED_PREFIX: u8 = 96;
 
+/// Widest network a password for a whole domain may be limited to: 10.0.0.0/8 is one site's.
+const WIDEST_V4: u8 = 8;
+/// The same of IPv6: fc00::/7 are all local addresses (RFC 4193).
+const WIDEST_V6: u8 = 7;
+
 /// Who thought of a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -36,6 +41,16 @@ impl Limits {
         let protocol = self.protocols.is_empty() || self.protocols.contains(&protocol);
         let network = self.from.is_empty() || self.from.iter().any(|net| net.contains(&peer));
         protocol && network
+    }
+
+    /// Whether there is a network, and none that is the half of the internet: for passwords that open
+    /// the mailboxes of a whole domain.
+    pub fn are_narrow(&self) -> bool {
+        let narrow = |net: &IpNet| match net {
+            IpNet::V4(net) => net.prefix_len() >= WIDEST_V4,
+            IpNet::V6(net) => net.prefix_len() >= WIDEST_V6,
+        };
+        !self.from.is_empty() && self.from.iter().all(narrow)
     }
 
     /// The same limits, sorted, without doubles, and with IPv4 inside IPv6 written as IPv4.

@@ -71,6 +71,15 @@ pub enum AccessError {
         /// The limit.
         most: usize,
     },
+    /// A password for a whole domain that would work from everywhere.
+    #[error(
+        "a password of {user} opens every mailbox of the domain: say with --from from which networks \
+         it works, none wider than /8 (IPv6: /7)"
+    )]
+    NoNetwork {
+        /// The account.
+        user: String,
+    },
     /// A given password that cannot be used.
     #[error("the password cannot be used: {0}")]
     BadPassword(&'static str),

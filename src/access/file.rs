@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::store::{DerivedKey, StoreError, durable, file_stem, random};
+use crate::store::{DerivedKey, StoreError, durable, file_stem, is_catch_all, random};
 
 use super::{
     AccessError, Entry, Kind, Limits, Protocol,
@@ -127,6 +127,21 @@ impl Stored {
             .map_err(|what| corrupt(what.to_owned()))
     }
 
+    /// The accounts of all files in the folder that look like one of ours, in no order.
+    pub(super) fn accounts(dir: &Path) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(dir) else {
+            return Vec::new();
+        };
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let found = paths.filter_map(|path| {
+            let bytes = durable::read(&path, MAX_FILE).ok()??;
+            let owner: Owner = serde_json::from_slice(&bytes).ok()?;
+            // A copy under another name speaks for nobody.
+            (path == self::path(dir, &owner.account)).then_some(owner.account)
+        });
+        found.collect()
+    }
+
     /// Replaces the account's file.
     pub(super) fn save(&self, dir: &Path, account: &str, keys: &Keys) -> Result<(), AccessError> {
         let path = path(dir, account);
@@ -146,6 +161,11 @@ pub(super) fn path(dir: &Path, account: &str) -> PathBuf {
 #[derive(Deserialize)]
 struct Version {
     version: u32,
+}
+
+#[derive(Deserialize)]
+struct Owner {
+    account: String,
 }
 
 /// The file. An unknown field is an error: it might be a limit that must be kept.
@@ -200,10 +220,14 @@ impl Json {
         }
         let passwords: Result<Vec<_>, _> =
             self.passwords.into_iter().map(JsonPassword::read).collect();
+        let passwords = passwords?;
+        if is_catch_all(&self.account) && passwords.iter().any(|one| !one.limits.are_narrow()) {
+            return Err("a password for a whole domain is not limited to networks");
+        }
         Ok(Stored {
             salt: decode(&self.salt).ok_or("its salt is not 16 octets of base64")?,
             cost: self.cost,
-            passwords: passwords?,
+            passwords,
         })
     }
 }

@@ -10,15 +10,17 @@ use std::{
 use tracing::warn;
 use zeroize::Zeroizing;
 
-use crate::store::{DerivedKey, StoreError, StoreKey, account_key, blocking, durable, folder};
+use crate::store::{
+    DerivedKey, StoreError, StoreKey, account_key, blocking, catch_all_for, durable, folder,
+};
 
 use super::{
     AccessError, Attempt, Settings, Verdict,
     file::{self, FOLDER, Keys, Stored},
     flights::Flights,
     hashing::Hasher,
-    ring::{Place, Ring, Tags},
-    state::{FileStamp, Look, State, Trier},
+    ring::{Place, Tags},
+    state::{FileStamp, Look, NO_COVER, State, Trier, Tries, Whose},
 };
 
 /// Longest user name that is looked up, in octets; SMTP allows 320.
@@ -91,73 +93,87 @@ impl Gatekeeper {
             protocol: attempt.protocol,
             peer: attempt.peer,
         };
-        let Some(name) = user_name(attempt.user) else {
+        let Some((name, cover)) = user_name(attempt.user) else {
             return inner.state().nonsense(place, now);
         };
         let trier = Trier {
             name: &name,
+            cover: &cover,
             name_mark: inner.name_mark(&name),
             place,
             now,
         };
-        let tags = inner.tags(&name, attempt.password);
-        let charge = match inner.state().first_look(trier, &tags) {
+        let tries = Tries {
+            own: inner.tags(&name, attempt.password),
+            cover: inner.tags(&cover, attempt.password),
+        };
+        let charge = match inner.state().first_look(trier, &tries) {
             Look::Done(verdict) => return verdict,
             Look::Missed(charge) => charge,
         };
         inner.state().refund(trier, charge);
-        let _flight = inner.flights.enter(tags.remembered).await;
-        let charge = match inner.state().first_look(trier, &tags) {
+        let _flight = inner.flights.enter(tries.own.remembered).await;
+        let charge = match inner.state().first_look(trier, &tries) {
             Look::Done(verdict) => return verdict,
             Look::Missed(charge) => charge,
         };
         // Perhaps the password was added a moment ago.
-        if self.reread_if_changed(&name).await
-            && let Some(verdict) = inner.state().second_look(trier, &tags, charge)
+        if self.reread_if_changed(&name, &cover).await
+            && let Some(verdict) = inner.state().second_look(trier, &tries, charge)
         {
             return verdict;
         }
         if let Some(retry_after) = charge.exhausted {
             return Verdict::Throttled { retry_after };
         }
-        let slow = inner.state().slow(&name);
-        let Some((cost, salt)) = slow else {
-            return Verdict::Refused;
-        };
-        let input = Zeroizing::new(inner.keys.given(&name, attempt.password));
-        let Some(hash) = inner.hasher.hash(cost, input, salt).await else {
-            inner.state().refund(trier, charge);
-            return Verdict::Throttled { retry_after: BUSY };
-        };
-        inner.state().settle(trier, &tags, charge, &hash)
+        for (whose, account) in [(Whose::Own, &name), (Whose::Cover, &cover)] {
+            let slow = inner.state().slow(trier, whose, charge);
+            let Some((cost, salt)) = slow else {
+                continue;
+            };
+            let input = Zeroizing::new(inner.keys.given(account, attempt.password));
+            let Some(hash) = inner.hasher.hash(cost, input, salt).await else {
+                inner.state().refund(trier, charge);
+                return Verdict::Throttled { retry_after: BUSY };
+            };
+            let settled = inner.state().settle(trier, &tries, whose, charge, &hash);
+            if let Some(verdict) = settled {
+                return verdict;
+            }
+        }
+        Verdict::Refused
     }
 
     /// Rereads an account's passwords: a removed one no longer counts once this returns. Reads a small
-    /// file on the calling thread. On an error the former passwords stay in force. An
-    /// account that is not in the configuration is passed over.
+    /// file on the calling thread. On an error the former passwords stay in force. An account that
+    /// is not in the configuration, nor covered by one that is, is passed over.
     pub fn reload(&self, account: &str) -> Result<(), AccessError> {
         self.inner.reload(&account_key(account))
     }
 
     /// Takes over the accounts of a new configuration: new ones are read, dropped ones let nobody in any
-    /// more, the rest keep what they have. Faults are logged. Reads files on the calling thread.
+    /// more, the rest keep what they have. `*@domain` covers the users of a domain without an account of
+    /// their own: those with a password file are read too. Faults are logged. Reads files on the
+    /// calling thread.
     pub fn set_accounts<'a>(&self, accounts: impl Iterator<Item = &'a str>) {
         let wanted: HashSet<Arc<str>> = accounts
             .map(|account| account_key(account).into())
             .collect();
-        let new: Vec<Arc<str>> = {
+        let (mut new, has_catch_alls) = {
             let mut state = self.inner.state();
-            state.accounts.retain(|account, _| wanted.contains(account));
-            let new = wanted
-                .iter()
-                .filter(|account| !state.accounts.contains_key(*account));
-            let new: Vec<_> = new.cloned().collect();
-            for account in &new {
-                state.accounts.entry(Arc::clone(account)).or_default();
-            }
-            state.rings_changed();
-            new
+            (state.set_accounts(&wanted), state.has_catch_alls())
         };
+        if has_catch_alls {
+            // At once, not at each user's first login: whether any password needs a slow hash must not
+            // depend on who has logged in.
+            let files = Stored::accounts(&self.inner.dir);
+            let state = self.inner.state();
+            let unread = files
+                .into_iter()
+                .map(Arc::<str>::from)
+                .filter(|user| state.known(user).is_none() && state.covers(user));
+            new.extend(unread);
+        }
         for account in new {
             // Logged and kept as the account's fault.
             let _ = self.inner.reload(&account);
@@ -169,7 +185,13 @@ impl Gatekeeper {
     pub async fn refresh_changed(&self) -> usize {
         let inner = Arc::clone(&self.inner);
         let count = blocking(move || {
-            let accounts: Vec<Arc<str>> = inner.state().accounts.keys().cloned().collect();
+            let all = |state: &State| {
+                state
+                    .all()
+                    .map(|(account, _)| Arc::clone(account))
+                    .collect()
+            };
+            let accounts: Vec<Arc<str>> = all(&inner.state());
             accounts
                 .iter()
                 .filter(|account| inner.reload_if_changed(account))
@@ -181,7 +203,7 @@ impl Gatekeeper {
     /// The accounts whose password file cannot be read, and why.
     pub fn faults(&self) -> Vec<(Arc<str>, String)> {
         let state = self.inner.state();
-        let faults = state.accounts.iter().filter_map(|(account, known)| {
+        let faults = state.all().filter_map(|(account, known)| {
             known
                 .fault
                 .clone()
@@ -195,10 +217,11 @@ impl Gatekeeper {
         self.inner.hasher.runs()
     }
 
-    async fn reread_if_changed(&self, name: &str) -> bool {
+    async fn reread_if_changed(&self, name: &str, cover: &str) -> bool {
         let inner = Arc::clone(&self.inner);
-        let name = name.to_owned();
-        blocking(move || inner.reload_if_changed(&name))
+        let (name, cover) = (name.to_owned(), cover.to_owned());
+        // Both, whatever the first says.
+        blocking(move || inner.reload_if_changed(&name) | inner.reload_if_changed(&cover))
             .await
             .unwrap_or(false)
     }
@@ -206,6 +229,11 @@ impl Gatekeeper {
     #[cfg(test)]
     pub(super) fn tracked(&self) -> usize {
         self.inner.state().tracked()
+    }
+
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.inner.state().held()
     }
 }
 
@@ -238,8 +266,10 @@ impl Inner {
         };
         let changed = {
             let state = self.state();
-            let known = state.accounts.get(account);
-            known.is_some_and(|known| known.stamp != stamp)
+            match state.known(account) {
+                Some(known) => known.stamp != stamp,
+                None => stamp.is_some() && state.covers(account),
+            }
         };
         changed && self.reload(account).is_ok()
     }
@@ -247,26 +277,17 @@ impl Inner {
     fn reload(&self, account: &str) -> Result<(), AccessError> {
         let _alone = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let (stamp, read) = self.read(account);
-        let mut state = self.state();
-        let Some(known) = state.accounts.get_mut(account) else {
-            return Ok(());
+        let (taken, done) = match read {
+            Ok(stored) => (Ok(stored), Ok(())),
+            Err(error) => (Err(error.to_string()), Err(error)),
         };
-        // Also after an error: the same broken file is not read again and again.
-        known.stamp = stamp;
-        match read {
-            Ok(stored) => {
-                known.ring =
-                    stored.map_or_else(Ring::default, |stored| Ring::new(stored, &known.ring));
-                known.fault = None;
-                state.rings_changed();
-                Ok(())
-            }
-            Err(error) => {
-                warn!(account, %error, "device passwords could not be read");
-                known.fault = Some(error.to_string());
-                Err(error)
-            }
+        if !self.state().take_over(account, stamp, taken) {
+            return Ok(());
         }
+        if let Err(error) = &done {
+            warn!(account, %error, "device passwords could not be read");
+        }
+        done
     }
 
     fn read(&self, account: &str) -> (FileStamp, Result<Option<Stored>, AccessError>) {
@@ -279,9 +300,11 @@ impl Inner {
     }
 }
 
-/// The user in lower case, if it can be a user at all.
-fn user_name(user: &[u8]) -> Option<String> {
+/// The user in lower case, if it can be a user at all, and the catch-all that would cover it.
+fn user_name(user: &[u8]) -> Option<(String, String)> {
     let fits = (1..=MAX_USER).contains(&user.len()) && !user.contains(&0);
     let text = std::str::from_utf8(user).ok().filter(|_| fits)?;
-    Some(account_key(text))
+    // As the client wrote it: lower case can turn other letters into ASCII.
+    let cover = catch_all_for(text).unwrap_or_else(|| NO_COVER.to_owned());
+    Some((account_key(text), cover))
 }

@@ -12,6 +12,15 @@
 //! like accounts, so that running into one tells nothing either. Not levelled: some nanoseconds per
 //! entry of an account, and the rereading of a file that was changed just then.
 //!
+//! **Accounts for a whole domain.** Users whom `*@contoso.com` covers have passwords of their own, in files
+//! that only the operator makes; only those files, never a try, bring a user into memory. Passwords
+//! of the catch-all itself open every mailbox that has no account of its own; they are
+//! always limited to networks, and a given one has a budget that all names of the domain share, since
+//! a guesser can invent a new name for each try. Every try, for whatever name, is compared with two sets
+//! of passwords, the user's and the catch-all's, or decoys; and as soon as any catch-all has a given
+//! password, every miss costs a second Argon2id. The client's name becomes the mailbox, so it has to
+//! be a plain address ([`catch_all_for`]).
+//!
 //! **What a right password is spared.** It never consumes budget. A generated one (over 140 bits, so
 //! guessing it is hopeless at any speed) is let in even from an address whose budget is used up: one
 //! badly set-up device must not lock out its neighbours behind the same address. A given one,
@@ -34,6 +43,8 @@ mod tests;
 use std::{fmt, net::IpAddr, str::FromStr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
+
+pub use crate::store::catch_all_for;
 
 pub use self::{
     entry::{Entry, Kind, Limits, parse_network},
@@ -86,6 +97,12 @@ impl FromStr for Protocol {
     }
 }
 
+/// The label under which a session stands that a catch-all's password opened: `device-1 (*@contoso.com)`.
+/// It says that the password opens more than this one mailbox; the user may have one of the same label.
+pub fn cover_label(label: &str, catch_all: &str) -> String {
+    format!("{label} ({catch_all})")
+}
+
 /// How much is allowed to go wrong.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -129,9 +146,9 @@ pub struct Attempt<'a> {
 pub enum Verdict {
     /// Let in.
     Allowed {
-        /// The account, in lower case.
+        /// The account, in lower case: never a catch-all, but the user it covers.
         account: Arc<str>,
-        /// Which password it was.
+        /// Which password it was. One of a catch-all: see [`cover_label`].
         label: Arc<str>,
     },
     /// Not let in. Why is nobody's business.

@@ -10,7 +10,8 @@ use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use crate::store::{
-    DerivedKey, LockGuard, account_key, blocking, durable, file_stem, folder, lock_file, random,
+    DerivedKey, LockGuard, account_key, blocking, durable, file_stem, folder, is_catch_all,
+    lock_file, random,
 };
 
 use super::{
@@ -83,7 +84,8 @@ impl PasswordFile {
         })
     }
 
-    /// Makes a password of 24 random ASCII letters and digits for an account.
+    /// Makes a password of 24 random ASCII letters and digits for an account. One for a whole domain
+    /// (`*@contoso.com`) must be limited to networks ([`Limits::are_narrow`]).
     pub async fn add_generated(
         &self,
         user: &str,
@@ -92,6 +94,7 @@ impl PasswordFile {
     ) -> Result<Generated, AccessError> {
         let password = generate()?;
         let account = account_key(user);
+        let limits = check_limits(&account, limits)?;
         let hash = self
             .inner
             .keys
@@ -109,6 +112,7 @@ impl PasswordFile {
     }
 
     /// Adds a password the device already has: any octets but NUL, CR and LF, [`MIN_GIVEN`] of them or more.
+    /// One for a whole domain must be limited to networks and have at least 12 octets.
     pub async fn add_given(
         &self,
         user: &str,
@@ -118,6 +122,13 @@ impl PasswordFile {
     ) -> Result<Given, AccessError> {
         check_given(password)?;
         let account = account_key(user);
+        let limits = check_limits(&account, limits)?;
+        if is_catch_all(&account) && password.len() < STRONG {
+            return Err(AccessError::BadPassword(
+                "it would open every mailbox of the domain: give it 12 characters or more, or let \
+                 one be made (without --stdin)",
+            ));
+        }
         let weak = weakness(&account, password);
         let input = Zeroizing::new(self.inner.keys.given(&account, password));
         let new = New {
@@ -213,7 +224,7 @@ impl Inner {
             label: label.clone(),
             kind: new.kind,
             hash,
-            limits: new.limits.normalised(),
+            limits: new.limits,
             created_at: unix_now(),
         });
         stored.save(&self.dir, account, &self.keys)?;
@@ -261,6 +272,17 @@ fn check_label(label: &str) -> Result<String, AccessError> {
         return Err(AccessError::BadLabel);
     }
     Ok(label.to_owned())
+}
+
+/// A password for a whole domain works from named networks only.
+fn check_limits(account: &str, limits: Limits) -> Result<Limits, AccessError> {
+    let limits = limits.normalised();
+    if is_catch_all(account) && !limits.are_narrow() {
+        return Err(AccessError::NoNetwork {
+            user: account.to_owned(),
+        });
+    }
+    Ok(limits)
 }
 
 fn check_given(password: &[u8]) -> Result<(), AccessError> {

@@ -91,6 +91,12 @@ impl Ring {
         self.held.iter().any(|held| held.kind == Kind::Given)
     }
 
+    /// Whether a slow hash may show a try from this place to be right.
+    pub(super) fn has_given_for(&self, place: Place) -> bool {
+        let mut given = self.held.iter().filter(|held| held.kind == Kind::Given);
+        given.any(|held| held.permits(place))
+    }
+
     /// With what a slow hash for this account is made.
     pub(super) fn slow(&self) -> (Cost, [u8; SALT]) {
         (self.cost, self.salt)

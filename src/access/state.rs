@@ -1,11 +1,16 @@
 //! What the gatekeeper keeps in memory, behind one short-held lock.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use crate::store::StoreError;
+use crate::store::{StoreError, catch_all_for, is_catch_all};
 
 use super::{
-    Settings, Verdict,
+    Settings, Verdict, cover_label,
+    file::Stored,
     hashing::{Cost, HASH, SALT},
     ring::{Place, Ring, Tags},
     throttle::{Budget, Moment, Network, Table},
@@ -19,6 +24,9 @@ pub(super) type FileStamp = Option<[u64; 4]>;
 pub(super) struct Trier<'a> {
     /// The user in lower case, known or not.
     pub(super) name: &'a str,
+    /// The catch-all account that would cover it, configured or not. What no catch-all can cover has
+    /// [`NO_COVER`], so that it costs the same.
+    pub(super) cover: &'a str,
     /// A short keyed hash of it.
     pub(super) name_mark: u64,
     pub(super) place: Place,
@@ -31,9 +39,29 @@ impl Trier<'_> {
     }
 }
 
-/// An account of the configuration.
+/// In place of a catch-all for names that none can cover; no account has this name.
+pub(super) const NO_COVER: &str = "*@";
+
+/// The fast hashes of one try, as they would be stored for its user and for the catch-all.
+pub(super) struct Tries {
+    pub(super) own: Tags,
+    pub(super) cover: Tags,
+}
+
+/// Whose passwords a try is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// The user's own.
+    Own,
+    /// Those of the catch-all account that covers the user.
+    Cover,
+}
+
+/// An account of the configuration, or a user with a password file whom a catch-all account covers.
 #[derive(Default)]
 pub(super) struct Known {
+    /// The configuration has it by this name: no catch-all counts for it.
+    pub(super) exact: bool,
     pub(super) ring: Ring,
     pub(super) stamp: FileStamp,
     /// Why the file as it is now could not be read.
@@ -55,12 +83,27 @@ pub(super) enum Look {
 pub(super) struct Charge {
     /// The account's budget is used up until then: nothing slow may be done.
     pub(super) exhausted: Option<Duration>,
+    /// What became of the catch-all's budget.
+    cover: Cover,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cover {
+    /// It has no given password that could match: nothing to guess.
+    Free,
+    Charged,
+    /// None of its given passwords counts for now.
+    Exhausted,
 }
 
 pub(super) struct State {
-    pub(super) accounts: HashMap<Arc<str>, Known>,
+    /// By name. Only the configuration and password files add to it, never a try.
+    accounts: HashMap<Arc<str>, Known>,
+    /// Apart from the others, so that no name of a try can mean one.
+    catch_alls: HashMap<Arc<str>, Known>,
     decoy: Ring,
     any_given: bool,
+    any_cover_given: bool,
     addresses: Table<Network>,
     strangers: Table<u64>,
     per_account: Budget,
@@ -71,8 +114,10 @@ impl State {
         let per_account = Budget::new(settings.per_account, settings.forget);
         Ok(Self {
             accounts: HashMap::new(),
+            catch_alls: HashMap::new(),
             decoy: Ring::decoy()?,
             any_given: false,
+            any_cover_given: false,
             addresses: Table::new(Budget::new(settings.per_address, settings.forget)),
             strangers: Table::new(per_account),
             per_account,
@@ -87,10 +132,99 @@ impl State {
         }
     }
 
+    /// The accounts of a configuration: new ones are added without passwords, and returned; dropped ones
+    /// go, but for users whom a catch-all goes on to cover.
+    pub(super) fn set_accounts(&mut self, wanted: &HashSet<Arc<str>>) -> Vec<Arc<str>> {
+        self.catch_alls
+            .retain(|account, _| wanted.contains(account));
+        let mut new = Vec::new();
+        for account in wanted {
+            let catch_all = is_catch_all(account);
+            if self.known(account).is_none() {
+                new.push(Arc::clone(account));
+            }
+            let among = if catch_all {
+                &mut self.catch_alls
+            } else {
+                &mut self.accounts
+            };
+            among.entry(Arc::clone(account)).or_default().exact = !catch_all;
+        }
+        let catch_alls = &self.catch_alls;
+        self.accounts.retain(|account, known| {
+            known.exact = wanted.contains(account);
+            known.exact || is_covered(catch_alls, account)
+        });
+        self.rings_changed();
+        new
+    }
+
+    /// Whether there is any catch-all account.
+    pub(super) fn has_catch_alls(&self) -> bool {
+        !self.catch_alls.is_empty()
+    }
+
+    /// Whether a catch-all account covers a user, who may have an account of its own all the same.
+    pub(super) fn covers(&self, user: &str) -> bool {
+        is_covered(&self.catch_alls, user)
+    }
+
+    /// What is known of an account, by the name of its file.
+    pub(super) fn known(&self, account: &str) -> Option<&Known> {
+        if is_catch_all(account) {
+            self.catch_alls.get(account)
+        } else {
+            self.accounts.get(account)
+        }
+    }
+
+    /// All that is known, by the names of the files.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Arc<str>, &Known)> {
+        self.accounts.iter().chain(&self.catch_alls)
+    }
+
+    /// Takes over what was read of an account's file. Users whom a catch-all covers come with their file
+    /// and go with it; others are passed over. Says whether anything counts now.
+    pub(super) fn take_over(
+        &mut self,
+        account: &str,
+        stamp: FileStamp,
+        read: Result<Option<Stored>, String>,
+    ) -> bool {
+        let covered = !is_catch_all(account) && self.covers(account);
+        let among = if is_catch_all(account) {
+            &mut self.catch_alls
+        } else {
+            &mut self.accounts
+        };
+        let gone = matches!(&read, Ok(None));
+        if covered && !gone && !among.contains_key(account) {
+            among.insert(account.into(), Known::default());
+        }
+        let Some(known) = among.get_mut(account) else {
+            return false;
+        };
+        // Also after an error: the same broken file is not read again and again.
+        known.stamp = stamp;
+        match read {
+            Ok(stored) => {
+                known.ring =
+                    stored.map_or_else(Ring::default, |stored| Ring::new(stored, &known.ring));
+                known.fault = None;
+                if covered && gone && !known.exact {
+                    among.remove(account);
+                }
+                self.rings_changed();
+            }
+            Err(fault) => known.fault = Some(fault),
+        }
+        true
+    }
+
     /// Looks with the fast hashes only, and charges a miss.
-    pub(super) fn first_look(&mut self, trier: Trier<'_>, tags: &Tags) -> Look {
+    pub(super) fn first_look(&mut self, trier: Trier<'_>, tries: &Tries) -> Look {
         let charged = self.addresses.take(trier.network(), trier.now);
-        if let Some(verdict) = self.quick(trier, tags, charged.is_err()) {
+        if let Some(verdict) = self.quick(trier, tries, charged.is_err()) {
             if charged.is_ok() {
                 self.addresses.give_back(trier.network(), trier.now);
             }
@@ -105,82 +239,156 @@ impl State {
         };
         Look::Missed(Charge {
             exhausted: account.err(),
+            cover: self.charge_cover(trier),
         })
     }
 
-    /// Looks again, after the file was reread.
+    /// Whoever guesses at a catch-all's password can invent a name for each try: so it has a budget of
+    /// its own, which only tries that could be right draw on.
+    fn charge_cover(&mut self, trier: Trier<'_>) -> Cover {
+        let budget = self.per_account;
+        match self.covering_mut(trier) {
+            Some(known) if known.ring.has_given_for(trier.place) => {
+                match budget.take(&mut known.whole_at, trier.now) {
+                    Ok(()) => Cover::Charged,
+                    Err(_) => Cover::Exhausted,
+                }
+            }
+            _ => Cover::Free,
+        }
+    }
+
+    /// Looks again, after a file was reread.
     pub(super) fn second_look(
         &mut self,
         trier: Trier<'_>,
-        tags: &Tags,
+        tries: &Tries,
         charge: Charge,
     ) -> Option<Verdict> {
-        let verdict = self.quick(trier, tags, false)?;
+        let verdict = self.quick(trier, tries, false)?;
         self.refund(trier, charge);
         Some(verdict)
     }
 
-    /// With what the slow hash of a miss is made; `None`: none of the passwords needs one.
-    pub(super) fn slow(&self, name: &str) -> Option<(Cost, [u8; SALT])> {
-        let ring = self
-            .accounts
-            .get(name)
-            .map_or(&self.decoy, |known| &known.ring);
-        self.any_given.then(|| ring.slow())
+    /// With what a slow hash of a miss is made; `None`: nobody's passwords of this kind need one.
+    pub(super) fn slow(
+        &self,
+        trier: Trier<'_>,
+        whose: Whose,
+        charge: Charge,
+    ) -> Option<(Cost, [u8; SALT])> {
+        let (any, known) = match whose {
+            Whose::Own => (self.any_given, self.accounts.get(trier.name)),
+            Whose::Cover if charge.cover == Cover::Exhausted => (self.any_cover_given, None),
+            Whose::Cover => (self.any_cover_given, self.covering(trier)),
+        };
+        let ring = known.map_or(&self.decoy, |known| &known.ring);
+        any.then(|| ring.slow())
     }
 
-    /// The answer once the slow hash is there.
+    /// The answer once a slow hash is there; `None`: it matches nothing.
     pub(super) fn settle(
         &mut self,
         trier: Trier<'_>,
-        tags: &Tags,
+        tries: &Tries,
+        whose: Whose,
         charge: Charge,
         hash: &[u8; HASH],
-    ) -> Verdict {
-        let known = self.accounts.get_mut(trier.name);
+    ) -> Option<Verdict> {
+        let (known, tags) = match whose {
+            Whose::Own => (self.accounts.get_mut(trier.name), &tries.own),
+            Whose::Cover if charge.cover == Cover::Exhausted => (None, &tries.cover),
+            Whose::Cover => (
+                covering_mut(&self.accounts, &mut self.catch_alls, trier),
+                &tries.cover,
+            ),
+        };
         let ring = known.map_or(&mut self.decoy, |known| &mut known.ring);
-        let label = ring.settle(hash, tags, trier.place);
-        let found = label.and_then(|label| self.allowed(trier.name, label));
-        if found.is_some() {
-            self.refund(trier, charge);
-        }
-        found.unwrap_or(Verdict::Refused)
+        let label = ring.settle(hash, tags, trier.place)?;
+        let verdict = self.allowed(trier, whose, label)?;
+        self.refund(trier, charge);
+        Some(verdict)
     }
 
     /// Takes a charge back.
     pub(super) fn refund(&mut self, trier: Trier<'_>, charge: Charge) {
         self.addresses.give_back(trier.network(), trier.now);
+        let budget = self.per_account;
+        if charge.cover == Cover::Charged
+            && let Some(known) = self.covering_mut(trier)
+        {
+            budget.give_back(&mut known.whole_at);
+        }
         if charge.exhausted.is_some() {
             return;
         }
         match self.accounts.get_mut(trier.name) {
-            Some(known) => self.per_account.give_back(&mut known.whole_at),
+            Some(known) => budget.give_back(&mut known.whole_at),
             None => self.strangers.give_back(trier.name_mark, trier.now),
         }
     }
 
-    /// To be called after rings have changed.
-    pub(super) fn rings_changed(&mut self) {
+    fn rings_changed(&mut self) {
         self.any_given = self.accounts.values().any(|known| known.ring.has_given());
+        self.any_cover_given = self.catch_alls.values().any(|known| known.ring.has_given());
     }
 
-    fn quick(&self, trier: Trier<'_>, tags: &Tags, generated_only: bool) -> Option<Verdict> {
-        let known = self.accounts.get(trier.name);
-        let ring = known.map_or(&self.decoy, |known| &known.ring);
-        let label = ring.quick(tags, trier.place, generated_only)?;
-        self.allowed(trier.name, label)
+    fn quick(&self, trier: Trier<'_>, tries: &Tries, generated_only: bool) -> Option<Verdict> {
+        let look = |known: Option<&Known>, tags: &Tags| {
+            let ring = known.map_or(&self.decoy, |known| &known.ring);
+            ring.quick(tags, trier.place, generated_only)
+        };
+        // Both, whatever the first finds.
+        let own = look(self.accounts.get(trier.name), &tries.own);
+        let cover = look(self.covering(trier), &tries.cover);
+        let own = own.and_then(|label| self.allowed(trier, Whose::Own, label));
+        own.or_else(|| self.allowed(trier, Whose::Cover, cover?))
     }
 
-    fn allowed(&self, name: &str, label: Arc<str>) -> Option<Verdict> {
-        let (account, _) = self.accounts.get_key_value(name)?;
-        Some(Verdict::Allowed {
-            account: Arc::clone(account),
-            label,
-        })
+    /// The catch-all account by which this user may come in: one with an account of its own may not.
+    fn covering(&self, trier: Trier<'_>) -> Option<&Known> {
+        let own = self.accounts.get(trier.name);
+        let covering = self.catch_alls.get(trier.cover);
+        covering.filter(|_| !own.is_some_and(|known| known.exact))
+    }
+
+    fn covering_mut(&mut self, trier: Trier<'_>) -> Option<&mut Known> {
+        covering_mut(&self.accounts, &mut self.catch_alls, trier)
+    }
+
+    fn allowed(&self, trier: Trier<'_>, whose: Whose, label: Arc<str>) -> Option<Verdict> {
+        let own = self.accounts.get_key_value(trier.name);
+        let (account, label) = match whose {
+            Whose::Own => (Arc::clone(own?.0), label),
+            Whose::Cover => {
+                let account = own.map_or_else(|| trier.name.into(), |(key, _)| Arc::clone(key));
+                (account, cover_label(&label, trier.cover).into())
+            }
+        };
+        Some(Verdict::Allowed { account, label })
     }
 
     #[cfg(test)]
     pub(super) fn tracked(&self) -> usize {
         self.addresses.len() + self.strangers.len()
     }
+
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.accounts.len() + self.catch_alls.len()
+    }
+}
+
+fn is_covered(catch_alls: &HashMap<Arc<str>, Known>, user: &str) -> bool {
+    catch_all_for(user).is_some_and(|cover| catch_alls.contains_key(cover.as_str()))
+}
+
+/// As [`State::covering`].
+fn covering_mut<'a>(
+    accounts: &HashMap<Arc<str>, Known>,
+    catch_alls: &'a mut HashMap<Arc<str>, Known>,
+    trier: Trier<'_>,
+) -> Option<&'a mut Known> {
+    let exact = accounts.get(trier.name).is_some_and(|known| known.exact);
+    catch_alls.get_mut(trier.cover).filter(|_| !exact)
 }

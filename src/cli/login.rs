@@ -49,11 +49,15 @@ pub(super) fn run(file: Option<PathBuf>, arguments: &Arguments) -> anyhow::Resul
 }
 
 async fn login(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
-    let key = &account(config, &arguments.user)?.key;
-    let who = wiring::accounts(config)
-        .into_iter()
-        .find(|account| account.key == *key);
-    let mut who = who.context("the account has no provider")?;
+    let account = account(config, &arguments.user)?;
+    let mut who = wiring::account(config, &account).context("the account has no provider")?;
+    if who.is_catch_all() && who.provider.flow.is_per_mailbox() {
+        bail!(
+            "{} stands for a whole domain, and its provider gives a token for one mailbox: name one of \
+             its users",
+            who.user
+        );
+    }
     if let Some(identity) = &arguments.identity {
         let provider = Arc::make_mut(&mut who.provider);
         let hint = ("login_hint".to_owned(), identity.clone());

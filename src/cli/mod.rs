@@ -10,16 +10,18 @@ mod schema;
 mod serve;
 mod status;
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, Faults, Loaded};
 use crate::daemon::DaemonError;
 use crate::observe;
+use crate::store::catch_all_for;
 
 /// Exit status: done.
 const DONE: u8 = 0;
@@ -148,16 +150,28 @@ fn load(file: Option<PathBuf>) -> Result<Loaded, Faults> {
     config::load(&config::find(file.as_deref())?)
 }
 
-/// The account that `user` names, without case.
-fn account<'a>(config: &'a Config, user: &str) -> anyhow::Result<&'a config::Account> {
-    let key = config::Account::key_of(user);
-    let found = config.accounts.iter().find(|account| account.key == key);
-    found.with_context(|| {
-        format!(
-            "{user} is not among the accounts of {}: add it there first",
-            config.file.display()
-        )
-    })
+/// The account that `user` names, without case: one of the configuration, or that of a user whom a
+/// catch-all covers.
+fn account<'a>(config: &'a Config, user: &str) -> anyhow::Result<Cow<'a, config::Account>> {
+    let by_key = |key: &str| config.accounts.iter().find(|account| account.key == key);
+    if let Some(account) = by_key(&config::Account::key_of(user)) {
+        return Ok(Cow::Borrowed(account));
+    }
+    let domain = user
+        .rsplit_once('@')
+        .map(|(_, domain)| domain.to_lowercase());
+    if let Some(covering) = catch_all_for(user).and_then(|key| by_key(&key)) {
+        return Ok(Cow::Owned(covering.for_user(user)));
+    }
+    let file = config.file.display();
+    if let Some(pattern) = domain.and_then(|domain| by_key(&format!("*@{domain}"))) {
+        bail!(
+            "{} does not cover {user}: before the @ it takes 1 to 64 letters, digits, single dots and \
+             _-+'!#^~. Give {user} an account of its own in {file}",
+            pattern.user
+        );
+    }
+    bail!("{user} is not among the accounts of {file}: add it there first")
 }
 
 /// A runtime for a command that waits for the network or for files.

@@ -38,7 +38,8 @@ pub(super) enum Command {
 
 #[derive(Args)]
 pub(super) struct Add {
-    /// The account.
+    /// The account; with *@contoso.com in the configuration any user of that domain, or *@contoso.com
+    /// itself for a password that opens all of them (only with --from).
     user: String,
     /// A name for the device, to remove the password by.
     #[arg(long, value_name = "L")]
@@ -79,6 +80,14 @@ async fn add(config: &Config, arguments: Add) -> anyhow::Result<u8> {
             .map(|network| parse_network(network))
             .collect::<Result<_, _>>()?,
     };
+    if account.is_catch_all() {
+        writeln!(
+            io::stderr(),
+            "mailsplice: WARNING: this password opens EVERY mailbox of {} that has no account of its \
+             own in the configuration. Prefer one for each user: mailsplice password add USER",
+            account.user
+        )?;
+    }
     let passwords = wiring::password_file(config)?;
     let label = arguments.label.as_deref();
     let mut words = io::stderr();

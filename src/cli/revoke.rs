@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::daemon::control::{self, Question};
 use crate::daemon::wiring::{self, Base};
 use crate::oauth::{self, Account, Revoked, Tokens};
-use crate::store::TokenRecord;
+use crate::store::{TokenRecord, catch_all_for};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -29,14 +29,17 @@ pub(super) fn run(file: Option<PathBuf>, arguments: &Arguments) -> anyhow::Resul
 
 async fn revoke(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
     let wanted = match &arguments.user {
-        Some(user) => Some(account(config, user)?.key.clone()),
+        Some(user) => Some(account(config, user)?.into_owned()),
         None if arguments.all => None,
         None => bail!("name an account, or --all"),
     };
     let targets: Vec<Account> = wiring::accounts(config)
         .into_iter()
-        .filter(|account| wanted.as_ref().is_none_or(|key| *key == account.key))
+        .filter(|account| wanted.as_ref().is_none_or(|one| one.key == account.key))
         .collect();
+    if let Some(user) = wanted.filter(|_| targets.is_empty()) {
+        return covered(config, &user.key).await;
+    }
     // Sessions first: that must not wait for anything.
     for target in &targets {
         let ended = end_sessions(config, &target.key, None).await;
@@ -75,6 +78,20 @@ async fn revoke(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
          stay: `mailsplice password list` and `remove`.",
     )?;
     Ok(if well { DONE } else { FAILED })
+}
+
+/// A user whom a catch-all covers has no tokens to wipe without all others: says what can be done.
+async fn covered(config: &Config, user: &str) -> anyhow::Result<u8> {
+    let ended = end_sessions(config, user, None).await;
+    say(format_args!("{user}: {ended} sessions ended"))?;
+    let catch_all = catch_all_for(user).unwrap_or_default();
+    writeln!(
+        io::stderr(),
+        "mailsplice: {user}: NOT revoked. It has no tokens of its own: those of {catch_all} open its \
+         mailbox too. Take away its device passwords (`mailsplice password list {user}`, `remove`) and \
+         those of '{catch_all}'; for all users at once: mailsplice revoke '{catch_all}'"
+    )?;
+    Ok(FAILED)
 }
 
 /// Ends the account's sessions, or those of one device password, in every serving process; tells how

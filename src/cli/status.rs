@@ -1,5 +1,6 @@
 //! `mailsplice status`.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use super::{DONE, load, runtime, say, time};
 use crate::config::Config;
 use crate::daemon::control::{self, Question};
 use crate::daemon::wiring::Base;
+use crate::store::is_catch_all;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -35,7 +37,7 @@ async fn report(config: &Config) -> anyhow::Result<Value> {
         let of = |answer: &Value| answer.get(name).and_then(Value::as_array).cloned();
         answers.iter().filter_map(of).flatten().collect()
     };
-    let accounts = match answers.first().and_then(|answer| answer.get("accounts")) {
+    let mut accounts = match answers.first().and_then(|answer| answer.get("accounts")) {
         Some(accounts) => accounts.clone(),
         None => {
             let tokens = Base::open(config)?.tokens(config);
@@ -43,6 +45,10 @@ async fn report(config: &Config) -> anyhow::Result<Value> {
             serde_json::to_value(tokens.status())?
         }
     };
+    let sessions = list("sessions");
+    if !answers.is_empty() {
+        count_mailboxes(&mut accounts, &sessions);
+    }
     let pids: Vec<_> = answers
         .iter()
         .filter_map(|answer| answer.get("pid").cloned())
@@ -52,8 +58,24 @@ async fn report(config: &Config) -> anyhow::Result<Value> {
         "serving": !answers.is_empty(),
         "pids": pids,
         "accounts": accounts,
-        "sessions": list("sessions"),
+        "sessions": sessions,
     }))
+}
+
+/// Adds to each account for a whole domain how many of its mailboxes are connected.
+fn count_mailboxes(accounts: &mut Value, sessions: &[Value]) {
+    for account in accounts.as_array_mut().into_iter().flatten() {
+        let pattern = text(account, "account").to_lowercase();
+        if !is_catch_all(&pattern) {
+            continue;
+        }
+        let of_it = |one: &&Value| text(one, "covered_by") == pattern;
+        let covered = sessions.iter().filter(of_it);
+        let mailboxes: BTreeSet<&str> = covered.map(|one| text(one, "account")).collect();
+        if let Some(fields) = account.as_object_mut() {
+            fields.insert("mailboxes_connected".to_owned(), mailboxes.len().into());
+        }
+    }
 }
 
 fn print(report: &Value) -> io::Result<()> {
@@ -96,6 +118,9 @@ fn print_account(account: &Value) -> io::Result<()> {
         text(account, "provider"),
         text(account, "flow")
     ))?;
+    if let Some(count) = number(account, "mailboxes_connected") {
+        say(format_args!("  {:<19}{count}", "mailboxes connected"))?;
+    }
     let moments = [
         ("expires_at", "access token until"),
         ("refreshed_at", "last refresh"),

@@ -6,7 +6,7 @@ use super::{
     fault::Report,
     forms, hint, keys,
     listener::ProtocolSet,
-    model::{Account, Protocol},
+    model::{Account, CATCH_ALL, Flow, Protocol},
     provider::Named,
     view::{Found, View},
 };
@@ -49,6 +49,10 @@ pub(super) fn read(
         {
             warn_of_missing_servers(&view, named, used, report);
         }
+        if let Some(user) = user.as_ref().filter(|user| user.value.contains('*')) {
+            let flow = provider.and_then(|index| providers.get(index)?.flow);
+            check_catch_all(&view, user, flow, report);
+        }
         accounts.extend(account(&view, user, provider));
     }
     (accounts, keys.into_keys().collect())
@@ -69,6 +73,32 @@ fn account(view: &View<'_>, user: Option<Found<&str>>, provider: Option<usize>) 
         smtp_user: smtp_user.unwrap_or_else(|| user.clone()),
         user,
     })
+}
+
+/// Whether an account with a `*` is one for a whole domain that can work, and is not more than that.
+fn check_catch_all(view: &View<'_>, user: &Found<&str>, flow: Option<Flow>, report: &mut Report) {
+    let domain = user.value.strip_prefix(CATCH_ALL);
+    if !domain.is_some_and(forms::is_domain) {
+        let message = "a * stands for every user of one domain and nothing else: write it as \
+                       \"*@contoso.com\", with one account for each domain, or list the users";
+        report.fault(user.line, view.path("user"), message);
+        return;
+    }
+    if let Some(flow @ (Flow::AuthorizationCode | Flow::DeviceCode)) = flow {
+        let message = format!(
+            "an account for a whole domain needs a provider without sign-in, and this one's flow is \
+             {}: use one with flow client_credentials or service_account, or list the users",
+            flow.as_str()
+        );
+        report.fault(view.line_of("provider"), view.path("provider"), message);
+    }
+    for key in ["mailbox", "smtp_user"] {
+        if view.has(key) {
+            let message = "cannot be set for a whole domain, where each user opens the mailbox of \
+                           that name: remove it, or give the one user an account of its own";
+            report.fault(view.line_of(key), view.path(key), message);
+        }
+    }
 }
 
 /// The providers by name.

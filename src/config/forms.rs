@@ -246,6 +246,11 @@ pub(super) fn host(text: &str) -> Result<&str, String> {
     Ok(text)
 }
 
+/// What can stand behind the `@` of an address: a host name, and no address literal.
+pub(super) fn is_domain(text: &str) -> bool {
+    host(text).is_ok() && text.parse::<IpAddr>().is_err() && !text.ends_with('.')
+}
+
 /// localhost, 127.0.0.0/8 and ::1.
 pub(super) fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost")

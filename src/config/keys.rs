@@ -331,7 +331,8 @@ pub(super) static ACCOUNT: Table = Table {
             "user",
             text(&forms::USER),
             "What the client sends as user name, matched without case; unique, at most 320 \
-             bytes.",
+             bytes. \"*@contoso.com\" stands for every user of that domain without an account of \
+             its own: each needs a device password, and the provider a flow without sign-in.",
         ),
         must(
             "provider",
@@ -341,12 +342,13 @@ pub(super) static ACCOUNT: Table = Table {
         may(
             "mailbox",
             text(&forms::USER),
-            "Mailbox to open with IMAP and POP3, for a shared one. Default: user.",
+            "Mailbox to open with IMAP and POP3, for a shared one. Default: user. Not with \
+             \"*@domain\".",
         ),
         may(
             "smtp_user",
             text(&forms::USER),
-            "User shown to the SMTP server. Default: user.",
+            "User shown to the SMTP server. Default: user. Not with \"*@domain\".",
         ),
     ],
 };

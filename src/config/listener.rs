@@ -8,7 +8,7 @@ use std::{
 use super::{
     fault::Report,
     forms, keys,
-    model::{Account, Delivery, Listener, ListenerTls, Protocol},
+    model::{Account, CATCH_ALL, Delivery, Listener, ListenerTls, Protocol},
     view::{Found, View},
 };
 
@@ -195,9 +195,18 @@ pub(super) fn check_logins(file: &View<'_>, accounts: &HashSet<String>, report: 
     for (index, node) in file.items("listeners").iter().enumerate() {
         let path = format!("listeners[{index}]");
         let view = View::new(Some(node), &keys::LISTENER, &path);
-        if let Some(user) = view.parsed("login_as", forms::user)
-            && !accounts.contains(&Account::key_of(user.value))
-        {
+        let Some(user) = view.parsed("login_as", forms::user) else {
+            continue;
+        };
+        let key = Account::key_of(user.value);
+        if key.contains('*') {
+            let message = "must be one user: a device needs a mailbox to send from";
+            report.fault(user.line, view.path("login_as"), message);
+            continue;
+        }
+        let domain = key.split_once('@').map(|(_, domain)| domain);
+        let covered = domain.is_some_and(|name| accounts.contains(&format!("{CATCH_ALL}{name}")));
+        if !covered && !accounts.contains(&key) {
             let message = "no account has this user: add it to accounts";
             report.fault(user.line, view.path("login_as"), message);
         }

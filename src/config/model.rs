@@ -299,7 +299,10 @@ impl PresetName {
     }
 }
 
-/// Somebody who may log in.
+/// How a user begins that stands for a whole domain.
+pub(super) const CATCH_ALL: &str = "*@";
+
+/// Somebody who may log in, or with `*@domain` as user everybody of a domain who has a device password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     /// What the client sends as user name, as written in the file.
@@ -318,5 +321,24 @@ impl Account {
     /// The form of a user name under which accounts are matched: lower case, Unicode-wide.
     pub fn key_of(user: &str) -> String {
         user.to_lowercase()
+    }
+
+    /// The account of one user whom this catch-all covers: of that name, with the mailbox of that name.
+    #[must_use]
+    pub fn for_user(&self, user: &str) -> Self {
+        let key = Self::key_of(user);
+        Self {
+            user: key.clone(),
+            mailbox: key.clone(),
+            smtp_user: key.clone(),
+            provider: self.provider,
+            key,
+        }
+    }
+
+    /// Whether it stands for a whole domain (`*@contoso.com`): the mailbox is what the client sends,
+    /// and `mailbox` and `smtp_user` mean nothing.
+    pub fn is_catch_all(&self) -> bool {
+        self.key.starts_with(CATCH_ALL)
     }
 }

@@ -45,6 +45,8 @@ pub(super) struct Named {
     pub(super) name: Option<String>,
     /// None when its preset isn't known.
     pub(super) servers: Option<Servers>,
+    /// None when it isn't known.
+    pub(super) flow: Option<Flow>,
 }
 
 /// The providers that are whole, and a name for each of the file's.
@@ -62,6 +64,7 @@ pub(super) fn read(
             vec![Named {
                 name: None,
                 servers: None,
+                flow: None,
             }],
         );
     }
@@ -90,6 +93,10 @@ pub(super) fn read(
         named.push(Named {
             name: name.map(|found| found.value.to_owned()),
             servers: draft.as_ref().map(|draft| draft.servers.clone()),
+            flow: draft
+                .as_ref()
+                .filter(|draft| draft.flow_is_known())
+                .map(|draft| draft.flow),
         });
         providers.extend(draft.and_then(|draft| draft.finish(base, used, report)));
     }

@@ -170,6 +170,13 @@ pub fn accounts(config: &Config) -> Vec<oauth::Account> {
     config.accounts.iter().filter_map(account).collect()
 }
 
+/// One account with its provider; also of a user whom a catch-all covers. `None` when it has no
+/// provider.
+pub fn account(config: &Config, account: &config::Account) -> Option<oauth::Account> {
+    let provider = provider(config.providers.get(account.provider)?);
+    Some(oauth::Account::new(&account.user, Arc::new(provider)))
+}
+
 fn provider(provider: &config::Provider) -> oauth::Provider {
     let client_secret = provider.client_secret.clone().map(|source| {
         let read = move || source.read().map_err(|error| error.to_string());
@@ -226,7 +233,7 @@ pub fn plan(config: &Config, client_config: &Arc<ClientConfig>, before: Option<&
             imap_servers.push(server.clone());
         }
         let route = Route {
-            mailbox: account.mailbox.clone(),
+            mailbox: (!account.is_catch_all()).then(|| account.mailbox.clone()),
             imap: server,
         };
         routes.insert(account.key.clone(), route);

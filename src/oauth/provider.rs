@@ -6,6 +6,8 @@ use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use crate::store::is_catch_all;
+
 /// Reads a secret from where it is kept. It may block and is called off the runtime's workers, anew
 /// at each use, so a changed secret needs no restart. Its error text must not hold the secret.
 pub type SecretReader = Arc<dyn Fn() -> Result<SecretString, String> + Send + Sync>;
@@ -30,6 +32,12 @@ impl Flow {
             Self::DeviceCode => "device_code",
             Self::ClientCredentials => "client_credentials",
         }
+    }
+
+    /// Whether each mailbox needs a token of its own. One of client credentials is the program's, and
+    /// good for all it was given.
+    pub fn is_per_mailbox(self) -> bool {
+        !matches!(self, Self::ClientCredentials)
     }
 }
 
@@ -132,6 +140,22 @@ impl Account {
             user: user.to_owned(),
             provider,
         }
+    }
+
+    /// Whether it stands for every user of a domain (`*@contoso.com`).
+    pub fn is_catch_all(&self) -> bool {
+        is_catch_all(&self.key)
+    }
+
+    /// The account of one user whom this catch-all covers.
+    #[must_use]
+    pub fn for_user(&self, user: &str) -> Self {
+        Self::new(user, Arc::clone(&self.provider))
+    }
+
+    /// Whether it has no token of its own, but only its users have: no request is ever made for it.
+    pub(crate) fn is_pattern_only(&self) -> bool {
+        self.is_catch_all() && self.provider.flow.is_per_mailbox()
     }
 
     /// Fingerprint of everything that says where this account's tokens belong: hex SHA-256 over

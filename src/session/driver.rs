@@ -268,7 +268,7 @@ impl Login {
         let begun = self.shared.registry.moment();
         let (account, label) = self.admit(&credentials).await?;
         drop(credentials);
-        let Some(route) = self.plan.routes.get(&*account) else {
+        let Some((route, mailbox)) = self.plan.route(&account) else {
             // Removed from the configuration a moment ago.
             return Err(Refusal::credentials());
         };
@@ -280,7 +280,7 @@ impl Login {
             .take()
             .filter(|_| self.plan.only_imap_server().is_some());
         let (upstream, success) = self
-            .authenticate(&account, &route.mailbox, server, ahead)
+            .authenticate(&account, mailbox, server, ahead)
             .instrument(info_span!("login", account = &*account))
             .await?;
         Ok(LoggedIn {
@@ -305,7 +305,7 @@ impl Login {
             Verdict::Refused => {
                 // The name is logged only where it is one of ours: people type passwords there.
                 let name = String::from_utf8_lossy(&credentials.user).to_lowercase();
-                if self.plan.routes.contains_key(&name) {
+                if self.plan.route(&name).is_some() {
                     warn!(
                         account = name,
                         "wrong device password, or not allowed from here"
@@ -442,7 +442,8 @@ impl Login {
             [&to_client[..], &from_upstream].concat().into()
         };
         let (account, label) = (&done.account, &done.label);
-        let info = SessionInfo::new(account, label, self.client, &self.listener.name);
+        let info = SessionInfo::new(account, label, self.client, &self.listener.name)
+            .covered_by(self.plan.covering(account));
         let session = waiting.log_in(info, done.begun);
         Span::current().record("account", &*done.account);
         info!(label = &*done.label, "logged in");

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
 use super::registry::Registry;
-use crate::access::{Gatekeeper, Protocol};
+use crate::access::{Gatekeeper, Protocol, catch_all_for};
 use crate::net::relay::RelayLimits;
 use crate::oauth::Tokens;
 use crate::proto;
@@ -34,7 +34,7 @@ pub struct Shared {
 
 /// What the configuration says, in the form sessions need.
 pub struct Plan {
-    /// By account key (lower case).
+    /// By account key (lower case), catch-alls (`*@contoso.com`) included: ask [`Self::route`].
     pub routes: HashMap<String, Route>,
     /// Every IMAP server that accounts lead to.
     pub imap_servers: Vec<Arc<UpstreamServer>>,
@@ -44,8 +44,8 @@ pub struct Plan {
 
 /// Where an account leads.
 pub struct Route {
-    /// `user=` of the SASL message for IMAP.
-    pub mailbox: String,
+    /// `user=` of the SASL message for IMAP; `None`: the account's own name, for catch-alls.
+    pub mailbox: Option<String>,
     /// The IMAP server; `None` when the account's provider has none.
     pub imap: Option<Arc<UpstreamServer>>,
 }
@@ -192,6 +192,25 @@ impl UpstreamServer {
 }
 
 impl Plan {
+    /// Where an account leads, and `user=` for it: the account of that name, else the catch-all that
+    /// covers it. To be asked for accounts that the gatekeeper has let in.
+    pub(super) fn route<'a>(&'a self, account: &'a str) -> Option<(&'a Route, &'a str)> {
+        let exact = || {
+            self.routes
+                .get(account)
+                .filter(|route| route.mailbox.is_some())
+        };
+        let covering = || self.routes.get(&catch_all_for(account)?);
+        let route = exact().or_else(covering)?;
+        Some((route, route.mailbox.as_deref().unwrap_or(account)))
+    }
+
+    /// The catch-all by which [`Self::route`] leads.
+    pub(super) fn covering(&self, account: &str) -> Option<String> {
+        let (route, _) = self.route(account)?;
+        catch_all_for(account).filter(|_| route.mailbox.is_none())
+    }
+
     /// The server, where all accounts lead to the same one.
     pub(super) fn only_imap_server(&self) -> Option<&Arc<UpstreamServer>> {
         match self.imap_servers.as_slice() {

@@ -9,6 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::cover_label;
+
 /// Bounds on connections.
 #[derive(Debug, Clone, Copy)]
 pub struct RegistryLimits {
@@ -45,8 +47,11 @@ impl Evicted {
 /// A session, for `status`.
 #[derive(Debug, Clone, Serialize)]
 pub struct SessionInfo {
-    /// The account's key.
+    /// The account's key: of the user, also where a catch-all covers it.
     pub account: String,
+    /// The catch-all account (`*@contoso.com`) that covers the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub covered_by: Option<String>,
     /// The label of the device password.
     pub label: String,
     /// The client.
@@ -62,6 +67,7 @@ impl SessionInfo {
     pub fn new(account: &str, label: &str, client: SocketAddr, listener: &str) -> Self {
         Self {
             account: account.to_owned(),
+            covered_by: None,
             label: label.to_owned(),
             client,
             listener: listener.to_owned(),
@@ -69,6 +75,27 @@ impl SessionInfo {
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |d| d.as_secs()),
         }
+    }
+
+    /// The same, of a user whom a catch-all account covers.
+    #[must_use]
+    pub fn covered_by(mut self, catch_all: Option<String>) -> Self {
+        self.covered_by = catch_all;
+        self
+    }
+
+    /// The accounts, each whole or with one device password, by which the session can be revoked.
+    fn names(&self) -> Vec<(&str, Option<&str>)> {
+        let mut names = vec![
+            (self.account.as_str(), None),
+            (&self.account, Some(self.label.as_str())),
+        ];
+        if let Some(catch_all) = self.covered_by.as_deref() {
+            names.push((catch_all, None));
+            let label = self.label.strip_suffix(&cover_label("", catch_all));
+            names.extend(label.map(|label| (catch_all, Some(label))));
+        }
+        names
     }
 }
 
@@ -213,17 +240,16 @@ impl Registry {
         self.inner().moment
     }
 
-    /// Ends the account's sessions at once, or those of one device password, also those whose login is
-    /// under way. Returns how many had logged in.
+    /// Ends the account's sessions (a catch-all's: of all whom it covers) at once, or those of one
+    /// device password, also those whose login is under way. Returns how many had logged in.
     pub fn revoke(&self, account: &str, label: Option<&str>) -> usize {
         let mut inner = self.inner();
         inner.moment += 1;
         let moment = inner.moment;
         let key = (account.to_owned(), label.map(str::to_owned));
         inner.revoked.insert(key, moment);
-        let of_account = inner.sessions.values().filter(|(info, _)| {
-            info.account == account && label.is_none_or(|one| info.label == one)
-        });
+        let sessions = inner.sessions.values();
+        let of_account = sessions.filter(|(info, _)| info.names().contains(&(account, label)));
         of_account
             .map(|(_, stop)| stop.stop(Evicted::Revoked))
             .count()
@@ -273,11 +299,9 @@ impl Waiting {
     pub fn log_in(self, info: SessionInfo, begun: u64) -> Session {
         let stop = Stop::default();
         let mut inner = self.registry.inner();
-        let since = |label| {
-            let key = (info.account.clone(), label);
-            inner.revoked.get(&key).is_some_and(|at| *at > begun)
-        };
-        if since(None) || since(Some(info.label.clone())) {
+        let names = info.names().into_iter();
+        let mut keys = names.map(|(account, label)| (account.to_owned(), label.map(str::to_owned)));
+        if keys.any(|key| inner.revoked.get(&key).is_some_and(|at| *at > begun)) {
             stop.stop(Evicted::Revoked);
         }
         inner.sessions.insert(self.id, (info, stop.clone()));

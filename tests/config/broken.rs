@@ -29,6 +29,7 @@ const MISSING: &str = "is missing";
 const BOUNDS: &str = "is out of bounds: at least ";
 const TIME: &str = "must be a duration with its unit";
 const TENANT: &str = "AADSTS9001023";
+const STAR: &str = "a * stands for every user of one domain and nothing else: write it as";
 const PLAIN: &str = "plain text off loopback";
 
 #[rustfmt::skip]
@@ -37,6 +38,17 @@ const BROKEN: &[(&str, &[Expected])] = &[
         (1, "", ANCHOR), (2, "", ANCHOR), (2, "a", "unknown key"), (3, "", ANCHOR),
         (3, "", ALIAS), (3, "", ALIAS), (3, "", ALIAS), (3, "", ALIAS), (3, "b", "unknown key"),
         (5, "", "tags (!) are not used here"), (7, "", ALIAS),
+    ]),
+    ("catch-all", &[
+        (5, "listeners[2].login_as", "must be one user"),
+        (6, "listeners[3].login_as", "no account has this user"),
+        (14, "accounts[2].user", "another account too (line 12)"),
+        (15, "accounts[3].user", STAR), (16, "accounts[4].user", STAR), (17, "accounts[5].user", STAR),
+        (18, "accounts[6].user", STAR), (19, "accounts[7].user", STAR), (20, "accounts[8].user", STAR),
+        (21, "accounts[9].provider", "this one's flow is authorization_code"),
+        (22, "accounts[10].provider", "this one's flow is device_code: use one with flow client_cred"),
+        (23, "accounts[11].mailbox", "cannot be set for a whole domain"),
+        (23, "accounts[11].smtp_user", "give the one user an account of its own"),
     ]),
     ("comments-only", &[(0, "", "is empty: proxy.example.yaml shows")]),
     ("custom", &[

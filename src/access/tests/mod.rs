@@ -1,5 +1,6 @@
 //! The promises of this room, tried out on real files with an injected clock.
 
+mod catch_all;
 mod files;
 mod login;
 mod throttling;

@@ -6,6 +6,7 @@
 
 mod core;
 mod event;
+mod mailboxes;
 mod record;
 mod status;
 mod trials;
@@ -29,6 +30,7 @@ pub use self::status::{AccountStatus, LastError, State};
 use self::{
     core::Core,
     event::{Job, Report, Standing, Verdict},
+    mailboxes::{Mailboxes, Passing},
     worker::Bench,
 };
 use super::{
@@ -38,7 +40,7 @@ use super::{
     provider::Account,
     token::{AccessToken, Grant},
 };
-use crate::store::{StoreError, TokenRecord, TokenStore};
+use crate::store::{StoreError, TokenRecord, TokenStore, catch_all_for};
 
 /// Limits of the engine.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +78,9 @@ struct Shared {
     clock: Arc<dyn Clock>,
     settings: EngineSettings,
     slots: ArcSwap<HashMap<String, Arc<Slot>>>,
+    /// Of users whom a catch-all account covers. Held while `slots` is replaced, so that none is made
+    /// after an account that is gone.
+    mailboxes: Mutex<Mailboxes>,
     token_ids: AtomicU64,
 }
 
@@ -86,6 +91,8 @@ struct Slot {
     core: Mutex<Core>,
     /// Told whenever a job ends or newer state comes from outside.
     changed: watch::Sender<()>,
+    /// In place of the store, for a mailbox that a catch-all account covers: goes with this slot.
+    passing: Option<Passing>,
 }
 
 impl fmt::Debug for Tokens {
@@ -111,6 +118,7 @@ impl Tokens {
                 clock,
                 settings,
                 slots: ArcSwap::default(),
+                mailboxes: Mutex::default(),
                 token_ids: AtomicU64::new(1),
             }),
         }
@@ -118,6 +126,9 @@ impl Tokens {
 
     /// Sets the accounts, also after a reload. An account whose binding stays keeps its state; others
     /// start anew. The store is not touched. Changed scopes count from the next refresh.
+    ///
+    /// An account `*@domain` covers every user of that domain without an account of its own: they share
+    /// its token, or, where the flow gives one for each mailbox, have their own, in memory only.
     pub fn set_accounts(&self, accounts: Vec<Account>) {
         let old = self.shared.slots.load_full();
         let mut slots = HashMap::with_capacity(accounts.len());
@@ -130,15 +141,21 @@ impl Tokens {
                 slot.core().reconfigured();
                 Arc::clone(slot)
             } else {
-                Arc::new(Slot {
-                    account: ArcSwap::from_pointee(account),
-                    binding,
-                    core: Mutex::new(Core::new(luck())),
-                    changed: watch::Sender::new(()),
-                })
+                Arc::new(Slot::new(account, None))
             };
             slots.insert(key, slot);
         }
+        let mut mailboxes = self.shared.mailboxes();
+        mailboxes.retain(|user, slot| {
+            let Some(pattern) = covering(&slots, user).filter(|_| !slots.contains_key(user)) else {
+                return false;
+            };
+            let account = pattern.account.load().for_user(user);
+            let kept = account.provider.flow.is_per_mailbox() && account.binding() == slot.binding;
+            slot.account.store(Arc::new(account));
+            slot.core().reconfigured();
+            kept
+        });
         self.shared.slots.store(Arc::new(slots));
     }
 
@@ -179,13 +196,13 @@ impl Tokens {
             )
         };
         let shared = &self.shared;
-        let _lock = shared
-            .store
+        let store = slot.store(shared);
+        let _lock = store
             .lock(&who.key, shared.settings.lock_wait)
             .await
             .map_err(failed)?;
         // A record that cannot be read any more is replaced: that is the way out the error names.
-        let old = shared.store.load(&who.key).await.ok().flatten();
+        let old = store.load(&who.key).await.ok().flatten();
         let now = shared.clock.now();
         let record = TokenRecord {
             binding: slot.binding.clone(),
@@ -204,7 +221,10 @@ impl Tokens {
             trouble: None,
             revoked_at: 0,
         };
-        shared.store.save(&who.key, &record).await.map_err(failed)?;
+        store.save(&who.key, &record).await.map_err(failed)?;
+        if let Some(passing) = &slot.passing {
+            passing.restore().await.map_err(failed)?;
+        }
         slot.core().adopted(&record, shared.next_id());
         slot.changed.send_replace(());
         tracing::info!(
@@ -233,13 +253,13 @@ impl Tokens {
             TokenError::configuration(format!("The tokens could not be wiped: {error}"), "")
         };
         let shared = &self.shared;
-        let _lock = shared
-            .store
+        let store = slot.store(shared);
+        let _lock = store
             .lock(&who.key, shared.settings.lock_wait)
             .await
             .map_err(failed)?;
         // One that cannot be read is wiped too.
-        let old = shared.store.load(&who.key).await.ok().flatten();
+        let old = store.load(&who.key).await.ok().flatten();
         let now = shared.clock.now().max(1);
         let left = TokenRecord {
             binding: slot.binding.clone(),
@@ -249,7 +269,7 @@ impl Tokens {
             revoked_at: now,
             ..TokenRecord::default()
         };
-        shared.store.wipe(&who.key, &left).await.map_err(failed)?;
+        store.wipe(&who.key, &left).await.map_err(failed)?;
         slot.core().invalidate();
         slot.changed.send_replace(());
         tracing::info!(account = %who.user, provider = %who.provider.name, outcome = "revoked");
@@ -257,20 +277,40 @@ impl Tokens {
     }
 
     /// Another process changed the account's record: what is in memory is forgotten, and the record read
-    /// again when next needed. Unknown accounts are ignored.
+    /// again when next needed. Unknown accounts are ignored. For a catch-all, so are the tokens of all
+    /// whom it covers.
     pub fn invalidate(&self, account: &str) {
-        if let Ok(slot) = self.slot(account) {
+        let key = account.to_lowercase();
+        if let Ok(slot) = self.slot(&key) {
             slot.core().invalidate();
             slot.changed.send_replace(());
         }
+        let mut mailboxes = self.shared.mailboxes();
+        mailboxes.retain(|user, slot| {
+            let kept = user != key && catch_all_for(user).as_deref() != Some(&key);
+            if !kept {
+                slot.core().invalidate();
+                slot.changed.send_replace(());
+            }
+            kept
+        });
     }
 
-    /// All accounts, sorted by name. What was not looked at yet is [`State::Unknown`].
+    /// All accounts, sorted by name. What was not looked at yet is [`State::Unknown`]. Of the users
+    /// whom a catch-all covers only those in trouble, and at most 100.
     pub fn status(&self) -> Vec<AccountStatus> {
+        const TROUBLED: usize = 100;
         let now = self.shared.clock.now_ms();
         let slots = self.shared.slots.load_full();
         let one = |slot: &Arc<Slot>| status::status(&slot.account.load(), &slot.core(), now);
         let mut all: Vec<AccountStatus> = slots.values().map(one).collect();
+        let mailboxes: Vec<_> = self.shared.mailboxes().all().cloned().collect();
+        let troubled = mailboxes.iter().map(one).filter_map(|mut one| {
+            one.error.as_ref()?;
+            one.covered_by = catch_all_for(&one.account);
+            Some(one)
+        });
+        all.extend(troubled.take(TROUBLED));
         all.sort_by(|a, b| a.account.cmp(&b.account));
         all
     }
@@ -300,8 +340,7 @@ impl Tokens {
     /// Waits until no job runs any more. To be called before the runtime ends: a refresh that is cut
     /// off after the provider has answered would lose a rotated refresh token.
     pub async fn finish(&self) {
-        let slots = self.shared.slots.load_full();
-        for slot in slots.values() {
+        for slot in self.shared.all() {
             slot.quiet().await;
         }
     }
@@ -323,13 +362,12 @@ impl Tokens {
     fn tick(&self) {
         const AT_ONCE: usize = 16;
         let now = self.shared.clock.now_ms();
-        let slots = self.shared.slots.load_full();
-        let due = slots.values().filter_map(|slot| {
+        let due = self.shared.all().into_iter().filter_map(|slot| {
             let job = slot.core().background(now)?;
             Some((slot, job))
         });
         for (slot, job) in due.take(AT_ONCE) {
-            self.start(slot, job);
+            self.start(&slot, job);
         }
     }
 
@@ -341,6 +379,13 @@ impl Tokens {
         /// Newer state can come from outside again and again, but not for ever.
         const ROUNDS: u32 = 8;
         let slot = self.slot(account)?;
+        if slot.account.load().is_pattern_only() {
+            return Err(TokenError::configuration(
+                "This account stands for a whole domain, and its provider gives a token for one \
+                 mailbox: name one of its users",
+                "a token was asked for a catch-all",
+            ));
+        }
         let patience = u64::try_from(self.shared.settings.patience.as_millis()).unwrap_or(u64::MAX);
         let mut patience = patience;
         for _ in 0..ROUNDS {
@@ -388,23 +433,70 @@ impl Tokens {
     }
 
     fn slot(&self, account: &str) -> Result<Arc<Slot>, TokenError> {
+        // First, so that a user is not covered by what is being replaced.
+        let mut mailboxes = self.shared.mailboxes();
         let slots = self.shared.slots.load();
-        let slot = slots
-            .get(account)
-            .or_else(|| slots.get(&account.to_lowercase()));
-        slot.cloned().ok_or_else(|| {
+        let key = account.to_lowercase();
+        if let Some(slot) = slots.get(&key) {
+            return Ok(Arc::clone(slot));
+        }
+        let pattern = covering(&slots, account).ok_or_else(|| {
             TokenError::configuration("The account is not configured", "unknown account")
-        })
+        })?;
+        let who = pattern.account.load();
+        if !who.provider.flow.is_per_mailbox() {
+            return Ok(Arc::clone(pattern));
+        }
+        let make = || {
+            let passing = Passing::new(&self.shared.store, &who.key);
+            Slot::new(who.for_user(&key), Some(passing))
+        };
+        Ok(mailboxes.slot(&key, make))
     }
+}
+
+/// The place of the catch-all account that covers a user, who may have an own one all the same.
+fn covering<'a>(slots: &'a HashMap<String, Arc<Slot>>, user: &str) -> Option<&'a Arc<Slot>> {
+    slots.get(&catch_all_for(user)?)
 }
 
 impl Shared {
     fn next_id(&self) -> u64 {
         self.token_ids.fetch_add(1, Ordering::Relaxed)
     }
+
+    fn mailboxes(&self) -> MutexGuard<'_, Mailboxes> {
+        self.mailboxes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every place there is.
+    fn all(&self) -> Vec<Arc<Slot>> {
+        let mut all: Vec<_> = self.slots.load().values().cloned().collect();
+        all.extend(self.mailboxes().all().cloned());
+        all
+    }
 }
 
 impl Slot {
+    fn new(account: Account, passing: Option<Passing>) -> Self {
+        Self {
+            binding: account.binding(),
+            account: ArcSwap::from_pointee(account),
+            core: Mutex::new(Core::new(luck())),
+            changed: watch::Sender::new(()),
+            passing,
+        }
+    }
+
+    fn store<'a>(&'a self, shared: &'a Shared) -> &'a dyn TokenStore {
+        match &self.passing {
+            Some(passing) => passing,
+            None => &*shared.store,
+        }
+    }
+
     /// The core. A panic while it was held cannot have left it half changed in a harmful way: every
     /// event is whole by itself.
     fn core(&self) -> MutexGuard<'_, Core> {
@@ -442,7 +534,7 @@ impl Ending {
     async fn run(mut self) {
         let shared = &self.shared;
         let bench = Bench {
-            store: &*shared.store,
+            store: self.slot.store(shared),
             http: &*shared.http,
             clock: &*shared.clock,
             settings: &shared.settings,

@@ -30,6 +30,9 @@ pub enum State {
 pub struct AccountStatus {
     /// The user name as configured.
     pub account: String,
+    /// The catch-all account that covers this user, who has none of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub covered_by: Option<String>,
     /// The provider's name.
     pub provider: String,
     /// The flow's name.
@@ -102,6 +105,7 @@ pub(super) fn status(account: &Account, core: &Core, now_ms: u64) -> AccountStat
     let since = |error: &TokenError| last.filter(|(_, last)| last == error).map(|(at, _)| *at);
     AccountStatus {
         account: account.user.clone(),
+        covered_by: None,
         provider: account.provider.name.clone(),
         flow: account.provider.flow.name(),
         state,

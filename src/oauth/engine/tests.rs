@@ -1,3 +1,4 @@
+mod mailboxes;
 mod rig;
 
 use std::sync::atomic::AtomicUsize;

@@ -101,6 +101,40 @@ def untrusted_upstream(lab, case):
     proxy.stop()
 
 
+def catch_all(lab, case):
+    """One account for a whole domain: each user by a password of its own, in its own mailbox, by one token for all."""
+    proxy = lab.proxy("catch-all", [app_provider(IMPLICIT, lab.idp, lab.secret, lab.imap[IMPLICIT])],
+                      [("*@lab.test", IMPLICIT)])
+    proxy.command("check")
+    target = lab.target(case)
+    users = ["access-catch-all-one@lab.test", "access-catch-all-two@lab.test"]
+    passwords = {user: proxy.add_password(user) for user in users}
+    target.port = proxy.ports["implicit"]
+    proxy.start()
+    mark, requests = lab.dovecot.mark(), len(lab.idp.token_requests())
+    for user in users:
+        with connect(target) as client:
+            status, text = attempt(client, user, passwords[user])
+            need(status == "OK", f"LOGIN of {user}: {status} {text}")
+            status, _ = client.append("INBOX", None, None, f"Subject: for {user}\r\n\r\nx\r\n".encode())
+            need(status == "OK", f"APPEND by {user}: {status}")
+        lab.dovecot.wait_login(user, mark)
+    for user in users:
+        with connect(target) as client:
+            attempt(client, user, passwords[user])
+            client.select()
+            _, data = client.fetch("1:*", "(BODY.PEEK[HEADER])")
+            subjects = [part[1] for part in data if isinstance(part, tuple)]
+            need(len(subjects) == 1 and f"for {user}".encode() in subjects[0], f"{user} finds {subjects}")
+    need(len(lab.idp.token_requests()) - requests == 1, "the domain's users do not share one token")
+    tried = lab.dovecot.attempts(mark)
+    for user, password in [(users[0], passwords[users[1]]), ("access-catch-all-three@lab.test", passwords[users[0]]),
+                           ("*@lab.test", passwords[users[0]]), ("one@other.test", passwords[users[0]])]:
+        need_refusal(target, "AUTHENTICATIONFAILED", password=password, user=user)
+    need(lab.dovecot.attempts(mark) == tried, "a refused login reached Dovecot")
+    proxy.stop()
+
+
 def cases():
     def case(name, works, **more):
         return Case(f"access/{name}", works, f"access-{name}@lab.test", **more)
@@ -113,4 +147,5 @@ def cases():
         case("cold-parallel", cold_parallel),
         case("cold-parallel-one-upstream", cold_parallel, oauth=True, provider="lab-app"),
         case("untrusted-upstream", untrusted_upstream),
+        case("catch-all", catch_all),
     ]
