@@ -13,7 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("observe", &[]),
     ("net", &["observe"]),
     ("access", &["store", "observe"]),
-    ("oauth", &["store", "observe"]),
+    ("oauth", &["net", "store", "observe"]),
     ("session", &["proto", "access", "oauth", "net", "observe"]),
     (
         "daemon",
@@ -51,6 +51,7 @@ const BANNED: &[(&str, &str, &str)] = &[
 const OWNED: &[(&str, &[&str])] = &[
     ("oauth2::", &["oauth"]),
     ("reqwest::", &["oauth"]),
+    ("hyper::", &["oauth"]),
     ("saphyr_parser::", &["config"]),
     ("serde_yaml::", &["config", "sandbox"]),
     ("imap_codec::", &["proto", "sandbox"]),

@@ -6,7 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::IpNet;
 use url::{Host, Url};
 
-use super::shape::Form;
+use super::{
+    model::{EgressKind, NoProxy},
+    shape::Form,
+};
 
 /// RFC 5321 §4.5.3.1: 64 octets, an @, 255 octets.
 const USER_BYTES: usize = 320;
@@ -38,6 +41,9 @@ forms! {
     CIDR = "a network", cidr;
     ADDRESS = "a host and port", address;
     HOST = "a host name or address", host;
+    PROXY = "a URL", proxy;
+    PROXY_USER = "a user name", proxy_user;
+    NO_PROXY = "a name, an address or a network", no_proxy;
 }
 
 /// Text that is there.
@@ -249,6 +255,60 @@ pub(super) fn host(text: &str) -> Result<&str, String> {
 /// What can stand behind the `@` of an address: a host name, and no address literal.
 pub(super) fn is_domain(text: &str) -> bool {
     host(text).is_ok() && text.parse::<IpAddr>().is_err() && !text.ends_with('.')
+}
+
+/// `http://host:port` or `socks5://host:port`; the port is always written, as no two kinds of
+/// proxy agree on a usual one.
+pub(super) fn proxy(text: &str) -> Result<(EgressKind, String, u16), String> {
+    if text.contains('@') {
+        let message = "must not hold a user name or password: set egress.username, and \
+                       egress.password to where the password lies";
+        return Err(message.to_owned());
+    }
+    let form = "must be http://HOST:PORT or socks5://HOST:PORT";
+    let (scheme, rest) = text.split_once("://").ok_or(form)?;
+    let kind = match scheme.to_ascii_lowercase().as_str() {
+        "http" => EgressKind::Http,
+        // curl's word for a proxy that resolves names, as all do here.
+        "socks5" | "socks5h" => EgressKind::Socks5,
+        "https" => {
+            let message = "TLS to the proxy itself is not spoken: write http:// (what goes through \
+                           it is TLS to the server all the same)";
+            return Err(message.to_owned());
+        }
+        _ => return Err(form.to_owned()),
+    };
+    let (host, port) = address(rest.strip_suffix('/').unwrap_or(rest)).map_err(|_| form)?;
+    Ok((kind, host, port))
+}
+
+/// A user name for RFC 7617 (no colon) and RFC 1929 (255 octets).
+fn proxy_user(text: &str) -> Result<&str, String> {
+    if text.contains(':') {
+        return Err("must not hold a colon: HTTP Basic takes what follows for the password".into());
+    }
+    if text.len() > 255 {
+        return Err("is longer than 255 bytes".to_owned());
+    }
+    some(text)
+}
+
+/// A name, a `.name`, an address or a network that is reached without the egress proxy.
+pub(super) fn no_proxy(text: &str) -> Result<NoProxy, String> {
+    if text.parse::<IpAddr>().is_ok() || text.contains('/') {
+        return cidr(text).map(NoProxy::Network);
+    }
+    let name = text.strip_prefix('.').unwrap_or(text);
+    host(name).map_err(|_| {
+        "must be a host name, .name for all names below it, an address, or a network as in \
+         192.0.2.0/24; without ports and asterisks"
+    })?;
+    let known = name.trim_end_matches('.').to_ascii_lowercase();
+    Ok(if name.len() == text.len() {
+        NoProxy::Name(known)
+    } else {
+        NoProxy::Below(known)
+    })
 }
 
 /// localhost, 127.0.0.0/8 and ::1.

@@ -35,6 +35,7 @@ const fn words(words: &'static [&'static str]) -> Choice {
 
 static PROTOCOL: Choice = words(&["imap", "pop3", "smtp"]);
 static TLS_MODE: Choice = words(&["implicit", "starttls", "none"]);
+static EGRESS_FOR: Choice = words(&["token", "mail"]);
 static DELIVERY: Choice = words(&["splice", "relay"]);
 static SASL: Choice = words(&["xoauth2", "oauthbearer"]);
 static CLIENT_AUTH: Choice = words(&["body", "basic"]);
@@ -91,6 +92,12 @@ pub(super) static FILE: Table = Table {
             "Whom the program trusts upstream, beside the system's roots.",
         ),
         may(
+            "egress",
+            Kind::Table(&EGRESS),
+            "The proxy that leads out of the network, for OAuth endpoints and mail servers. Default \
+             none: mail goes directly, OAuth requests follow HTTPS_PROXY and its like.",
+        ),
+        may(
             "limits",
             Kind::Table(&LIMITS),
             "Bounds on everything that grows or waits.",
@@ -145,6 +152,40 @@ pub(super) static TRUST: Table = Table {
         "PEM file of certificate authorities added to the system's roots for upstream mail \
              and OAuth endpoints. Default none.",
     )],
+};
+
+pub(super) static EGRESS: Table = Table {
+    what: "egress",
+    keys: &[
+        must(
+            "proxy",
+            text(&forms::PROXY),
+            "Its URL: http://HOST:PORT (HTTP CONNECT) or socks5://HOST:PORT. It resolves the names \
+             that are reached through it.",
+        ),
+        may(
+            "username",
+            text(&forms::PROXY_USER),
+            "User name, with password; sent as HTTP Basic or as RFC 1929 says. Default none.",
+        ),
+        may(
+            "password",
+            Kind::Secret,
+            "Where the password lies; read when first needed and again when it was refused. \
+             Default none.",
+        ),
+        may(
+            "no_proxy",
+            Kind::OneOrMore(&Kind::Text(&forms::NO_PROXY)),
+            "What is reached directly: names (with all below them), .names (only what is below), \
+             addresses, networks. Loopback always is. Default none.",
+        ),
+        may(
+            "for",
+            Kind::OneOrMore(&Kind::Choice(&EGRESS_FOR)),
+            "What goes through it: token (OAuth endpoints), mail (mail servers). Default both.",
+        ),
+    ],
 };
 
 pub(super) static LIMITS: Table = Table {

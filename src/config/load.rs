@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    account,
+    account, egress,
     fault::{Fault, Faults, Report},
     general::{self, Variables},
     keys, listener,
@@ -199,6 +199,7 @@ fn check(
     let store_key = general::store_key(&view, base, &state_dir);
     let tls = general::tls(&view, base, &state_dir, report);
     let trust = general::trust(&view, base);
+    let egress = egress::read(&view, base, report);
     let limits = general::limits(&view, report);
     let (listeners, used) = listener::read(&view, report);
     let (providers, names) = provider::read(&view, base, used, report);
@@ -210,6 +211,7 @@ fn check(
         store_key,
         tls,
         trust,
+        egress,
         limits,
         listeners,
         providers,

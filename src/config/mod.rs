@@ -6,6 +6,7 @@
 //! and the rooms for each section read it into the `model`, looking at what belongs together.
 
 mod account;
+mod egress;
 mod fault;
 mod forms;
 mod general;
@@ -28,8 +29,9 @@ pub use self::{
     limits::Limits,
     load::{Loaded, find, load, parse},
     model::{
-        Account, ClientAuth, Config, Delivery, Flow, Listener, ListenerTls, PresetName, Protocol,
-        Provider, SaslMechanism, Server, Servers, TlsFiles, Trust, UpstreamTls,
+        Account, ClientAuth, Config, Delivery, Egress, EgressKind, Flow, Listener, ListenerTls,
+        NoProxy, PresetName, Protocol, Provider, SaslMechanism, Server, Servers, TlsFiles, Trust,
+        UpstreamTls,
     },
     secret::{SecretError, SecretSource},
 };

@@ -20,6 +20,9 @@ pub struct Config {
     pub tls: TlsFiles,
     /// Whom the program trusts upstream, beside the system's roots.
     pub trust: Trust,
+    /// The proxy that leads out of the network; `None`: mail goes directly, token requests as the
+    /// environment says.
+    pub egress: Option<Egress>,
     /// Bounds on everything that grows or waits.
     pub limits: Limits,
     /// Where clients connect; never empty.
@@ -47,6 +50,45 @@ pub struct TlsFiles {
 pub struct Trust {
     /// PEM file of certificate authorities added to the system's roots.
     pub extra_ca: Option<PathBuf>,
+}
+
+/// A proxy that connections upstream go through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Egress {
+    /// What it speaks.
+    pub kind: EgressKind,
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// TCP port, never 0.
+    pub port: u16,
+    /// User name and where the password lies.
+    pub credentials: Option<(String, SecretSource)>,
+    /// What is reached without it, beside loopback.
+    pub no_proxy: Vec<NoProxy>,
+    /// Whether requests to OAuth endpoints go through it.
+    pub token: bool,
+    /// Whether connections to mail servers go through it.
+    pub mail: bool,
+}
+
+/// What an egress proxy speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EgressKind {
+    /// HTTP CONNECT (RFC 9110 §9.3.6).
+    Http,
+    /// SOCKS5 (RFC 1928).
+    Socks5,
+}
+
+/// What is reached without the egress proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoProxy {
+    /// This name and all below it.
+    Name(String),
+    /// All names below this one; written with a dot in front.
+    Below(String),
+    /// Hosts written as addresses of this network.
+    Network(IpNet),
 }
 
 /// A mail protocol spoken by a listener.

@@ -28,6 +28,9 @@ pub fn inspect(config: &Config) -> Vec<Finding> {
     state_dir(config, &mut findings);
     store_key(config, &mut findings);
     certificates(config, &mut findings);
+    if let Some((_, password)) = config.egress.as_ref().and_then(|e| e.credentials.as_ref()) {
+        read_secret("egress.password", password, &mut findings);
+    }
     for provider in &config.providers {
         client_secret(provider, &mut findings);
         scopes(config, provider, &mut findings);

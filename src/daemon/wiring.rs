@@ -11,6 +11,7 @@ use tokio_rustls::rustls::ClientConfig;
 use super::DaemonError;
 use crate::access::{self, Gatekeeper, PasswordFile};
 use crate::config::{self, Config, SecretSource};
+use crate::net::egress::{self, Egress};
 use crate::net::relay::RelayLimits;
 use crate::net::tls;
 use crate::oauth::{
@@ -101,7 +102,39 @@ pub fn http_client(
         total_timeout: config.limits.token_time,
         ..HttpSettings::default()
     };
-    HttpClient::new(client_config, settings).map_err(|error| DaemonError::Http(error.to_string()))
+    let client = HttpClient::new(client_config, settings)
+        .map_err(|error| DaemonError::Http(error.to_string()))?;
+    Ok(match &config.egress {
+        Some(proxy) => client.with_egress(way_out(proxy, proxy.token)),
+        None => client,
+    })
+}
+
+/// How connections to mail servers leave.
+pub fn mail_egress(config: &Config) -> Egress {
+    let proxy = config.egress.as_ref();
+    proxy.map_or_else(Egress::direct, |proxy| way_out(proxy, proxy.mail))
+}
+
+fn way_out(proxy: &config::Egress, used: bool) -> Egress {
+    if !used {
+        return Egress::direct();
+    }
+    let kind = match proxy.kind {
+        config::EgressKind::Http => egress::ProxyKind::Http,
+        config::EgressKind::Socks5 => egress::ProxyKind::Socks5,
+    };
+    let credentials = proxy.credentials.clone().map(|(username, source)| {
+        let read = move || source.read().map_err(|error| error.to_string());
+        egress::Credentials::new(&username, Arc::new(read))
+    });
+    let exception = |exception: &config::NoProxy| match exception {
+        config::NoProxy::Name(name) => egress::Exception::Name(name.clone()),
+        config::NoProxy::Below(name) => egress::Exception::Below(name.clone()),
+        config::NoProxy::Network(network) => egress::Exception::Network(*network),
+    };
+    let server = egress::ProxyServer::new(kind, &proxy.host, proxy.port, credentials);
+    Egress::through(server, proxy.no_proxy.iter().map(exception).collect())
 }
 
 /// Reads the store key; a missing key file is made.
@@ -211,11 +244,17 @@ fn provider(provider: &config::Provider) -> oauth::Provider {
 /// What sessions work from. Servers that `before` knew keep what was learned of them, unless what
 /// we trust has changed.
 pub fn plan(config: &Config, client_config: &Arc<ClientConfig>, before: Option<&Plan>) -> Plan {
+    let egress = mail_egress(config);
     let imap: Vec<_> = config
         .providers
         .iter()
         .map(|provider| {
-            let server = server(provider, provider.servers.imap.as_ref()?, client_config);
+            let server = server(
+                provider,
+                provider.servers.imap.as_ref()?,
+                client_config,
+                &egress,
+            );
             let known = before.into_iter().flat_map(|plan| &plan.imap_servers);
             if let Some(known) = known.clone().find(|known| known.is_same(&server)) {
                 server.capabilities.store(known.capabilities.load_full());
@@ -249,6 +288,7 @@ fn server(
     provider: &config::Provider,
     server: &config::Server,
     client_config: &Arc<ClientConfig>,
+    egress: &Egress,
 ) -> UpstreamServer {
     let tls = match server.tls {
         config::UpstreamTls::Implicit => (true, UpstreamTls::Ready),
@@ -266,6 +306,7 @@ fn server(
         tls,
         mechanism,
         client_config.clone(),
+        egress.clone(),
     )
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::egress::{Egress, EgressFault, ProxyServer};
 
 /// How long an address may try alone before the next one joins (RFC 8305 §8 recommends 250 ms).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -45,9 +47,59 @@ pub enum DialError {
         /// The limit that passed.
         limit: Duration,
     },
+    /// The egress proxy is out of reach, refuses, or could not connect.
+    #[error("the egress proxy {proxy} {fault}")]
+    Egress {
+        /// The proxy's host and port.
+        proxy: String,
+        /// What it did.
+        fault: EgressFault,
+    },
 }
 
-/// Connects to `host` (a name or an address) within `limit`.
+/// Connects to `host` (a name or an address) within `limit`, through the proxy if `egress` says
+/// so; the proxy then resolves the name.
+///
+/// # Errors
+/// [`DialError`], with the step that failed.
+pub async fn connect(
+    egress: &Egress,
+    host: &str,
+    port: u16,
+    limit: Duration,
+) -> Result<TcpStream, DialError> {
+    let Some(proxy) = egress.proxy_for(host) else {
+        return dial(host, port, limit).await;
+    };
+    through(proxy, host, port, limit)
+        .await
+        .map_err(|fault| DialError::Egress {
+            proxy: proxy.to_string(),
+            fault,
+        })
+}
+
+async fn through(
+    proxy: &ProxyServer,
+    host: &str,
+    port: u16,
+    limit: Duration,
+) -> Result<TcpStream, EgressFault> {
+    let end = Instant::now() + limit;
+    let mut socket = dial(proxy.host(), proxy.port(), limit)
+        .await
+        .map_err(|error| EgressFault::Unreachable(Box::new(error)))?;
+    timeout_at(end, proxy.tunnel(&mut socket, host, port))
+        .await
+        .map_err(|_| EgressFault::TimedOut {
+            host: host.to_owned(),
+            port,
+            seconds: limit.as_secs(),
+        })??;
+    Ok(socket)
+}
+
+/// Connects to `host` (a name or an address) directly, within `limit`.
 ///
 /// # Errors
 /// [`DialError`], with the step that failed.
@@ -113,7 +165,7 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     loop {
         let more = match waiting.next() {
             Some(address) => {
-                attempts.spawn(connect(address));
+                attempts.spawn(open(address));
                 true
             }
             None => false,
@@ -134,7 +186,7 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     }
 }
 
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = if address.is_ipv6() {
         TcpSocket::new_v6()
     } else {

@@ -1,6 +1,7 @@
-//! Sockets: listening, dialling, TLS and the relay.
+//! Sockets: listening, dialling, the way out through a proxy, TLS and the relay.
 
 pub mod dial;
+pub mod egress;
 pub mod listen;
 pub mod relay;
 pub mod stream;

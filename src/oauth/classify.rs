@@ -95,6 +95,8 @@ pub struct Refusal {
     pub row: Option<&'static Row>,
     /// What was noticed, where no field of the answer says it.
     pub note: String,
+    /// The egress proxy stood in the way; the note says how.
+    pub egress: bool,
 }
 
 /// Judges an answer, in this order: status, form, `error` values and codes that pass by themselves,
@@ -157,7 +159,12 @@ impl Refusal {
             _ => Kind::Retry { after: None },
         };
         let mut refusal = Self::blank(0);
-        refusal.settle(kind, &error.to_string());
+        refusal.egress = error.what == Trouble::Egress;
+        if refusal.egress {
+            refusal.settle(kind, &error.text);
+        } else {
+            refusal.settle(kind, &error.to_string());
+        }
         refusal
     }
 
@@ -251,6 +258,7 @@ impl Refusal {
         let provider = printable(&account.provider.name);
         match self.kind {
             Kind::Retry { .. } if self.class == RowClass::Config => self.note.clone(),
+            Kind::Retry { .. } if self.egress => format!("{}; try again later", self.note),
             Kind::Retry { .. } => {
                 format!(
                     "The sign-in service of {provider} is temporarily unavailable: try again later"
@@ -317,6 +325,7 @@ impl Refusal {
             timestamp: None,
             row: None,
             note: String::new(),
+            egress: false,
         })
     }
 

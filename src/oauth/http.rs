@@ -1,11 +1,14 @@
 //! HTTP to the provider, behind a trait so that tests can script the answers.
 
+mod tunnel;
+
 use std::{error::Error as _, fmt, sync::Arc, time::Duration};
 
 use oauth2::{HttpRequest, HttpResponse, http};
 use tokio_rustls::rustls;
 use url::{Host, Url};
 
+use crate::net::egress::Egress;
 use crate::store::BoxFuture;
 
 /// Sends one request and returns the whole answer, of whatever status.
@@ -24,11 +27,22 @@ pub struct TransportError {
     pub text: String,
 }
 
+impl TransportError {
+    fn too_large(most: usize) -> Self {
+        Self {
+            what: Trouble::TooLarge,
+            text: format!("more than {most} octets"),
+        }
+    }
+}
+
 /// Kinds of [`TransportError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
     /// Name lookup, TCP or TLS failed.
     Connect,
+    /// The egress proxy is out of reach, refused, or could not connect. The text names it.
+    Egress,
     /// Took longer than allowed.
     TimedOut,
     /// The connection broke before the answer was whole.
@@ -42,7 +56,7 @@ pub enum Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Connect => "no connection",
+            Self::Connect | Self::Egress => "no connection",
             Self::TimedOut => "no answer in time",
             Self::Broken => "connection broken",
             Self::TooLarge => "answer too large",
@@ -73,14 +87,20 @@ impl Default for HttpSettings {
     }
 }
 
+/// How we name ourselves.
+const AGENT: &str = concat!("mailsplice/", env!("CARGO_PKG_VERSION"));
+
 /// The client for real providers: HTTPS, or plain HTTP on loopback; no redirects, no cookies.
 #[derive(Clone)]
 pub struct HttpClient {
-    /// Honours the system's proxy settings.
+    /// Honours the environment's proxy settings; used where nothing else is said.
     outside: reqwest::Client,
-    /// For loopback: what goes there must not reach a proxy.
-    loopback: reqwest::Client,
-    max_body: usize,
+    /// For loopback, which must not reach a proxy, and what is excepted from the egress proxy.
+    direct: reqwest::Client,
+    /// Takes the environment's place where it is given.
+    egress: Option<Egress>,
+    tls: Arc<rustls::ClientConfig>,
+    settings: HttpSettings,
 }
 
 impl fmt::Debug for HttpClient {
@@ -104,13 +124,24 @@ impl HttpClient {
                 .redirect(reqwest::redirect::Policy::none())
                 .connect_timeout(settings.connect_timeout)
                 .timeout(settings.total_timeout)
-                .user_agent(concat!("mailsplice/", env!("CARGO_PKG_VERSION")))
+                .user_agent(AGENT)
         };
         Ok(Self {
             outside: builder().build().map_err(transport_error)?,
-            loopback: builder().no_proxy().build().map_err(transport_error)?,
-            max_body: settings.max_body,
+            direct: builder().no_proxy().build().map_err(transport_error)?,
+            egress: None,
+            tls: tls.clone(),
+            settings,
         })
+    }
+
+    /// Goes out as `egress` says from now on, whatever the environment says.
+    #[must_use]
+    pub fn with_egress(self, egress: Egress) -> Self {
+        Self {
+            egress: Some(egress),
+            ..self
+        }
     }
 
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
@@ -121,10 +152,24 @@ impl HttpClient {
             "http" if loopback => {}
             scheme => return Err(not_allowed(&scheme)),
         }
-        let client = if loopback {
-            &self.loopback
-        } else {
-            &self.outside
+        let client = match &self.egress {
+            _ if loopback => &self.direct,
+            None => &self.outside,
+            Some(egress)
+                if egress
+                    .proxy_for(url.host_str().unwrap_or_default())
+                    .is_none() =>
+            {
+                &self.direct
+            }
+            Some(egress) => {
+                let tunnel = tunnel::Tunnel {
+                    egress,
+                    tls: &self.tls,
+                    settings: self.settings,
+                };
+                return tunnel.exchange(&url, request).await;
+            }
         };
         let (mut parts, body) = request.into_parts();
         if let Some(secret) = parts.headers.get_mut(http::header::AUTHORIZATION) {
@@ -143,11 +188,8 @@ impl HttpClient {
     async fn read(&self, mut answer: reqwest::Response) -> Result<HttpResponse, TransportError> {
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(transport_error)? {
-            if body.len() + chunk.len() > self.max_body {
-                return Err(TransportError {
-                    what: Trouble::TooLarge,
-                    text: format!("more than {} octets", self.max_body),
-                });
+            if body.len() + chunk.len() > self.settings.max_body {
+                return Err(TransportError::too_large(self.settings.max_body));
             }
             body.extend_from_slice(&chunk);
         }

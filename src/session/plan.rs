@@ -11,6 +11,7 @@ use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
 use super::registry::Registry;
 use crate::access::{Gatekeeper, Protocol, catch_all_for};
+use crate::net::egress::Egress;
 use crate::net::relay::RelayLimits;
 use crate::oauth::Tokens;
 use crate::proto;
@@ -102,6 +103,8 @@ pub struct UpstreamServer {
     pub mechanism: Mechanism,
     /// TLS configuration, shared by all connections.
     pub client_config: Arc<ClientConfig>,
+    /// How connections to it leave.
+    pub egress: Egress,
     /// Its capabilities before login, as last learned.
     pub capabilities: ArcSwapOption<Capabilities>,
     /// When it was last found out of reach, so that not every client waits for it.
@@ -121,6 +124,7 @@ impl UpstreamServer {
         (implicit_tls, tls): (bool, UpstreamTls),
         mechanism: Mechanism,
         client_config: Arc<ClientConfig>,
+        egress: Egress,
     ) -> Self {
         Self {
             provider: provider.to_owned(),
@@ -130,6 +134,7 @@ impl UpstreamServer {
             tls,
             mechanism,
             client_config,
+            egress,
             capabilities: ArcSwapOption::empty(),
             unreachable_at: Mutex::new(None),
             attempted: Notify::new(),

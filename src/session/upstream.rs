@@ -14,7 +14,7 @@ use tokio_rustls::rustls;
 use tracing::warn;
 
 use super::plan::UpstreamServer;
-use crate::net::dial::{DialError, dial};
+use crate::net::dial::{self, DialError};
 use crate::net::stream::Stream;
 use crate::proto::imap::{Fault, Refused, Success, UpstreamSide, UpstreamStep};
 use crate::proto::{Refusal, RefusalKind};
@@ -156,7 +156,7 @@ pub async fn learn(server: &UpstreamServer, limit: Duration) -> Result<(), Conne
 }
 
 async fn greet(server: &UpstreamServer, limit: Duration) -> Result<Ready, ConnectError> {
-    let socket = dial(&server.host, server.port, limit).await?;
+    let socket = dial::connect(&server.egress, &server.host, server.port, limit).await?;
     let stream = if server.implicit_tls {
         start_tls(server, socket).await?
     } else {

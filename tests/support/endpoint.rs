@@ -1,11 +1,13 @@
-//! A token endpoint over loopback http that answers what the test says.
+//! A token endpoint on loopback that answers what the test says.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 /// What the endpoint does with a request.
 #[derive(Clone)]
@@ -36,6 +38,11 @@ struct Shared {
 
 impl Endpoint {
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// With a configuration: over https.
+    pub async fn start_with(tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Mutex::new(Shared {
@@ -45,7 +52,16 @@ impl Endpoint {
         let state = shared.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(answer(stream, state.clone()));
+                let (state, tls) = (state.clone(), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => answer(stream, state).await,
+                        Some(tls) => {
+                            let stream = TlsAcceptor::from(tls).accept(stream).await.ok()?;
+                            answer(stream, state).await
+                        }
+                    }
+                });
             }
         });
         Self { address, shared }
@@ -65,7 +81,10 @@ impl Endpoint {
     }
 }
 
-async fn answer(mut stream: TcpStream, shared: Arc<Mutex<Shared>>) -> Option<()> {
+async fn answer<S>(mut stream: S, shared: Arc<Mutex<Shared>>) -> Option<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut request = Vec::new();
     let body_at = loop {
         let mut piece = [0; 4096];

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod client;
+pub mod egress;
 pub mod endpoint;
 pub mod idp;
 pub mod proxy;
@@ -109,11 +110,10 @@ accounts:
     }
 }
 
-/// A server configuration with a leaf of `ca` for localhost.
+/// A server configuration with a leaf of `ca` for localhost, and for names that nobody resolves.
 pub fn server_config(ca: &LocalCa) -> Arc<ServerConfig> {
-    let leaf = ca
-        .issue(&["localhost".to_owned(), "127.0.0.1".to_owned()])
-        .unwrap();
+    let names = ["localhost", "127.0.0.1", "mail.invalid", "idp.invalid"];
+    let leaf = ca.issue(&names.map(str::to_owned)).unwrap();
     let chain = CertificateDer::pem_slice_iter(leaf.chain_pem.as_bytes());
     let chain: Vec<_> = chain.map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_slice(leaf.key_pem.expose_secret().as_bytes()).unwrap();

@@ -1,0 +1,47 @@
+//! The way out of the network.
+
+use std::path::Path;
+
+use super::{fault::Report, forms, model::Egress, view::View};
+
+/// The ways that go through a proxy, as the file names them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leg {
+    Token,
+    Mail,
+}
+
+const LEG_WORDS: &[(&str, Leg)] = &[("token", Leg::Token), ("mail", Leg::Mail)];
+
+/// The egress proxy; none when there is none, or something was reported.
+pub(super) fn read(file: &View<'_>, base: &Path, report: &mut Report) -> Option<Egress> {
+    let view = file.map("egress", "egress");
+    for (given, other) in [("username", "password"), ("password", "username")] {
+        if view.has(given) && !view.has(other) {
+            let message = format!("is missing: it belongs to {given}; give both or neither");
+            report.fault(view.line(), view.path(other), message);
+        }
+    }
+    let credentials = view.text("username").zip(view.secret("password", base));
+    let no_proxy = view.texts("no_proxy", forms::no_proxy);
+    let legs: Vec<Leg> = view
+        .several("for")
+        .iter()
+        .filter_map(|node| {
+            let text = node.text()?;
+            let word = LEG_WORDS.iter().find(|(word, _)| *word == text);
+            word.map(|(_, leg)| *leg)
+        })
+        .collect();
+    let (kind, host, port) = view.parsed("proxy", forms::proxy)?.value;
+    let goes = |leg| !view.has("for") || legs.contains(&leg);
+    Some(Egress {
+        kind,
+        host,
+        port,
+        credentials,
+        no_proxy: no_proxy.into_iter().map(|found| found.value).collect(),
+        token: goes(Leg::Token),
+        mail: goes(Leg::Mail),
+    })
+}
