@@ -82,10 +82,20 @@ impl Base {
             Arc::new(self.store.clone()),
             Arc::new(self.http.clone()),
             Arc::new(SystemClock),
-            EngineSettings::default(),
+            engine_settings(config),
         );
         tokens.set_accounts(accounts(config));
         tokens
+    }
+}
+
+/// Another process's refresh is waited for as long as it can take: one request, its repetition, and the
+/// file work around them. After that the process hangs, and clients are told to come back.
+fn engine_settings(config: &Config) -> EngineSettings {
+    const FILE_WORK: Duration = Duration::from_secs(5);
+    EngineSettings {
+        lock_wait: config.limits.token_time * 2 + FILE_WORK,
+        ..EngineSettings::default()
     }
 }
 

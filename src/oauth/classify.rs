@@ -99,6 +99,9 @@ pub struct Refusal {
     pub egress: bool,
 }
 
+/// Says that another process does not let go of an account.
+const BUSY: &str = "Another process is busy with this account: try again later";
+
 /// Judges an answer, in this order: status, form, `error` values and codes that pass by themselves,
 /// `suberror`, `error`. `now` in Unix seconds, for a `Retry-After` date.
 pub fn classify(received: &Received<'_>, now: u64) -> Outcome {
@@ -173,6 +176,28 @@ impl Refusal {
         let mut refusal = Self::blank(200);
         refusal.settle(Kind::Retry { after: None }, note);
         refusal
+    }
+
+    /// Another process holds the account's lock for too long; no request was made.
+    pub(crate) fn busy() -> Box<Self> {
+        let mut refusal = Self::unreadable(BUSY);
+        refusal.status = 0;
+        refusal
+    }
+
+    /// The verdict for an account that nobody signs in to: what asks for a sign-in is a matter of the
+    /// registration there.
+    pub(crate) fn without_user(mut self: Box<Self>) -> Box<Self> {
+        if let Kind::SignIn { .. } = self.kind {
+            let note = std::mem::take(&mut self.note);
+            self.settle(Kind::Settled, &note);
+        }
+        if let (Kind::Settled, RowClass::SignIn | RowClass::Flow) = (self.kind, self.class) {
+            // Its sentence names a command that cannot help.
+            self.row = None;
+            self.class = RowClass::Config;
+        }
+        self
     }
 
     /// Something on our side is set up wrongly, so no request was made. It is looked at again as
@@ -259,6 +284,7 @@ impl Refusal {
         match self.kind {
             Kind::Retry { .. } if self.class == RowClass::Config => self.note.clone(),
             Kind::Retry { .. } if self.egress => format!("{}; try again later", self.note),
+            Kind::Retry { .. } if self.note == BUSY => self.note.clone(),
             Kind::Retry { .. } => {
                 format!(
                     "The sign-in service of {provider} is temporarily unavailable: try again later"

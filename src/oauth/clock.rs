@@ -1,12 +1,20 @@
-//! The wall clock, as a value that tests can move.
+//! The clocks, as a value that tests can move.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::LazyLock;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Tells the wall-clock time. Expiry is judged by it, because the runtime's own clock stands still
 /// while the machine sleeps.
 pub trait Clock: Send + Sync + 'static {
     /// Milliseconds since the Unix epoch.
     fn now_ms(&self) -> u64;
+
+    /// Milliseconds since some moment in this process, by a clock that nobody sets. It may stand still
+    /// while the machine sleeps.
+    fn steady_ms(&self) -> u64 {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
 
     /// Seconds since the Unix epoch.
     fn now(&self) -> u64 {

@@ -35,6 +35,7 @@ pub(super) fn record(mark: &str) -> TokenRecord {
             class: "needs sign-in".into(),
             code: Some("AADSTS70043".into()),
             text: "sign in again".into(),
+            dead: true,
         }),
         revoked_at: 6,
     }

@@ -44,6 +44,9 @@ pub struct Trouble {
     pub code: Option<String>,
     /// One sentence for people.
     pub text: String,
+    /// The refresh token will never work again; it is not sent any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dead: bool,
 }
 
 impl TokenRecord {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use secrecy::ExposeSecret;
 
 use super::{
-    event::{Facts, Job, Mode, Report, Standing, Verdict},
+    event::{Facts, Job, Mode, Report, Standing, Unsaved, Verdict},
+    held::{Held, Time},
     record::{self, Digest},
     trials::{Forced, Trials},
 };
@@ -26,6 +27,9 @@ const GRACE: u64 = 30;
 pub(super) const SIGN_IN_HOLD: u64 = 15 * 60;
 /// Seconds between two requests after the provider blamed the configuration.
 const MISCONFIGURED_HOLD: u64 = 5 * 60;
+/// The same while nobody asks, who could see what is wrong. A mended client secret must not wait for
+/// a login, or the refresh token of an idle account dies of age.
+const MISCONFIGURED_IDLE: u64 = 3600;
 /// Seconds without a login after which an account counts as idle.
 const IN_USE: u64 = 3600;
 /// Seconds after which an idle account is refreshed: providers forget a refresh token after 90 days
@@ -52,10 +56,13 @@ impl Gone {
     }
 }
 
-struct Held {
-    token: Arc<AccessToken>,
-    /// The mail server refused it.
-    refused: bool,
+/// The last job that ended.
+struct Ended {
+    job: u64,
+    /// It was more than reading or saving.
+    asked: bool,
+    /// It was, and brought a token.
+    granted: bool,
 }
 
 /// One account's state.
@@ -64,20 +71,21 @@ pub(super) struct Core {
     epoch: u64,
     jobs: u64,
     running: Option<u64>,
-    /// The last job that ended, and whether it brought a token.
-    ended: Option<(u64, bool)>,
+    ended: Option<Ended>,
     held: Option<Held>,
     standing: Standing,
     trials: Trials,
     forced: Forced,
     seen: Option<Digest>,
-    unsaved: Option<TokenRecord>,
+    unsaved: Option<Unsaved>,
     facts: Facts,
     heed_trouble: bool,
     used_at: u64,
     /// Seconds by which this account's idle refresh comes earlier.
     spread: u64,
     last_error: Option<(u64, TokenError)>,
+    /// The time of the last event.
+    time: Time,
 }
 
 impl Core {
@@ -99,7 +107,13 @@ impl Core {
             used_at: 0,
             spread: u64::from(luck) % IDLE_SPREAD,
             last_error: None,
+            time: Time::default(),
         }
+    }
+
+    /// To be told before each event.
+    pub(super) fn tell_time(&mut self, time: Time) {
+        self.time = time;
     }
 
     /// Somebody needs a token, other than the one with the id `refused`. `patience` is how many
@@ -119,26 +133,26 @@ impl Core {
             return Verdict::Wait(job);
         }
         match &self.standing {
-            Standing::Unknown => Verdict::Start(self.job(Mode::Request)),
-            Standing::SignedOut(_) => Verdict::Start(self.job(Mode::Look)),
+            Standing::Unknown => Verdict::Start(self.job(Mode::Request, now)),
+            Standing::SignedOut(_) => Verdict::Start(self.job(Mode::Look, now)),
             Standing::NeedsSignIn { next_at, .. } => {
                 let due = passed(now, *next_at, SIGN_IN_HOLD);
-                Verdict::Start(self.job(if due { Mode::Request } else { Mode::Look }))
+                Verdict::Start(self.job(if due { Mode::Request } else { Mode::Look }, now))
             }
             Standing::Misconfigured { next_at, .. } => {
                 let due = passed(now, *next_at, MISCONFIGURED_HOLD);
-                Verdict::Start(self.job(if due { Mode::Request } else { Mode::Look }))
+                Verdict::Start(self.job(if due { Mode::Request } else { Mode::Look }, now))
             }
             Standing::Valid | Standing::Degraded(_) => match self.trials.wait(now_ms) {
                 0 if self.is_refused() && !self.forced.allows(now_ms) => {
                     Verdict::Refuse(self.storm())
                 }
-                0 => Verdict::Start(self.job(Mode::Request)),
+                0 => Verdict::Start(self.job(Mode::Request, now)),
                 wait => match self.bearable(now) {
                     Some(token) => Verdict::Serve(token),
                     None if wait <= patience => Verdict::Pause(wait),
                     // Another process may have had more luck.
-                    None => Verdict::Start(self.job(Mode::Look)),
+                    None => Verdict::Start(self.job(Mode::Look, now)),
                 },
             },
         }
@@ -152,19 +166,20 @@ impl Core {
         refused: Option<u64>,
     ) -> Option<Result<Arc<AccessToken>, TokenError>> {
         let now = now_ms / 1000;
-        let (_, granted) = self.ended.filter(|(ended, _)| *ended == job)?;
+        let ended = self.ended.as_ref().filter(|ended| ended.job == job)?;
         let held = self
             .held
             .as_ref()
             .filter(|held| !held.refused && Some(held.token.id) != refused);
         if let Some(held) = held
-            && (granted || self.fresh(now).is_some())
+            && (ended.granted || self.fresh(now).is_some())
         {
             return Some(Ok(Arc::clone(&held.token)));
         }
         let error = match &self.standing {
             Standing::Unknown => return None,
-            // It only read, and found nothing to serve: now somebody has to ask.
+            // It only read or saved, and there is nothing to serve: now somebody has to ask.
+            Standing::Valid | Standing::Degraded(_) if !ended.asked => return None,
             Standing::Valid if self.held.is_none() => return None,
             // A job can end well without a token that is good enough only if time has passed.
             Standing::Valid => TokenError::temporary(
@@ -195,25 +210,38 @@ impl Core {
             return None;
         }
         if self.unsaved.is_some() {
-            return Some(self.job(Mode::Save));
+            return Some(self.job(Mode::Save, now));
         }
-        match self.standing {
-            Standing::Unknown => return Some(self.job(Mode::Read)),
+        match &self.standing {
+            Standing::Unknown => return Some(self.job(Mode::Read, now)),
             Standing::Valid | Standing::Degraded(_) => {}
-            _ => return None,
+            Standing::Misconfigured { next_at, .. } => {
+                let asked_at = self.last_error.as_ref().map(|(at, _)| *at);
+                let lately = asked_at.is_some_and(|at| now.abs_diff(at) < MISCONFIGURED_IDLE);
+                if lately && *next_at > 0 {
+                    return None;
+                }
+            }
+            Standing::SignedOut(_) | Standing::NeedsSignIn { .. } => return None,
         }
         let in_use = now.abs_diff(self.used_at) <= IN_USE;
         let ending = self.held.as_ref().is_some_and(|held| {
-            let margin = record::margin(held.token.issued_at, held.token.expires_at);
-            held.refused || left(&held.token, now) < margin + margin / 5
+            let margin = held.margin();
+            !held.is_usable(now) || held.left(now, self.time) < margin + margin / 5
         });
+        let due = (in_use && ending) || self.is_idle(now);
+        (due && self.trials.background_due(now_ms)).then(|| self.job(Mode::Renew, now))
+    }
+
+    /// Whether the refresh token was left alone for so long that the provider might forget it. One used
+    /// in the far future, by a clock that ran ahead, counts as such: nobody knows.
+    fn is_idle(&self, now: u64) -> bool {
         let last_use = self.facts.refreshed_at.max(self.facts.signed_in_at);
-        let idle_until = last_use
+        let until = last_use
             .saturating_add(IDLE_REFRESH)
             .saturating_sub(self.spread);
-        let idle = self.facts.refresh_token && now >= idle_until;
-        let due = (in_use && ending) || idle;
-        (due && self.trials.background_due(now_ms)).then(|| self.job(Mode::Renew))
+        let ahead = last_use > now.saturating_add(IDLE_REFRESH);
+        self.facts.refresh_token && (now >= until || ahead)
     }
 
     /// A job ended. `id` is the id for a token not seen before, `luck` any random number. Returns
@@ -233,7 +261,11 @@ impl Core {
         self.running = None;
         let asks = !matches!(job.mode, Mode::Read | Mode::Save);
         let granted = matches!(&report, Report::Granted { .. } | Report::Record(_));
-        self.ended = Some((job.id, asks && granted));
+        self.ended = Some(Ended {
+            job: job.id,
+            asked: asks,
+            granted: asks && granted,
+        });
         self.heed_trouble |= asks;
         if !matches!(
             &report,
@@ -251,12 +283,12 @@ impl Core {
                 self.take(&record, id);
                 self.troubled(&record, now_ms / 1000);
             }
-            Report::Granted { record, saved } => {
-                if job.refused.is_some() {
+            Report::Granted { record, kept } => {
+                if job.forced {
                     self.forced.spend(now_ms);
                 }
                 self.take(&record, id);
-                self.unsaved = (!saved).then_some(record);
+                self.unsaved = kept.into_unsaved(record);
                 self.standing = Standing::Valid;
                 self.trials.reset();
             }
@@ -280,11 +312,13 @@ impl Core {
     /// A new sign-in was saved.
     pub(super) fn adopted(&mut self, record: &TokenRecord, id: u64) {
         self.restart();
+        self.unsaved = None;
         self.take(record, id);
         self.standing = Standing::Valid;
     }
 
-    /// The record was changed by somebody else: what is known of it no longer counts.
+    /// The record was changed by somebody else: what is known of it no longer counts. Tokens that could
+    /// not be saved stay: whether they are still the newest is judged when they are saved.
     pub(super) fn invalidate(&mut self) {
         self.restart();
         self.held = None;
@@ -292,6 +326,12 @@ impl Core {
         self.facts = Facts::default();
         self.standing = Standing::Unknown;
         self.heed_trouble = false;
+    }
+
+    /// The record was wiped, and so are tokens that could not be saved.
+    pub(super) fn wiped(&mut self) {
+        self.invalidate();
+        self.unsaved = None;
     }
 
     /// The configuration was read again: what was wrong with it may be mended.
@@ -339,16 +379,18 @@ impl Core {
         }
     }
 
-    fn job(&mut self, mode: Mode) -> Box<Job> {
+    fn job(&mut self, mode: Mode, now: u64) -> Box<Job> {
         self.jobs += 1;
         self.running = Some(self.jobs);
-        let refused = self.held.as_ref().filter(|held| held.refused);
+        let fresh = self.fresh(now).is_some();
+        let refused = self.held.as_ref().filter(|_| !fresh);
         Box::new(Job {
             id: self.jobs,
             epoch: self.epoch,
             mode,
             seen: self.seen,
             refused: refused.map(|held| held.token.secret().clone()),
+            forced: self.is_refused(),
             unsaved: self.unsaved.clone(),
             heed_trouble: self.heed_trouble,
         })
@@ -360,15 +402,15 @@ impl Core {
 
     /// A token with enough life that nobody refused.
     fn fresh(&self, now: u64) -> Option<Arc<AccessToken>> {
-        let held = self.held.as_ref().filter(|held| !held.refused)?;
-        let token = &held.token;
-        record::is_fresh(token.issued_at, token.expires_at, now).then(|| Arc::clone(token))
+        let held = self.held.as_ref()?;
+        held.is_fresh(now, self.time)
+            .then(|| Arc::clone(&held.token))
     }
 
     /// A token that is still good enough while there is trouble.
     fn bearable(&self, now: u64) -> Option<Arc<AccessToken>> {
-        let held = self.held.as_ref().filter(|held| !held.refused)?;
-        (left(&held.token, now) > GRACE).then(|| Arc::clone(&held.token))
+        let held = self.held.as_ref().filter(|held| held.is_usable(now))?;
+        (held.left(now, self.time) > GRACE).then(|| Arc::clone(&held.token))
     }
 
     fn take(&mut self, record: &TokenRecord, id: u64) {
@@ -390,10 +432,7 @@ impl Core {
             .is_some_and(|held| held.token.expose() == secret.expose_secret());
         if !known {
             let token = AccessToken::new(secret.clone(), record.issued_at, record.expires_at, id);
-            self.held = Some(Held {
-                token: Arc::new(token),
-                refused: false,
-            });
+            self.held = Some(Held::new(token, self.time));
         }
     }
 
@@ -414,7 +453,7 @@ impl Core {
         let alive = self
             .held
             .as_ref()
-            .is_some_and(|held| left(&held.token, now) > 0);
+            .is_some_and(|held| held.left(now, self.time) > 0);
         if renewable || alive {
             self.standing = Standing::Valid;
             self.trials.reset();
@@ -430,7 +469,11 @@ impl Core {
         let class = Class::lasting(&trouble.class).unwrap_or(Class::SignIn);
         let error = TokenError::new(class, &trouble.text, "noted in the record")
             .with_code(trouble.code.clone());
-        let next_at = trouble.at.min(now).saturating_add(SIGN_IN_HOLD);
+        let next_at = if trouble.dead {
+            u64::MAX
+        } else {
+            trouble.at.min(now).saturating_add(SIGN_IN_HOLD)
+        };
         self.last_error = Some((trouble.at, error.clone()));
         self.standing = match class {
             Class::SignIn => Standing::NeedsSignIn { error, next_at },
@@ -512,7 +555,6 @@ impl Core {
     fn restart(&mut self) {
         self.epoch += 1;
         self.running = None;
-        self.unsaved = None;
         self.heed_trouble = true;
         self.trials.reset();
         self.forced = Forced::new();
@@ -521,18 +563,12 @@ impl Core {
     /// The result of an outdated job: only tokens that could not be saved are kept. Whether they are
     /// newer than the store's is judged when they are saved.
     fn salvage(&mut self, report: Report) {
-        if let Report::Granted {
-            record,
-            saved: false,
-        } = report
+        if let Report::Granted { record, kept } = report
+            && let Some(unsaved) = kept.into_unsaved(record)
         {
-            self.unsaved.get_or_insert(record);
+            self.unsaved = Some(unsaved);
         }
     }
-}
-
-fn left(token: &AccessToken, now: u64) -> u64 {
-    token.expires_at.saturating_sub(now)
 }
 
 /// Whether `at` has passed. A clock that was set back cannot lengthen the `hold`; `u64::MAX` is never.

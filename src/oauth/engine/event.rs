@@ -69,6 +69,31 @@ pub(super) enum Mode {
     Renew,
 }
 
+/// Newer tokens than the store's, because saving them failed.
+#[derive(Clone)]
+pub(super) struct Unsaved {
+    pub(super) record: TokenRecord,
+    /// What the store held then: as long as it does, nobody has stored newer ones.
+    pub(super) over: Option<Digest>,
+}
+
+/// Where granted tokens are.
+pub(super) enum Kept {
+    /// Durable, or not worth it.
+    Safe,
+    /// Saving failed; the store still holds this.
+    InMemory { over: Option<Digest> },
+}
+
+impl Kept {
+    pub(super) fn into_unsaved(self, record: TokenRecord) -> Option<Unsaved> {
+        match self {
+            Self::Safe => None,
+            Self::InMemory { over } => Some(Unsaved { record, over }),
+        }
+    }
+}
+
 /// Work for one account, done outside the core.
 pub(super) struct Job {
     pub(super) id: u64,
@@ -76,10 +101,12 @@ pub(super) struct Job {
     pub(super) mode: Mode,
     /// The record last seen.
     pub(super) seen: Option<Digest>,
-    /// A token the mail server refused: not good enough.
+    /// A token that is not good enough: the mail server refused it, or its age is unknown.
     pub(super) refused: Option<SecretString>,
-    /// Newer tokens than the store's, because saving them failed.
-    pub(super) unsaved: Option<TokenRecord>,
+    /// The mail server refused it.
+    pub(super) forced: bool,
+    /// To be saved first, if still the newest.
+    pub(super) unsaved: Option<Unsaved>,
     /// A recent verdict in the record, made by another process or before a restart, counts.
     pub(super) heed_trouble: bool,
 }
@@ -96,8 +123,8 @@ pub(super) enum Report {
     Foreign(Digest),
     /// An operator revoked the account.
     Revoked(Digest),
-    /// The provider granted new tokens; `saved` tells whether they are durable.
-    Granted { record: TokenRecord, saved: bool },
+    /// The provider granted new tokens.
+    Granted { record: TokenRecord, kept: Kept },
     /// The provider, or our own side, gave none. `record` is what the store holds now.
     Refused {
         refusal: Box<Refusal>,

@@ -6,6 +6,7 @@
 
 mod core;
 mod event;
+mod held;
 mod mailboxes;
 mod record;
 mod status;
@@ -30,6 +31,7 @@ pub use self::status::{AccountStatus, LastError, State};
 use self::{
     core::Core,
     event::{Job, Report, Standing, Verdict},
+    held::Time,
     mailboxes::{Mailboxes, Passing},
     worker::Bench,
 };
@@ -225,7 +227,7 @@ impl Tokens {
         if let Some(passing) = &slot.passing {
             passing.restore().await.map_err(failed)?;
         }
-        slot.core().adopted(&record, shared.next_id());
+        shared.core(&slot).adopted(&record, shared.next_id());
         slot.changed.send_replace(());
         tracing::info!(
             account = %who.user,
@@ -270,7 +272,7 @@ impl Tokens {
             ..TokenRecord::default()
         };
         store.wipe(&who.key, &left).await.map_err(failed)?;
-        slot.core().invalidate();
+        slot.core().wiped();
         slot.changed.send_replace(());
         tracing::info!(account = %who.user, provider = %who.provider.name, outcome = "revoked");
         Ok(old)
@@ -321,7 +323,7 @@ impl Tokens {
         let slots = self.shared.slots.load_full();
         for slot in slots.values() {
             let job = {
-                let mut core = slot.core();
+                let mut core = self.shared.core(slot);
                 let unknown = matches!(core.standing(), Standing::Unknown);
                 if unknown {
                     core.background(self.shared.clock.now_ms())
@@ -363,7 +365,7 @@ impl Tokens {
         const AT_ONCE: usize = 16;
         let now = self.shared.clock.now_ms();
         let due = self.shared.all().into_iter().filter_map(|slot| {
-            let job = slot.core().background(now)?;
+            let job = self.shared.core(&slot).background(now)?;
             Some((slot, job))
         });
         for (slot, job) in due.take(AT_ONCE) {
@@ -389,9 +391,10 @@ impl Tokens {
         let patience = u64::try_from(self.shared.settings.patience.as_millis()).unwrap_or(u64::MAX);
         let mut patience = patience;
         for _ in 0..ROUNDS {
-            let verdict = slot
-                .core()
-                .need(self.shared.clock.now_ms(), refused, patience);
+            let verdict =
+                self.shared
+                    .core(&slot)
+                    .need(self.shared.clock.now_ms(), refused, patience);
             let job = match verdict {
                 Verdict::Serve(token) => return Ok(token),
                 Verdict::Refuse(error) => return Err(error),
@@ -409,7 +412,8 @@ impl Tokens {
                 }
             };
             slot.wait(job).await;
-            if let Some(end) = slot.core().after(self.shared.clock.now_ms(), job, refused) {
+            let now = self.shared.clock.now_ms();
+            if let Some(end) = self.shared.core(&slot).after(now, job, refused) {
                 return end;
             }
         }
@@ -461,6 +465,16 @@ fn covering<'a>(slots: &'a HashMap<String, Arc<Slot>>, user: &str) -> Option<&'a
 }
 
 impl Shared {
+    /// An account's core, told the time.
+    fn core<'a>(&self, slot: &'a Slot) -> MutexGuard<'a, Core> {
+        let mut core = slot.core();
+        core.tell_time(Time {
+            wall: self.clock.now_ms(),
+            steady: self.clock.steady_ms(),
+        });
+        core
+    }
+
     fn next_id(&self) -> u64 {
         self.token_ids.fetch_add(1, Ordering::Relaxed)
     }
@@ -550,10 +564,10 @@ impl Drop for Ending {
         let report = self.report.take().unwrap_or(Report::Lost);
         let now = self.shared.clock.now_ms();
         let extras = (self.shared.next_id(), luck());
-        let counted = self
-            .slot
-            .core()
-            .done(now, &self.account, &self.job, report, extras);
+        let counted =
+            self.shared
+                .core(&self.slot)
+                .done(now, &self.account, &self.job, report, extras);
         if !counted {
             tracing::debug!(account = %self.account.user, outcome = "outdated");
         }

@@ -46,11 +46,14 @@ pub(super) fn margin(issued_at: u64, expires_at: u64) -> u64 {
 /// Whether a token has enough life at `now` (Unix seconds). One from the future is not trusted: the
 /// clock was set back since, so its end is unknown.
 pub(super) fn is_fresh(issued_at: u64, expires_at: u64, now: u64) -> bool {
-    const CLOCKS_DIFFER: u64 = 300;
     let left = expires_at.saturating_sub(now);
-    left > 0
-        && left >= margin(issued_at, expires_at)
-        && issued_at <= now.saturating_add(CLOCKS_DIFFER)
+    left > 0 && left >= margin(issued_at, expires_at) && is_past(issued_at, now)
+}
+
+/// Whether a token's time of issue is not in the future, give or take.
+pub(super) fn is_past(issued_at: u64, now: u64) -> bool {
+    const CLOCKS_DIFFER: u64 = 300;
+    issued_at <= now.saturating_add(CLOCKS_DIFFER)
 }
 
 /// Whether the record holds a token with enough life that is not the refused one.
@@ -69,17 +72,9 @@ pub(super) fn is_troubled(record: &TokenRecord, now: u64) -> bool {
     })
 }
 
-/// Whether tokens that could not be saved are newer than what the store holds.
-pub(super) fn is_newer(unsaved: &TokenRecord, stored: Option<&TokenRecord>) -> bool {
-    match stored {
-        // Removed by an operator; tokens without a refresh token were perhaps never stored.
-        None => unsaved.refresh_token.is_none(),
-        Some(stored) => {
-            stored.binding == unsaved.binding
-                && stored.signed_in_at <= unsaved.signed_in_at
-                && stored.refreshed_at <= unsaved.refreshed_at
-        }
-    }
+/// Whether the provider said that this refresh token will never work again.
+pub(super) fn is_dead(record: &TokenRecord) -> bool {
+    record.trouble.as_ref().is_some_and(|trouble| trouble.dead)
 }
 
 #[cfg(test)]

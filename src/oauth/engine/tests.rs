@@ -393,3 +393,130 @@ async fn look_reads_without_asking_and_status_tells() {
     assert!(json.contains(r#""state":"valid""#), "{json}");
     assert!(!json.contains("access-0") && !json.contains("refresh-0"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_silent_request_in_a_quarter_of_an_hour_for_all_processes_and_restarts() {
+    let rig = Rig::signed_in().await;
+    for _ in 0..8 {
+        rig.script.then(400, r#"{"error":"invalid_grant"}"#);
+    }
+    rig.clock.jump(4000);
+    let second = rig.second(sample(Flow::AuthorizationCode));
+    for round in 1..=4 {
+        for _ in 0..15 {
+            for tokens in [
+                &rig.tokens,
+                &second,
+                &rig.second(sample(Flow::AuthorizationCode)),
+            ] {
+                let error = tokens.access_token(ALICE).await.unwrap_err();
+                assert_eq!(error.class, Class::SignIn);
+            }
+            rig.clock.jump(59);
+        }
+        assert_eq!(rig.script.requests(), round);
+        rig.clock.jump(60);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_refresh_token_stays_dead_after_a_restart() {
+    let rig = Rig::signed_in().await;
+    rig.clock.jump(4000);
+    rig.script
+        .then(400, r#"{"error":"invalid_grant","suberror":"bad_token"}"#);
+    assert_eq!(rig.token().await.unwrap_err().class, Class::SignIn);
+    rig.clock.jump(30 * 24 * 3600);
+    let second = rig.second(sample(Flow::AuthorizationCode));
+    second.look().await;
+    second.invalidate(ALICE);
+    for tokens in [
+        &second,
+        &rig.tokens,
+        &rig.second(sample(Flow::AuthorizationCode)),
+    ] {
+        let error = tokens.access_token(ALICE).await.unwrap_err();
+        assert_eq!(error.class, Class::SignIn);
+    }
+    assert_eq!(rig.script.requests(), 1);
+    second
+        .adopt(ALICE, grant("fresh", Some("r"), 3600))
+        .await
+        .unwrap();
+    assert_eq!(rig.token().await.unwrap(), "fresh");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_user_no_verdict_asks_for_a_sign_in() {
+    for body in [
+        r#"{"error":"invalid_grant"}"#,
+        r#"{"error":"invalid_grant","suberror":"bad_token"}"#,
+        r#"{"error":"interaction_required","error_codes":[50076]}"#,
+    ] {
+        let rig = Rig::new(sample(Flow::ClientCredentials));
+        rig.script.then(400, body);
+        let error = rig.token().await.unwrap_err();
+        assert!(
+            matches!(error.class, Class::Configuration | Class::Admin),
+            "{error:?}"
+        );
+        assert!(
+            !error.sentence.contains("mailsplice login"),
+            "{}",
+            error.sentence
+        );
+        assert_eq!(rig.state(), State::Misconfigured);
+        rig.clock.jump(300);
+        assert_eq!(rig.token().await.unwrap(), "access-2", "asked again");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_set_back_on_a_full_disk_loses_no_token() {
+    let rig = Rig::signed_in().await;
+    rig.clock.jump(24 * 3600);
+    assert_eq!(rig.token().await.unwrap(), "access-1");
+    rig.disk.full.store(true, Ordering::Relaxed);
+    rig.clock.back(12 * 3600);
+    assert_eq!(rig.token().await.unwrap(), "access-2");
+    rig.tokens.invalidate(ALICE);
+    rig.disk.full.store(false, Ordering::Relaxed);
+    rig.clock.jump(3100);
+    rig.token().await.unwrap();
+    assert_eq!(
+        rig.script.field(2, "refresh_token").as_deref(),
+        Some("refresh-2"),
+        "not the older one that was stored by a clock running ahead"
+    );
+    assert_eq!(rig.stored_refresh_token().await, "refresh-3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn unsaved_tokens_never_undo_what_others_stored() {
+    for removed in [true, false] {
+        let rig = Rig::signed_in().await;
+        rig.disk.full.store(true, Ordering::Relaxed);
+        rig.clock.jump(3100);
+        assert_eq!(rig.token().await.unwrap(), "access-1");
+        rig.disk.full.store(false, Ordering::Relaxed);
+        // In the same second, by another process.
+        if removed {
+            rig.disk.remove(ALICE).await.unwrap();
+        } else {
+            let second = rig.second(sample(Flow::AuthorizationCode));
+            second
+                .adopt(ALICE, grant("fresh", Some("refresh-new"), 3600))
+                .await
+                .unwrap();
+        }
+        rig.tokens.invalidate(ALICE);
+        if removed {
+            assert_eq!(rig.token().await.unwrap_err().class, Class::SignIn);
+            assert!(rig.disk.load(ALICE).await.unwrap().is_none());
+        } else {
+            assert_eq!(rig.token().await.unwrap(), "fresh");
+            assert_eq!(rig.stored_refresh_token().await, "refresh-new");
+        }
+        assert!(!rig.tokens.status()[0].unsaved);
+    }
+}

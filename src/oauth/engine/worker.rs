@@ -2,7 +2,7 @@
 
 use super::{
     EngineSettings,
-    event::{Job, Mode, Report},
+    event::{Job, Kept, Mode, Report, Unsaved},
     record,
 };
 use crate::{
@@ -43,6 +43,8 @@ struct Base {
     record: Option<TokenRecord>,
     /// The store holds exactly this record.
     stored: bool,
+    /// What the store holds.
+    over: Option<record::Digest>,
     /// The answer may be stored: no refresh token of other settings would be lost.
     writable: bool,
 }
@@ -72,10 +74,14 @@ impl Bench<'_> {
             .lock(&self.account.key, self.settings.lock_wait)
             .await?;
         let mut stored = self.load().await?;
+        let mut over = stored.digest();
         let mut durable = true;
         if let Some(rescued) = self.newer_than_stored(job, &stored) {
             match self.store.save(&self.account.key, &rescued).await {
-                Ok(()) => self.log_rescued(),
+                Ok(()) => {
+                    self.log_rescued();
+                    over = Some(record::digest(&rescued));
+                }
                 Err(error) => {
                     self.log_unsaved(&error);
                     if job.mode == Mode::Save {
@@ -93,17 +99,20 @@ impl Bench<'_> {
             Stored::Nothing => Base {
                 record: None,
                 stored: false,
+                over,
                 writable: true,
             },
             Stored::Foreign(other) => Base {
                 record: None,
                 stored: false,
+                over,
                 writable: other.refresh_token.is_none(),
             },
             Stored::Revoked(record) => return Ok(Report::Revoked(record::digest(&record))),
             Stored::Ours(record) => Base {
                 record: Some(record),
                 stored: durable,
+                over,
                 writable: true,
             },
         };
@@ -136,7 +145,9 @@ impl Bench<'_> {
                 let stuck = record.refresh_token.is_none() && !userless;
                 if reads || good || stuck {
                     Some(Report::Record(record.clone()))
-                } else if job.heed_trouble && record::is_troubled(record, now) {
+                } else if record::is_dead(record)
+                    || (job.heed_trouble && record::is_troubled(record, now))
+                {
                     Some(Report::Troubled(record.clone()))
                 } else {
                     None
@@ -147,13 +158,14 @@ impl Bench<'_> {
 
     /// Tokens that could not be saved before, if they are still the newest.
     fn newer_than_stored(&self, job: &Job, stored: &Stored) -> Option<TokenRecord> {
-        let unsaved = job.unsaved.clone()?;
-        let current = match stored {
-            Stored::Revoked(_) => return None,
-            Stored::Nothing => None,
-            Stored::Foreign(record) | Stored::Ours(record) => Some(record),
-        };
-        (unsaved.binding == self.binding && record::is_newer(&unsaved, current)).then_some(unsaved)
+        let Unsaved { record, over } = job.unsaved.clone()?;
+        if let Stored::Revoked(_) = stored {
+            return None;
+        }
+        let held = stored.digest();
+        // A save can have reached the disk and failed all the same.
+        let unchanged = held == over || held == Some(record::digest(&record));
+        (record.binding == self.binding && unchanged).then_some(record)
     }
 
     async fn request(&self, base: Base) -> Report {
@@ -174,6 +186,9 @@ impl Bench<'_> {
         };
         match answer {
             Ok(grant) => self.keep(base, grant, started).await,
+            Err(refusal) if provider.flow == Flow::ClientCredentials => {
+                self.note(base, refusal.without_user()).await
+            }
             Err(refusal) => self.note(base, refusal).await,
         }
     }
@@ -197,17 +212,17 @@ impl Bench<'_> {
             trouble: None,
             revoked_at: 0,
         };
-        let saved = if base.writable {
+        let kept = if base.writable {
             match self.store.save(&self.account.key, &record).await {
-                Ok(()) => true,
+                Ok(()) => Kept::Safe,
                 Err(error) => {
                     self.log_unsaved(&error);
-                    false
+                    Kept::InMemory { over: base.over }
                 }
             }
         } else {
             // The record of other settings stays; without a user nothing is lost.
-            true
+            Kept::Safe
         };
         tracing::info!(
             account = %self.account.user,
@@ -215,7 +230,7 @@ impl Bench<'_> {
             outcome = "refreshed",
             expires_in,
         );
-        Report::Granted { record, saved }
+        Report::Granted { record, kept }
     }
 
     /// Logs a refusal; one that lasts is noted in the record, for `status` in other processes.
@@ -239,6 +254,7 @@ impl Bench<'_> {
                 class: class.name().to_owned(),
                 code: error.code,
                 text: error.sentence,
+                dead: matches!(refusal.kind, Kind::SignIn { dead: true }),
             });
             noted.generation = noted.generation.saturating_add(1);
             // Only a note: the verdict stands without it.
@@ -251,9 +267,7 @@ impl Bench<'_> {
 
     fn store_trouble(&self, error: &StoreError) -> Report {
         let refusal = match error {
-            StoreError::LockTimeout { .. } => {
-                Refusal::unreadable("another process is busy with this account")
-            }
+            StoreError::LockTimeout { .. } => Refusal::busy(),
             _ => Refusal::ours("The stored sign-in cannot be read: see the log of mailsplice"),
         };
         tracing::error!(account = %self.account.user, outcome = "store", "{error}");

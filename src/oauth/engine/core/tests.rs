@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::*;
+use super::{super::event::Kept, *};
 use crate::{
     oauth::{
         classify::{Outcome, Received, classify},
@@ -8,6 +8,8 @@ use crate::{
     },
     store::Trouble,
 };
+
+mod time;
 
 const START: u64 = 1_800_000_000;
 const PATIENCE: u64 = 3000;
@@ -17,6 +19,7 @@ struct Rig {
     core: Core,
     account: Account,
     ms: u64,
+    steady: u64,
     ids: u64,
 }
 
@@ -26,6 +29,7 @@ impl Rig {
             core: Core::new(0),
             account: Account::new("alice@contoso.example", Arc::new(sample(flow))),
             ms: START * 1000,
+            steady: 0,
             ids: 0,
         }
     }
@@ -33,6 +37,7 @@ impl Rig {
     /// With a token of `life` seconds just refreshed.
     fn valid(life: u64) -> Self {
         let mut rig = Self::new(Flow::AuthorizationCode);
+        rig.tell_time();
         rig.core.adopted(&rig.record("t1", life), 1);
         rig.ids = 1;
         rig
@@ -54,13 +59,24 @@ impl Rig {
 
     fn pass(&mut self, seconds: u64) {
         self.ms += seconds * 1000;
+        self.steady += seconds * 1000;
+        self.tell_time();
+    }
+
+    fn tell_time(&mut self) {
+        self.core.tell_time(Time {
+            wall: self.ms,
+            steady: self.steady,
+        });
     }
 
     fn need(&mut self) -> Verdict {
+        self.tell_time();
         self.core.need(self.ms, None, PATIENCE)
     }
 
     fn done(&mut self, job: &Job, report: Report) -> bool {
+        self.tell_time();
         self.ids += 1;
         self.core
             .done(self.ms, &self.account, job, report, (self.ids, 0))
@@ -72,7 +88,7 @@ impl Rig {
             job,
             Report::Granted {
                 record,
-                saved: true
+                kept: Kept::Safe
             }
         ));
     }
@@ -369,7 +385,7 @@ fn late_results_do_not_overwrite_newer_state() {
         &late,
         Report::Granted {
             record,
-            saved: true
+            kept: Kept::Safe
         }
     ));
     assert!(rig.core.after(rig.ms, late.id, None).is_none(), "ask again");
@@ -401,7 +417,7 @@ fn unsaved_tokens_are_kept_and_saved_later() {
         &job,
         Report::Granted {
             record,
-            saved: false,
+            kept: Kept::InMemory { over: None },
         },
     );
     assert_eq!(rig.served(), "t2");
@@ -429,7 +445,7 @@ fn unsaved_tokens_survive_an_invalidate() {
         &job,
         Report::Granted {
             record,
-            saved: false,
+            kept: Kept::InMemory { over: None },
         },
     );
     assert!(rig.started().unsaved.is_some());
@@ -466,6 +482,7 @@ fn a_verdict_noted_before_a_restart_still_counts() {
         class: "sign-in".into(),
         code: Some("AADSTS50173".into()),
         text: "revoked".into(),
+        dead: false,
     });
     let job = rig.core.background(rig.ms).unwrap();
     assert_eq!(job.mode, Mode::Read);
@@ -480,45 +497,6 @@ fn a_verdict_noted_before_a_restart_still_counts() {
     );
     rig.pass(15 * 60 - 60);
     assert_eq!(rig.started().mode, Mode::Request);
-}
-
-#[test]
-fn the_background_refreshes_accounts_in_use_and_idle_ones() {
-    let mut rig = Rig::valid(3600);
-    assert!(rig.core.background(rig.ms).is_none());
-    rig.pass(2000);
-    rig.served();
-    rig.pass(900);
-    let job = rig.core.background(rig.ms).unwrap();
-    assert_eq!(job.mode, Mode::Renew);
-    rig.refuse(&job, 503, "");
-    rig.pass(29);
-    assert!(
-        rig.core.background(rig.ms).is_none(),
-        "more patient than clients"
-    );
-    rig.pass(1);
-    let job = rig.core.background(rig.ms).unwrap();
-    rig.grant(&job, "t2", 3600);
-    // Nobody asks any more.
-    rig.pass(4000);
-    assert!(rig.core.background(rig.ms).is_none());
-    rig.pass(14 * 24 * 3600);
-    assert!(rig.core.background(rig.ms).is_some(), "idle for two weeks");
-}
-
-#[test]
-fn after_a_suspend_or_a_clock_jump_the_token_is_refreshed_first() {
-    let mut rig = Rig::valid(3600);
-    rig.pass(100_000);
-    assert_eq!(rig.started().mode, Mode::Request);
-    let mut rig = Rig::valid(3600);
-    rig.ms -= 7200 * 1000;
-    assert_eq!(
-        rig.started().mode,
-        Mode::Request,
-        "the clock went back: the end is unknown"
-    );
 }
 
 #[test]
@@ -547,4 +525,22 @@ fn a_token_without_refresh_token_ends_in_signed_out() {
     let job = rig.started();
     rig.done(&job, Report::Record(record));
     assert_eq!(rig.after(&job).unwrap_err().class, Class::SignIn);
+}
+
+#[test]
+fn who_waits_for_a_job_that_only_reads_asks_afterwards() {
+    let mut rig = Rig::new(Flow::AuthorizationCode);
+    let ended = rig.record("t1", 0);
+    let read = rig.core.background(rig.ms).unwrap();
+    assert_eq!(read.mode, Mode::Read);
+    assert!(matches!(rig.need(), Verdict::Wait(id) if id == read.id));
+    rig.done(&read, Report::Record(ended));
+    assert!(
+        rig.core.after(rig.ms, read.id, None).is_none(),
+        "not refused"
+    );
+    let job = rig.started();
+    assert_eq!(job.mode, Mode::Request);
+    rig.grant(&job, "t2", 3600);
+    assert_eq!(rig.after(&job).unwrap(), "t2");
 }

@@ -39,12 +39,21 @@ impl TestClock {
     pub(super) fn jump(&self, seconds: u64) {
         self.jump.fetch_add(seconds * 1000, Ordering::Relaxed);
     }
+
+    /// No further back than to the start.
+    pub(super) fn back(&self, seconds: u64) {
+        self.jump.fetch_sub(seconds * 1000, Ordering::Relaxed);
+    }
 }
 
 impl Clock for TestClock {
     fn now_ms(&self) -> u64 {
         let passed = u64::try_from(self.base.elapsed().as_millis()).unwrap();
         START * 1000 + passed + self.jump.load(Ordering::Relaxed)
+    }
+
+    fn steady_ms(&self) -> u64 {
+        u64::try_from(self.base.elapsed().as_millis()).unwrap()
     }
 }
 
