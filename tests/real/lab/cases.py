@@ -88,13 +88,17 @@ class Lab:
     def target(self, case, security=None):
         """What a client needs for the case's account."""
         proxy = self.people if case.oauth else self.clients
-        return self._target(case, security or case.security, proxy.ports[security or case.security],
-                            proxy.passwords[case.user])
+        return self.target_on(proxy, case, case.user, security)
 
-    def _target(self, case, security, port, password):
+    def target_on(self, proxy, case, user, security=None):
+        """The same on a proxy of the case's own."""
+        security = security or case.security
+        return self._target(case, security, proxy.ports[security], user, proxy.passwords[user])
+
+    def _target(self, case, security, port, user, password):
         home = self.directory.make(f"homes/{case.name.replace('/', '-')}", 0o700)
         give(home)
-        return Target(security, port, self.front.ca, case.user, password, home, self.dovecot.mailbox(case.user))
+        return Target(security, port, self.front.ca, user, password, home, self.dovecot.mailbox(user))
 
     def log_tail(self):
         return [proxy.logs() for proxy in self.proxies()]
@@ -113,7 +117,7 @@ class DirectLab(Lab):
     def target(self, case, security=None):
         security = security or case.security
         port = self.dovecot.tls_port if security == "implicit" else self.dovecot.starttls_port
-        return self._target(case, security, port, self._passwords[case.user])
+        return self._target(case, security, port, case.user, self._passwords[case.user])
 
 
 def need(condition, what):

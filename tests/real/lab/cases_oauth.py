@@ -20,16 +20,16 @@ def _authorization_url(lab, command):
     return url
 
 
-def _paste(lab, user, sign_in_as=None, change=lambda url: url):
+def _paste(lab, user, sign_in_as=None, change=lambda url: url, proxy=None):
     """`login --paste` as a person does it; the exit status and what it said."""
-    with lab.people.login(user, "--paste") as command:
+    with (proxy or lab.people).login(user, "--paste") as command:
         back = Browser(lab.idp, sign_in_as or user).authorize(_authorization_url(lab, command))
         command.type(change(back))
         return command.finish(), command.said()
 
 
-def _sign_in(lab, user):
-    status, said = _paste(lab, user)
+def sign_in(lab, user, proxy=None):
+    status, said = _paste(lab, user, proxy=proxy)
     need(status == 0, f"login --paste: status {status}: {said}")
 
 
@@ -42,7 +42,7 @@ def paste(lab, case):
     target = lab.target(case)
     status, text = login(target)
     need(status == "NO", f"LOGIN before the sign-in: {status} {text}")
-    _sign_in(lab, case.user)
+    sign_in(lab, case.user)
     need_login(target)
     lab.dovecot.wait_login(case.user)
     need(len(_tokens(lab, case.user)) == 1, f"{_tokens(lab, case.user)}")
@@ -92,7 +92,7 @@ def wrong_identity(lab, case):
     need("somebody-else@lab.test" in said, f"it does not say who signed in: {said}")
     need(login(target)[0] == "NO", "LOGIN works with somebody else's token")
 
-    _sign_in(lab, case.user)
+    sign_in(lab, case.user)
     need_login(target)
     status, said = _paste(lab, case.user, sign_in_as="somebody-else@lab.test")
     need(status not in (0, None), f"the wrong identity was taken: {said}")
@@ -106,7 +106,7 @@ def rotation(lab, case):
     target = lab.target(case)
     lab.idp.set(accessTokenSeconds=2)
     try:
-        _sign_in(lab, case.user)
+        sign_in(lab, case.user)
         deadline = time.monotonic() + 20
         while len(_tokens(lab, case.user, grant="refresh_token", status=200)) < 3:
             if time.monotonic() > deadline:
@@ -126,7 +126,7 @@ def rotation(lab, case):
 def restart(lab, case):
     """A sign-in survives the end of `serve`."""
     target = lab.target(case)
-    _sign_in(lab, case.user)
+    sign_in(lab, case.user)
     lab.people.stop()
     lab.people.start()
     need_login(target)
@@ -138,7 +138,7 @@ def _fails_temporarily(lab, case, fault):
     target = lab.target(case)
     lab.idp.set(accessTokenSeconds=1)
     try:
-        _sign_in(lab, case.user)
+        sign_in(lab, case.user)
         # the provider counts whole seconds
         end = time.time() + 1.1
         wait_for(lambda: time.time() > end, "the end of the token's life")
@@ -190,14 +190,14 @@ def idp_forgot(lab, case):
 def consent_revoked(lab, case):
     """The provider forgot a sign-in: a refusal that names `login`, and after a new sign-in all is well."""
     target = lab.target(case)
-    _sign_in(lab, case.user)
+    sign_in(lab, case.user)
     need_login(target)
     lab.idp.stop()
     lab.idp.start()
     status, text = login(target)
     need(status == "NO" and not text.upper().startswith("[UNAVAILABLE]"), f"LOGIN: {status} {text}")
     need("login" in text.lower(), f"the refusal does not say what to do: {text}")
-    _sign_in(lab, case.user)
+    sign_in(lab, case.user)
     need_login(target)
 
 

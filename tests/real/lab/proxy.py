@@ -53,7 +53,8 @@ def user_provider(name, idp, imap, **more):
 class Proxy:
     """One configuration with its state directory; `start` runs `serve` on it."""
 
-    def __init__(self, binary, folder, front, upstream_ca, providers, accounts, log_filter="info"):
+    def __init__(self, binary, folder, front, upstream_ca, providers, accounts, log_filter="info",
+                 environment=None):
         self.binary = binary
         self.folder = folder
         self.ports = {security: free_port() for security in ("implicit", "starttls", "none")}
@@ -73,13 +74,15 @@ class Proxy:
         }) + "\n")
         self.passwords = {}
         self._log_filter = log_filter
+        self._environment = environment or {}
         self._starts = 0
         self._process = None
 
     def env(self):
         return {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LANG": "C.UTF-8", "NO_COLOR": "1",
                 # a browser that opens nothing: the lab's own goes to the printed address
-                "BROWSER": "true", "RUST_LOG": self._log_filter, "RUST_BACKTRACE": "1"}
+                "BROWSER": "true", "RUST_LOG": self._log_filter, "RUST_BACKTRACE": "1",
+                **self._environment}
 
     def argv(self, *words):
         return [str(self.binary), *words, "--config", str(self.config)]
