@@ -81,19 +81,11 @@ impl Endpoint {
     }
 }
 
-async fn answer<S>(mut stream: S, shared: Arc<Mutex<Shared>>) -> Option<()>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+/// Reads one request; gives its body.
+pub async fn read_body<S: AsyncRead + Unpin>(stream: &mut S) -> Option<String> {
     let mut request = Vec::new();
     let body_at = loop {
-        let mut piece = [0; 4096];
-        let count = stream
-            .read(&mut piece)
-            .await
-            .ok()
-            .filter(|&count| count > 0)?;
-        request.extend_from_slice(&piece[..count]);
+        receive(stream, &mut request).await?;
         if let Some(at) = request.windows(4).position(|w| w == b"\r\n\r\n") {
             break at + 4;
         }
@@ -104,19 +96,26 @@ where
         .find_map(|line| line.strip_prefix("content-length: "));
     let length: usize = length.map_or(0, |text| text.trim().parse().unwrap());
     while request.len() < body_at + length {
-        let mut piece = [0; 4096];
-        let count = stream
-            .read(&mut piece)
-            .await
-            .ok()
-            .filter(|&count| count > 0)?;
-        request.extend_from_slice(&piece[..count]);
+        receive(stream, &mut request).await?;
     }
+    Some(String::from_utf8_lossy(&request[body_at..]).into_owned())
+}
+
+async fn receive<S: AsyncRead + Unpin>(stream: &mut S, request: &mut Vec<u8>) -> Option<()> {
+    let mut piece = [0; 4096];
+    let count = stream.read(&mut piece).await.ok()?;
+    request.extend_from_slice(&piece[..count]);
+    (count > 0).then_some(())
+}
+
+async fn answer<S>(mut stream: S, shared: Arc<Mutex<Shared>>) -> Option<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let body = read_body(&mut stream).await?;
     let reply = {
         let mut shared = shared.lock().unwrap();
-        shared
-            .requests
-            .push(String::from_utf8_lossy(&request[body_at..]).into_owned());
+        shared.requests.push(body);
         let lifetime = shared.lifetime;
         shared.next.pop_front().unwrap_or(Reply::Token(lifetime))
     };

@@ -8,6 +8,7 @@ pub mod egress;
 pub mod endpoint;
 pub mod idp;
 pub mod proxy;
+pub mod rotation;
 pub mod upstream;
 
 use std::path::PathBuf;

@@ -12,7 +12,7 @@ use tokio::process::Child;
 
 use super::Lab;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_mailsplice");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_mailsplice");
 
 /// A serving program; killed when dropped.
 pub struct Proxy {
@@ -24,7 +24,16 @@ pub struct Proxy {
 impl Proxy {
     /// Starts `serve` and waits for its ready lines.
     pub async fn start(lab: &Lab, env: &[(&str, &str)]) -> Self {
-        let mut child = tokio::process::Command::new(BINARY)
+        Self::start_by(lab, tokio::process::Command::new(BINARY), env).await
+    }
+
+    /// As [`Self::start`], but through `command`, whose last words so far start the program.
+    pub async fn start_by(
+        lab: &Lab,
+        mut command: tokio::process::Command,
+        env: &[(&str, &str)],
+    ) -> Self {
+        let mut child = command
             .args(["serve", "--config"])
             .arg(lab.path("proxy.yaml"))
             .envs(env.iter().copied())
@@ -79,8 +88,13 @@ impl Proxy {
 
     /// Waits for a word in the log.
     pub async fn logged(&self, word: &str) {
+        self.logged_times(word, 1).await;
+    }
+
+    /// Waits until a word is in the log that many times.
+    pub async fn logged_times(&self, word: &str, times: usize) {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-        while !self.log().contains(word) {
+        while self.log().matches(word).count() < times {
             assert!(
                 tokio::time::Instant::now() < deadline,
                 "no {word:?} in:\n{}",
@@ -99,6 +113,11 @@ impl Proxy {
                 .unwrap()
                 .success()
         );
+    }
+
+    /// Kills it, as `kill -9` does, and waits until it is gone.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
     }
 
     /// Resident memory in KiB.

@@ -13,12 +13,17 @@ use tokio_rustls::rustls::ServerConfig;
 
 pub const GREETING: &str = "* OK [CAPABILITY IMAP4rev1 SASL-IR IDLE AUTH=XOAUTH2] ready\r\n";
 
+/// Whether a token opens a mailbox now.
+pub type Judge = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// How the server behaves; may be changed at any time, new connections follow.
 #[derive(Clone)]
 pub struct Manners {
     pub greeting: String,
     /// Tokens refused with the error challenge; all others are accepted.
     pub refused: Vec<String>,
+    /// Further says of a token whether it is good.
+    pub judge: Option<Judge>,
     /// Answer to AUTHENTICATE without challenge, e.g. `NO [UNAVAILABLE] x`.
     pub verdict: Option<String>,
     /// Sent in one write behind the tagged OK.
@@ -55,6 +60,7 @@ impl Upstream {
         let manners = Arc::new(Mutex::new(Manners {
             greeting: GREETING.to_owned(),
             refused: Vec::new(),
+            judge: None,
             verdict: None,
             behind_ok: Vec::new(),
             echo: true,
@@ -147,7 +153,8 @@ where
                 .ok()?;
             continue;
         }
-        if manners.refused.contains(&token) {
+        let judged = manners.judge.as_ref().is_none_or(|judge| judge(&token));
+        if !judged || manners.refused.contains(&token) {
             stream
                 .write_all(b"+ eyJzdGF0dXMiOiI0MDEifQ==\r\n")
                 .await
