@@ -93,6 +93,8 @@ pub struct Refusal {
     pub timestamp: Option<String>,
     /// The row of the table that gives the sentence.
     pub row: Option<&'static Row>,
+    /// The row that goes with the `error` value, told by its description where there are several.
+    by_error: Option<&'static Row>,
     /// What was noticed, where no field of the answer says it.
     pub note: String,
     /// The egress proxy stood in the way; the note says how.
@@ -143,10 +145,7 @@ pub fn classify(received: &Received<'_>, now: u64) -> Outcome {
         Some("bad_token" | "token_expired")
     ) {
         refusal.settle(Kind::SignIn { dead: true }, "");
-    } else if matches!(
-        refusal.error.as_deref(),
-        Some("invalid_grant" | "interaction_required" | "login_required" | "consent_required")
-    ) {
+    } else if refusal.asks_for_sign_in() {
         refusal.settle(Kind::SignIn { dead: false }, "");
     } else {
         refusal.settle(Kind::Settled, "");
@@ -216,15 +215,26 @@ impl Refusal {
         refusal
     }
 
-    /// The code to show: the AADSTS number if there is one, else the `error` value.
+    /// The code to show: the AADSTS number if there is one, else the `suberror` or `error` value
+    /// whose row gives the sentence.
     pub fn code(&self) -> Option<String> {
         let known = self
             .row
             .and_then(|row| self.codes.iter().find(|code| row.codes.contains(code)));
+        let suberror = self.row.filter(|row| table::is_suberror(row));
         known
             .or_else(|| self.codes.first())
             .map(|code| format!("AADSTS{code}"))
+            .or_else(|| suberror.and_then(|row| row.value.clone()))
             .or_else(|| self.error.clone())
+    }
+
+    /// Whether the `error` value is one that a new sign-in mends (RFC 6749 §5.2, OpenID Connect
+    /// Core §3.1.2.6, and the table for providers' own).
+    fn asks_for_sign_in(&self) -> bool {
+        let error = self.error.as_deref();
+        let row = error.and_then(table::error);
+        row.is_some_and(|row| row.class == RowClass::SignIn)
     }
 
     /// Whether a refresh should be tried once without `scope`.
@@ -308,34 +318,27 @@ impl Refusal {
     fn fill(&self, sentence: &str, account: &Account) -> String {
         let provider = &account.provider;
         let user = printable(&account.user);
-        let consent = provider.admin_consent_url();
-        let values = [
-            ("{login}", format!("mailsplice login {user}")),
-            ("{user}", user.clone()),
-            (
-                "{tenant}",
+        table::fill(sentence, |name| match name {
+            "login" => Some(format!("mailsplice login {user}")),
+            "user" => Some(user.clone()),
+            "tenant" => Some(
                 provider
                     .tenant
                     .clone()
                     .unwrap_or_else(|| "(unset)".to_owned()),
             ),
-            ("{client_id}", provider.client_id.clone()),
-            (
-                "{correlation_id}",
+            "client_id" => Some(provider.client_id.clone()),
+            "correlation_id" => Some(
                 self.correlation_id
                     .clone()
                     .unwrap_or_else(|| "unknown".to_owned()),
             ),
-            (
-                "{admin_consent}",
-                consent.unwrap_or_else(|| "the provider's consent page".to_owned()),
-            ),
-        ];
-        let mut filled = sentence.to_owned();
-        for (name, value) in values {
-            filled = filled.replace(name, &value);
-        }
-        filled
+            "admin_consent" => {
+                let consent = provider.admin_consent_url();
+                Some(consent.unwrap_or_else(|| "the provider's consent page".to_owned()))
+            }
+            _ => None,
+        })
     }
 
     fn blank(status: u16) -> Box<Self> {
@@ -350,6 +353,7 @@ impl Refusal {
             trace_id: None,
             timestamp: None,
             row: None,
+            by_error: None,
             note: String::new(),
             egress: false,
         })
@@ -364,6 +368,12 @@ impl Refusal {
         refusal.trace_id = body.get("trace_id").and_then(word);
         refusal.timestamp = body.get("timestamp").and_then(word);
         refusal.codes = codes(body);
+        let description = body.get("error_description").and_then(Value::as_str);
+        refusal.by_error = refusal.error.as_deref().and_then(|error| {
+            description
+                .and_then(|words| table::described(error, words))
+                .or_else(|| table::error(error))
+        });
         refusal
     }
 
@@ -378,7 +388,7 @@ impl Refusal {
         note.clone_into(&mut self.note);
         let by_code = self.codes.iter().find_map(|code| table::aadsts(*code));
         let by_suberror = self.suberror.as_deref().and_then(table::suberror);
-        let by_error = self.error.as_deref().and_then(table::error);
+        let by_error = self.by_error;
         (self.row, self.class) = match kind {
             Kind::Retry { .. } => {
                 let row = self
@@ -413,15 +423,16 @@ fn has_error(body: &Value) -> bool {
     body.get("error").is_some_and(|error| !error.is_null())
 }
 
-/// The `error` value; some providers put an object there, with the word inside.
+/// The `error` value in lower case (Yahoo writes capitals); some providers put an object there,
+/// with the word inside.
 fn error_value(body: &Value) -> Option<String> {
-    match body.get("error")? {
+    let value = match body.get("error")? {
         Value::Object(inner) => ["errorId", "status"]
             .into_iter()
-            .find_map(|name| inner.get(name).and_then(word))
-            .map(|text| text.to_ascii_lowercase()),
+            .find_map(|name| inner.get(name).and_then(word)),
         plain => word(plain),
-    }
+    };
+    value.map(|text| text.to_ascii_lowercase())
 }
 
 /// A short text of harmless characters; anything else is not taken over.

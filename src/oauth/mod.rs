@@ -5,7 +5,8 @@
 //!   no token ever lost. What it decides is in a core that does no IO and reads no clock.
 //! - [`signin`] holds the flows a person or an operator starts.
 //! - [`classify()`] says what an answer of a token endpoint means; the table behind the sentences
-//!   is data (`errors.json`), see [`table`].
+//!   is data (`errors.json`, `replies.json`), see [`table`]; [`lookup`] finds its rows in what
+//!   people paste.
 //!
 //! No token, code, secret or body of an answer reaches a log, an error or a debug print: they live
 //! in `secrecy` types, and errors are made of fields that have been checked first.
@@ -18,6 +19,7 @@ mod error;
 mod exchange;
 mod http;
 mod identity;
+pub mod lookup;
 mod provider;
 mod revocation;
 pub mod signin;

@@ -1,0 +1,181 @@
+//! A row of the table: one meaning, under one or more codes.
+
+use serde::Deserialize;
+
+use crate::oauth::error::Class;
+
+/// Whose move it is, in the words of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowClass {
+    /// Passes by itself.
+    Retry,
+    /// The user signs in again.
+    SignIn,
+    /// The organisation's administrator acts.
+    Admin,
+    /// The operator of this program acts.
+    Config,
+    /// Belongs to one sign-in, which is to be started again.
+    Flow,
+}
+
+impl RowClass {
+    /// The word people read: `retry`, `sign-in`, `admin` or `configuration`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::SignIn | Self::Flow => "sign-in",
+            Self::Admin => "admin",
+            Self::Config => "configuration",
+        }
+    }
+
+    /// The class of errors it makes.
+    pub fn class(self) -> Class {
+        match self {
+            Self::Retry => Class::Temporary { retry_at: None },
+            Self::SignIn | Self::Flow => Class::SignIn,
+            Self::Admin => Class::Admin,
+            Self::Config => Class::Configuration,
+        }
+    }
+
+    /// Whose move it is, in words.
+    pub fn whose(self) -> &'static str {
+        match self {
+            Self::Retry => "nobody's: it passes by itself",
+            Self::SignIn => "the user's: sign in again",
+            Self::Flow => "the user's: start the sign-in again",
+            Self::Admin => "the administrator's of the organisation",
+            Self::Config => "the operator's of mailsplice",
+        }
+    }
+}
+
+/// A mail protocol, as far as its servers' words are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MailProtocol {
+    /// IMAP.
+    Imap,
+    /// POP3.
+    Pop3,
+    /// SMTP submission.
+    Smtp,
+}
+
+impl MailProtocol {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Imap, Self::Pop3, Self::Smtp];
+
+    /// As people write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Imap => "IMAP",
+            Self::Pop3 => "POP3",
+            Self::Smtp => "SMTP",
+        }
+    }
+}
+
+/// When a mail server says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum When {
+    /// In answer to a login: the client gets the row's sentence.
+    #[default]
+    Login,
+    /// In answer to a login, and later too.
+    Anytime,
+    /// After the login only, where all bytes are passed on: the client gets the server's own words.
+    Session,
+}
+
+/// One row: one meaning, under one or more codes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Row {
+    /// The AADSTS numbers; empty for all others.
+    #[serde(default)]
+    pub codes: Vec<u32>,
+    /// The `error` or `suberror` value, in lower case.
+    #[serde(default)]
+    pub value: Option<String>,
+    /// Words of `error_description`, in lower case, that tell this row from the other ones of its
+    /// `value`.
+    #[serde(default)]
+    pub described: Option<String>,
+    /// A mail server's words.
+    #[serde(default)]
+    pub reply: Option<Reply>,
+    /// Whose move it is.
+    pub class: RowClass,
+    /// For the mail client: one line of ASCII, with placeholders.
+    pub sentence: String,
+    /// What it means, for people who ask.
+    pub explanation: String,
+    /// Who must do what, in order; for several causes the likeliest first.
+    pub steps: Vec<String>,
+    /// The document it comes from.
+    pub source: String,
+    /// Seconds to leave the provider alone, where its usual pause is too short.
+    #[serde(default)]
+    pub pause: Option<u64>,
+}
+
+/// The words of a mail server that a row stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reply {
+    /// What people look for: a response code, an enhanced status code, or the words themselves.
+    pub code: String,
+    /// Where it is said.
+    pub protocols: Vec<MailProtocol>,
+    /// In lower case; each must occur. `|` stands between words of which one will do.
+    pub parts: Vec<String>,
+    /// `status` values of the error challenge, one of which must have come.
+    #[serde(default)]
+    pub status: Vec<String>,
+    /// When it is said.
+    #[serde(default)]
+    pub when: When,
+    /// Whether a fresh token may help: it is tried once before the client is refused.
+    #[serde(default)]
+    pub refresh: bool,
+    /// A line as servers send it, without the tag.
+    pub example: String,
+}
+
+impl Reply {
+    /// Whether `text`, in lower case, is such a reply.
+    pub(super) fn fits(&self, protocol: MailProtocol, text: &str, status: Option<&str>) -> bool {
+        let all = |part: &String| part.split('|').any(|words| text.contains(words));
+        let challenge =
+            |listed: &[String]| status.is_some_and(|came| listed.iter().any(|one| one == came));
+        self.protocols.contains(&protocol)
+            && self.parts.iter().all(all)
+            && (self.status.is_empty() || challenge(&self.status))
+    }
+}
+
+impl Row {
+    /// The codes it stands for, as people write them.
+    pub fn names(&self) -> Vec<String> {
+        let numbers = self.codes.iter().map(|code| format!("AADSTS{code}"));
+        let value = self.value.as_ref().map(|value| match &self.described {
+            Some(words) => format!("{value} ({words})"),
+            None => value.clone(),
+        });
+        let reply = self.reply.as_ref().map(|reply| reply.code.clone());
+        numbers.chain(value).chain(reply).collect()
+    }
+
+    /// The code that stands for the row in `status` and `--json` output.
+    pub fn code(&self) -> String {
+        let plain = self.value.clone().filter(|_| self.described.is_some());
+        plain
+            .or_else(|| self.names().into_iter().next())
+            .unwrap_or_default()
+    }
+}
