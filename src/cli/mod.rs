@@ -2,6 +2,7 @@
 
 mod cert;
 mod check;
+mod explain;
 mod login;
 mod password;
 mod revoke;
@@ -64,6 +65,8 @@ enum Command {
     Revoke(revoke::Arguments),
     /// Show how the accounts stand and who is connected.
     Status(status::Arguments),
+    /// Say what an error of a provider or a mail server means and who must do what.
+    Explain(explain::Arguments),
     /// Make, list and remove device passwords: what mail programs log in to this proxy with.
     #[command(subcommand)]
     Password(password::Command),
@@ -115,6 +118,7 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Login(arguments) => login::run(file, &arguments),
         Command::Revoke(arguments) => revoke::run(file, &arguments),
         Command::Status(arguments) => status::run(file, &arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Password(command) => password::run(file, command),
         Command::Cert(command) => cert::run(file, &command),
         Command::Sandbox(arguments) => sandbox::run(&arguments),

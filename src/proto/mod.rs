@@ -86,6 +86,19 @@ pub enum RefusalKind {
     Authorization,
 }
 
+impl RefusalKind {
+    /// The IMAP response code (RFC 5530 §3).
+    pub fn imap_code(self) -> &'static str {
+        match self {
+            Self::Credentials => "AUTHENTICATIONFAILED",
+            Self::Temporary => "UNAVAILABLE",
+            Self::Person => "CONTACTADMIN",
+            Self::Privacy => "PRIVACYREQUIRED",
+            Self::Authorization => "AUTHORIZATIONFAILED",
+        }
+    }
+}
+
 /// `text` as one line of printable ASCII of at most `max` octets, fit for a protocol's reply.
 pub fn printable(text: &str, max: usize) -> String {
     text.chars()

@@ -298,14 +298,7 @@ impl ClientSide {
     }
 
     fn say_refusal(&mut self, tag: &str, refusal: &Refusal) {
-        // RFC 5530 §3.
-        let code = match refusal.kind {
-            RefusalKind::Credentials => "AUTHENTICATIONFAILED",
-            RefusalKind::Temporary => "UNAVAILABLE",
-            RefusalKind::Person => "CONTACTADMIN",
-            RefusalKind::Privacy => "PRIVACYREQUIRED",
-            RefusalKind::Authorization => "AUTHORIZATIONFAILED",
-        };
+        let code = refusal.kind.imap_code();
         self.say(&format!(
             "{tag} NO [{code}] {}",
             printable(&refusal.text, LONGEST_TEXT)

@@ -1,0 +1,275 @@
+//! `mailsplice explain`.
+
+use std::io::{self, Read, Write};
+
+use serde_json::{Value, json};
+
+use super::{DONE, FAILED, USAGE, say};
+use crate::oauth::lookup::{self, Found};
+use crate::oauth::table::{self, MailProtocol, Row, RowClass, When};
+use crate::proto::RefusalKind;
+
+/// Width of explanations on a terminal.
+const WIDTH: usize = 100;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// A code (AADSTS50076, 50076, invalid_grant, 5.7.139, [AUTHENTICATIONFAILED]) or a whole error
+    /// text; "-" reads it from stdin.
+    #[arg(
+        value_name = "CODE",
+        required_unless_present = "list",
+        conflicts_with = "list",
+        allow_hyphen_values = true
+    )]
+    code: Option<String>,
+    /// More words of the text, where it is not quoted.
+    #[arg(value_name = "WORD")]
+    more: Vec<String>,
+    /// Print all codes, a line each.
+    #[arg(long)]
+    list: bool,
+    /// Print JSON (`version` tells its form).
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    if arguments.list {
+        list(arguments.json)?;
+        return Ok(DONE);
+    }
+    let code = arguments.code.as_deref().unwrap_or_default();
+    // POP3 servers say -ERR, so a hyphen may come first; two are a mistyped option.
+    if code.starts_with("--") {
+        writeln!(io::stderr(), "mailsplice: explain has no option {code}")?;
+        return Ok(USAGE);
+    }
+    let text = if code == "-" && arguments.more.is_empty() {
+        let mut text = Vec::new();
+        io::stdin()
+            .take(lookup::LONGEST as u64)
+            .read_to_end(&mut text)?;
+        String::from_utf8_lossy(&text).into_owned()
+    } else {
+        format!("{code} {}", arguments.more.join(" "))
+    };
+    let found = lookup::find(&text);
+    if arguments.json {
+        say(serde_json::to_string_pretty(&report(&found))?)?;
+    } else {
+        print(&found)?;
+    }
+    let known = !found.rows.is_empty() && found.unknown.is_empty();
+    Ok(if known { DONE } else { FAILED })
+}
+
+fn list(as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        let rows: Vec<Value> = table::rows().map(object).collect();
+        let all = json!({ "version": 1, "rows": rows });
+        say(serde_json::to_string_pretty(&all)?)?;
+    } else {
+        for row in table::rows() {
+            let names = row.names().join(" ");
+            let sentence = table::general(&row.sentence);
+            say(format_args!("{:<14} {names}: {sentence}", row.class.name()))?;
+        }
+    }
+    io::stdout().flush()?;
+    Ok(())
+}
+
+fn report(found: &Found) -> Value {
+    let rows: Vec<Value> = found.rows.iter().map(|row| object(row)).collect();
+    let traces: serde_json::Map<String, Value> = found
+        .traces
+        .iter()
+        .map(|(name, value)| (name.replace(' ', "_"), json!(value)))
+        .collect();
+    json!({
+        "version": 1,
+        "rows": rows,
+        "unknown": found.unknown,
+        "fallback": found.fallback.map(object),
+        "for_administrator": traces,
+    })
+}
+
+fn object(row: &Row) -> Value {
+    let steps: Vec<String> = row.steps.iter().map(|step| table::general(step)).collect();
+    let protocols: Vec<&str> = row.reply.iter().flat_map(protocols).collect();
+    json!({
+        "code": row.code(),
+        "codes": row.names(),
+        "protocols": protocols,
+        "class": row.class.name(),
+        "whose_move": row.class.whose(),
+        "sentence": table::general(&row.sentence),
+        "passed_on": passed_on(row),
+        "response_code": response_code(row),
+        "meaning": table::general(&row.explanation),
+        "steps": steps,
+        "source": row.source,
+    })
+}
+
+fn protocols(reply: &table::Reply) -> impl Iterator<Item = &'static str> {
+    reply.protocols.iter().map(|protocol| protocol.name())
+}
+
+/// Whether mail programs get the server's own words, because they come after the login.
+fn passed_on(row: &Row) -> bool {
+    row.reply
+        .as_ref()
+        .is_some_and(|reply| reply.when == When::Session)
+}
+
+/// The IMAP response code (RFC 5530) that goes with the sentence.
+fn response_code(row: &Row) -> &'static str {
+    let kind = match row.class {
+        RowClass::Retry => RefusalKind::Temporary,
+        _ => RefusalKind::Person,
+    };
+    kind.imap_code()
+}
+
+/// What the sentence follows in the answer to a client (RFC 5530 §3, RFC 3206, RFC 4954 §6): that of
+/// IMAP where the row is not of another protocol alone.
+fn answer(row: &Row) -> String {
+    let passes = row.class == RowClass::Retry;
+    match row.reply.as_ref().map(|reply| reply.protocols.as_slice()) {
+        Some([MailProtocol::Pop3]) if passes => "-ERR [SYS/TEMP]".to_owned(),
+        Some([MailProtocol::Pop3]) => "-ERR [SYS/PERM]".to_owned(),
+        Some([MailProtocol::Smtp]) => "454 4.7.0".to_owned(),
+        _ => format!("NO [{}]", response_code(row)),
+    }
+}
+
+fn print(found: &Found) -> io::Result<()> {
+    for (number, row) in found.rows.iter().enumerate() {
+        if number > 0 {
+            say("")?;
+        }
+        print_row(row)?;
+    }
+    if !found.unknown.is_empty() {
+        let codes = found.unknown.join(", ");
+        say(format_args!("{codes}: not in the table of this version."))?;
+        if let Some(row) = found.fallback {
+            say(format_args!(
+                "What mailsplice goes by instead is {}:\n",
+                row.names().join(", ")
+            ))?;
+            print_row(row)?;
+        }
+    } else if found.rows.is_empty() {
+        say("No code in it that the table knows (\"mailsplice explain --list\" shows all).")?;
+    }
+    let unknown = !found.unknown.is_empty() || found.rows.is_empty();
+    if unknown && found.fallback.is_none() {
+        say(
+            "mailsplice then goes by what stands beside it. Of a sign-in service: transient values of \
+             \"error\" are tried\nagain, invalid_grant and its like ask for a new sign-in, all others \
+             for the administrator. Of a mail server:\nthe response code; without one the token is \
+             renewed once.",
+        )?;
+    }
+    print_traces(found, unknown)?;
+    io::stdout().flush()
+}
+
+/// What the administrator needs to find the event.
+fn print_traces(found: &Found, unknown: bool) -> io::Result<()> {
+    if !found.traces.is_empty() {
+        say("\nFor the administrator:")?;
+        for (name, value) in &found.traces {
+            say(format_args!("  {name:<15}{value}"))?;
+        }
+    } else if unknown {
+        say(
+            "\nThe administrator needs the correlation id and the time: both stand in the log of \
+             mailsplice and in\nthe error text. Microsoft's own page: \
+             https://login.microsoftonline.com/error?code=NUMBER",
+        )?;
+    }
+    Ok(())
+}
+
+fn print_row(row: &Row) -> io::Result<()> {
+    say(row.names().join(", "))?;
+    if let Some(reply) = &row.reply {
+        let protocols: Vec<&str> = protocols(reply).collect();
+        field("Said by", &format!("{} servers", protocols.join(", ")))?;
+    }
+    field("Meaning", &table::general(&row.explanation))?;
+    let class = row.class;
+    field(
+        "Class",
+        &format!("{}; the move is {}", class.name(), class.whose()),
+    )?;
+    let sentence = table::general(&row.sentence);
+    if passed_on(row) {
+        field(
+            "Client gets",
+            "the server's own words: after the login all bytes are passed on unchanged",
+        )?;
+        field("Status says", &sentence)?;
+    } else {
+        field("Client gets", &format!("{} {sentence}", answer(row)))?;
+    }
+    for (number, step) in row.steps.iter().enumerate() {
+        let name = if number == 0 { "What to do" } else { "" };
+        field(name, &format!("{}. {}", number + 1, table::general(step)))?;
+    }
+    field("Source", &row.source)
+}
+
+/// A named text, wrapped and indented.
+fn field(name: &str, text: &str) -> io::Result<()> {
+    const INDENT: usize = 14;
+    let mut line = format!("  {name:<12}");
+    let mut empty = true;
+    for word in text.split_whitespace() {
+        if !empty && line.len() + 1 + word.len() > WIDTH {
+            say(&line)?;
+            line = " ".repeat(INDENT);
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
+    }
+    say(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_as_json_are_complete() {
+        for row in table::rows() {
+            let object = object(row);
+            for key in [
+                "code",
+                "class",
+                "whose_move",
+                "sentence",
+                "meaning",
+                "source",
+            ] {
+                let text = object[key].as_str().unwrap();
+                assert!(!text.is_empty() && !text.contains('{'), "{object}");
+            }
+            let code = if object["class"] == "retry" {
+                "UNAVAILABLE"
+            } else {
+                "CONTACTADMIN"
+            };
+            assert_eq!(object["response_code"], code);
+        }
+    }
+}
