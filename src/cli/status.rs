@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::{DONE, load, runtime, say, time};
-use crate::config::Config;
+use crate::config::{Account, Config};
 use crate::daemon::control::{self, Question};
 use crate::daemon::wiring::Base;
 use crate::store::is_catch_all;
@@ -59,6 +59,7 @@ async fn report(config: &Config) -> anyhow::Result<Value> {
         "pids": pids,
         "accounts": accounts,
         "sessions": sessions,
+        "mail_trouble": list("mail_trouble"),
     }))
 }
 
@@ -92,6 +93,14 @@ fn print(report: &Value) -> io::Result<()> {
     let list = |name: &str| report.get(name).and_then(Value::as_array).unwrap_or(&none);
     for account in list("accounts") {
         print_account(account)?;
+        let key = Account::key_of(text(account, "account"));
+        // A mailbox that a catch-all covers stands under the catch-all.
+        let of_account = |trouble: &&Value| {
+            text(trouble, "account") == key || text(trouble, "covered_by") == key
+        };
+        for trouble in list("mail_trouble").iter().filter(of_account) {
+            print_mail_trouble(trouble)?;
+        }
     }
     let sessions = list("sessions");
     if serving {
@@ -150,6 +159,26 @@ fn print_account(account: &Value) -> io::Result<()> {
         break;
     }
     Ok(())
+}
+
+/// What the mail server last refused or failed at.
+fn print_mail_trouble(trouble: &Value) -> io::Result<()> {
+    let code = trouble.get("code").and_then(Value::as_str);
+    let code = code.map(|code| format!(" [{code}]")).unwrap_or_default();
+    let at = number(trouble, "at").map(time).unwrap_or_default();
+    let times = match number(trouble, "count") {
+        Some(count) if count > 1 => format!(", {count} times"),
+        _ => String::new(),
+    };
+    let mailbox = match trouble.get("covered_by").and_then(Value::as_str) {
+        Some(_) => format!("{}: ", text(trouble, "account")),
+        None => String::new(),
+    };
+    say(format_args!(
+        "  {:<19}{mailbox}{}{code} {at}{times}",
+        "mail server",
+        text(trouble, "sentence")
+    ))
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {

@@ -26,7 +26,7 @@ use crate::access;
 use crate::config::{self, Config, Protocol};
 use crate::net::listen;
 use crate::net::tls::{self, Reload, ServerTls};
-use crate::session::{self, Listener, ListenerTls, Registry, Shared};
+use crate::session::{self, Listener, ListenerTls, Registry, Shared, Troubles};
 
 /// How often certificate files are looked at.
 const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(2);
@@ -132,6 +132,7 @@ pub fn start(config: Config) -> Result<Running, DaemonError> {
         gatekeeper,
         tokens: base.tokens(&config),
         registry: Registry::new(wiring::registry_limits(&config, descriptors)),
+        troubles: Troubles::default(),
         ahead: Arc::new(Semaphore::new(config.limits.upstream_ahead)),
         plan: ArcSwap::from_pointee(wiring::plan(&config, &base.client_config, None)),
     });
@@ -408,6 +409,7 @@ impl House {
                 "accounts": self.shared.tokens.status(),
                 "sessions": self.shared.registry.sessions(),
                 "waiting": self.shared.registry.waiting(),
+                "mail_trouble": self.shared.mail_trouble(),
             }),
             Question::TokensChanged { account } => {
                 self.shared.tokens.invalidate(account);

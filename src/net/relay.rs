@@ -6,6 +6,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -40,6 +41,10 @@ pub struct Unread {
     /// From the upstream (or from us in its name), for the client.
     pub from_upstream: Bytes,
 }
+
+/// Sees what the upstream sends as it passes, piece by piece as it is read, until it breaks off;
+/// the bytes go on unchanged and without delay. From then on nothing of it is left.
+pub type Watch = Box<dyn FnMut(&[u8]) -> ControlFlow<()> + Send>;
 
 /// How a relay ended, and what it moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,11 +94,13 @@ impl EndReason {
     }
 }
 
-/// Splices `client` and `upstream` until both are done, a limit is met, or `cancel` fires.
+/// Splices `client` and `upstream` until both are done, a limit is met, or `cancel` fires. `watch`
+/// does not see the unread bytes.
 pub async fn relay<C, U>(
     mut client: C,
     mut upstream: U,
     unread: Unread,
+    watch: Option<Watch>,
     limits: RelayLimits,
     cancel: &CancellationToken,
 ) -> RelayEnd
@@ -102,8 +109,8 @@ where
     U: AsyncRead + AsyncWrite + Unpin,
 {
     let mut relay = Relay {
-        to_upstream: Direction::new(unread.from_client),
-        to_client: Direction::new(unread.from_upstream),
+        to_upstream: Direction::new(unread.from_client, None),
+        to_client: Direction::new(unread.from_upstream, watch),
         first_done: None,
         timer: Box::pin(sleep_until(Instant::now() + limits.stall.min(limits.idle))),
         last_move: Instant::now(),
@@ -203,6 +210,7 @@ struct Direction {
     pending: Pending,
     state: State,
     moved: u64,
+    watch: Option<Watch>,
     /// Bytes were read or written since the limits were last judged.
     active: bool,
     /// Written bytes wait inside the writer (sealed TLS records) for its socket.
@@ -233,7 +241,7 @@ enum Broken {
 }
 
 impl Direction {
-    fn new(unread: Bytes) -> Self {
+    fn new(unread: Bytes, watch: Option<Watch>) -> Self {
         let pending = if unread.is_empty() {
             Pending::None
         } else {
@@ -243,6 +251,7 @@ impl Direction {
             pending,
             state: State::Moving,
             moved: 0,
+            watch,
             active: false,
             flushing: false,
         }
@@ -310,6 +319,11 @@ impl Direction {
             // far is passed on, and the end too.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
             Err(error) => return Poll::Ready(Err(error)),
+        }
+        if let Some(watch) = &mut self.watch
+            && watch(into.filled()).is_break()
+        {
+            self.watch = None;
         }
         let to = into.filled().len();
         if to == 0 {

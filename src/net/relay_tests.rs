@@ -24,8 +24,9 @@ fn splice(capacity: usize, unread: Unread) -> Spliced {
     let (upstream, near_upstream) = duplex(capacity);
     let cancel = CancellationToken::new();
     let stop = cancel.clone();
-    let end =
-        tokio::spawn(async move { relay(near_client, near_upstream, unread, LIMITS, &stop).await });
+    let end = tokio::spawn(async move {
+        relay(near_client, near_upstream, unread, None, LIMITS, &stop).await
+    });
     Spliced {
         client,
         upstream,

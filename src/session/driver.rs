@@ -14,8 +14,9 @@ use tracing::{Instrument, Span, debug, field, info, info_span, warn};
 use zeroize::Zeroizing;
 
 use super::ahead::Ahead;
+use super::first_words::watch;
 use super::plan::{Listener, ListenerTls, Plan, Shared, UpstreamServer};
-use super::refusal::{token_refusal, upstream_refusal, without};
+use super::refusal::{About, Meant, token_refusal, without};
 use super::registry::{Evicted, SessionInfo, Waiting};
 use super::splice::Spliced;
 use super::upstream::{Answer, ConnectError, Ready, connect, learn};
@@ -23,9 +24,7 @@ use crate::access::{Attempt, Verdict};
 use crate::net::relay::Unread;
 use crate::net::stream::Stream;
 use crate::oauth::AccessToken;
-use crate::proto::imap::{
-    Capabilities, ClientEnd, ClientSide, ClientStep, Protection, RefusedBecause,
-};
+use crate::proto::imap::{Capabilities, ClientEnd, ClientSide, ClientStep, Protection};
 use crate::proto::{Credentials, Refusal, RefusalKind, sasl};
 
 /// Octets read from a client at a time before login.
@@ -358,25 +357,29 @@ impl Login {
                 .await?
             {
                 Ok(Answer::Accepted(success)) => return Ok((upstream, success)),
-                Ok(Answer::Refused(refused)) => match refused.because {
-                    RefusedBecause::Token if !refreshed => {
-                        info!(
-                            text = without(&refused.text, &token),
-                            status = refused.status,
-                            "the mail server refused the token: refreshing it once"
-                        );
-                        refreshed = true;
-                        token = tokens
-                            .replace(account, &token)
-                            .await
-                            .map_err(|e| token_refusal(&e))?;
-                        idle = Some(upstream);
-                        continue;
+                Ok(Answer::Refused(refused)) => {
+                    let meant = Meant::of(&refused);
+                    if refreshed || !meant.wants_fresh_token() {
+                        let about = About {
+                            account,
+                            mailbox,
+                            host: &server.host,
+                        };
+                        return Err(meant.refusal(&self.shared, about, &refused.text, &token));
                     }
-                    because => {
-                        return Err(upstream_refusal(server, because, &refused.text, &token));
-                    }
-                },
+                    info!(
+                        text = without(&refused.text, &token),
+                        status = refused.status,
+                        "the mail server refused the token: refreshing it once"
+                    );
+                    refreshed = true;
+                    token = tokens
+                        .replace(account, &token)
+                        .await
+                        .map_err(|e| token_refusal(&e))?;
+                    idle = Some(upstream);
+                    continue;
+                }
                 Err(error) if error.is_closed() && !fresh && !reconnected => {
                     reconnected = true;
                     error.to_string()
@@ -436,6 +439,7 @@ impl Login {
     ) -> Option<Spliced> {
         let (to_client, from_client) = dialogue.accept(&done.success);
         let (upstream, from_upstream) = done.upstream.into_parts();
+        let watch = watch(&self.shared, &self.plan, &done.account, &from_upstream);
         let from_upstream = if from_upstream.is_empty() {
             to_client
         } else {
@@ -455,6 +459,7 @@ impl Login {
             client: client?,
             upstream,
             unread,
+            watch,
             session,
             plan: self.plan,
         })

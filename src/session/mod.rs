@@ -5,13 +5,16 @@
 
 mod ahead;
 mod driver;
+mod first_words;
 mod plan;
 mod refusal;
 mod registry;
 mod splice;
+mod troubles;
 mod upstream;
 
 pub use driver::serve;
 pub use plan::{Limits, Listener, ListenerTls, Plan, Route, Shared, UpstreamServer};
 pub use registry::{Evicted, Registry, RegistryLimits, SessionInfo};
+pub use troubles::{MailTrouble, Troubles};
 pub use upstream::{ConnectError, learn};

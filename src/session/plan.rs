@@ -10,6 +10,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
 use super::registry::Registry;
+use super::troubles::Troubles;
 use crate::access::{Gatekeeper, Protocol, catch_all_for};
 use crate::net::egress::Egress;
 use crate::net::relay::RelayLimits;
@@ -26,6 +27,8 @@ pub struct Shared {
     pub tokens: Tokens,
     /// Who is connected.
     pub registry: Arc<Registry>,
+    /// What mail servers last refused.
+    pub troubles: Troubles,
     /// Bounds connections started before their client has logged in.
     pub ahead: Arc<Semaphore>,
     /// What the configuration says; replaced whole by a reload, sessions keep the one they began

@@ -2,9 +2,10 @@
 
 use tracing::warn;
 
-use super::plan::UpstreamServer;
+use super::plan::Shared;
+use crate::oauth::table::{self, MailProtocol, Row, RowClass};
 use crate::oauth::{AccessToken, Class, TokenError};
-use crate::proto::imap::RefusedBecause;
+use crate::proto::imap::{Refused, RefusedBecause};
 use crate::proto::{Refusal, RefusalKind};
 
 /// What the client is told when there is no token for its account.
@@ -15,43 +16,105 @@ pub(super) fn token_refusal(error: &TokenError) -> Refusal {
         detail = error.detail,
         "no token"
     );
-    let kind = match error.class {
-        Class::Temporary { .. } => RefusalKind::Temporary,
-        Class::SignIn | Class::Admin | Class::Configuration => RefusalKind::Person,
-    };
-    Refusal::new(kind, error.sentence.clone())
+    Refusal::new(kind(error.class), error.sentence.clone())
 }
 
-/// What the client is told when the server refused for good.
-pub(super) fn upstream_refusal(
-    server: &UpstreamServer,
+/// Passing trouble is the client's to try again; for the rest a person has to act.
+fn kind(class: Class) -> RefusalKind {
+    match class {
+        Class::Temporary { .. } => RefusalKind::Temporary,
+        Class::SignIn | Class::Admin | Class::Configuration => RefusalKind::Person,
+    }
+}
+
+/// Whose mailbox it is about, for the sentence.
+#[derive(Clone, Copy)]
+pub(super) struct About<'a> {
+    pub(super) account: &'a str,
+    pub(super) mailbox: &'a str,
+    pub(super) host: &'a str,
+}
+
+impl About<'_> {
+    /// The row's sentence with our values in it.
+    pub(super) fn sentence(&self, row: &Row) -> String {
+        table::fill(&row.sentence, |name| match name {
+            "host" => Some(self.host.to_owned()),
+            "mailbox" => Some(self.mailbox.to_owned()),
+            "user" => Some(self.account.to_owned()),
+            "login" => Some(format!("mailsplice login {}", self.account)),
+            _ => None,
+        })
+    }
+}
+
+/// A refused login in view of the table.
+pub(super) struct Meant {
+    row: Option<&'static Row>,
     because: RefusedBecause,
-    text: &str,
-    token: &AccessToken,
-) -> Refusal {
-    let host = &server.host;
-    warn!(
-        host,
-        ?because,
-        text = without(text, token),
-        "login refused upstream"
-    );
-    match because {
-        RefusedBecause::Token => Refusal::new(
-            RefusalKind::Person,
-            format!(
+}
+
+impl Meant {
+    pub(super) fn of(refused: &Refused) -> Self {
+        Self {
+            row: table::mail_error(MailProtocol::Imap, &refused.text, refused.status.as_deref()),
+            because: refused.because,
+        }
+    }
+
+    /// Whether the token may be to blame, so that a fresh one is worth a request.
+    pub(super) fn wants_fresh_token(&self) -> bool {
+        match self.row.and_then(|row| row.reply.as_ref()) {
+            Some(reply) => reply.refresh,
+            None => self.because == RefusedBecause::Token,
+        }
+    }
+
+    fn class(&self) -> RowClass {
+        match (self.row, self.because) {
+            (Some(row), _) => row.class,
+            (None, RefusedBecause::Temporary) => RowClass::Retry,
+            (None, RefusedBecause::Token | RefusedBecause::Protocol) => RowClass::Config,
+        }
+    }
+
+    fn sentence(&self, about: About<'_>) -> String {
+        let host = about.host;
+        match (self.row, self.because) {
+            (Some(row), _) => about.sentence(row),
+            (None, RefusedBecause::Token) => format!(
                 "{host} refused a fresh token: check the scopes, that IMAP is enabled for the \
                  mailbox, and who signed in (mailsplice status)"
             ),
-        ),
-        RefusedBecause::Temporary => Refusal::new(
-            RefusalKind::Temporary,
-            format!("{host} cannot log anybody in at the moment; try again later"),
-        ),
-        RefusedBecause::Protocol => Refusal::new(
-            RefusalKind::Person,
-            format!("{host} does not understand the login: check sasl of the provider"),
-        ),
+            (None, RefusedBecause::Temporary) => {
+                format!("{host} cannot log anybody in at the moment; try again later")
+            }
+            (None, RefusedBecause::Protocol) => {
+                format!("{host} does not understand the login: check sasl of the provider")
+            }
+        }
+    }
+
+    /// What the client is told when the server refused for good; `status` shows it too.
+    pub(super) fn refusal(
+        &self,
+        shared: &Shared,
+        about: About<'_>,
+        text: &str,
+        token: &AccessToken,
+    ) -> Refusal {
+        let code = self.row.map(Row::code);
+        warn!(
+            host = about.host,
+            class = self.class().name(),
+            code,
+            text = without(text, token),
+            "login refused upstream"
+        );
+        let sentence = self.sentence(about);
+        let class = self.class().class();
+        shared.troubles.note(about.account, class, code, &sentence);
+        Refusal::new(kind(class), sentence)
     }
 }
 

@@ -7,7 +7,7 @@ use tracing::info;
 
 use super::plan::Plan;
 use super::registry::{Evicted, Session};
-use crate::net::relay::{Unread, relay};
+use crate::net::relay::{Unread, Watch, relay};
 use crate::net::stream::Stream;
 
 /// Two connections after the login, ready to be spliced.
@@ -15,6 +15,8 @@ pub(super) struct Spliced {
     pub(super) client: Stream,
     pub(super) upstream: Stream,
     pub(super) unread: Unread,
+    /// Sees the upstream's first bytes pass.
+    pub(super) watch: Option<Watch>,
     pub(super) session: Session,
     pub(super) plan: Arc<Plan>,
 }
@@ -27,12 +29,13 @@ impl Spliced {
             client,
             upstream,
             unread,
+            watch,
             session,
             plan,
         } = self;
         let limits = plan.limits.relay;
         drop(plan);
-        let end = relay(client, upstream, unread, limits, session.stop()).await;
+        let end = relay(client, upstream, unread, watch, limits, session.stop()).await;
         let reason = session.why().map_or(end.reason.name(), Evicted::name);
         info!(
             reason,

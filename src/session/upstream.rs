@@ -16,6 +16,7 @@ use tracing::warn;
 use super::plan::UpstreamServer;
 use crate::net::dial::{self, DialError};
 use crate::net::stream::Stream;
+use crate::oauth::table::{self, MailProtocol, RowClass};
 use crate::proto::imap::{Fault, Refused, Success, UpstreamSide, UpstreamStep};
 use crate::proto::{Refusal, RefusalKind};
 
@@ -93,6 +94,23 @@ impl ConnectError {
         }
     }
 
+    /// The passing trouble that a server's goodbye tells of, if the table knows it.
+    fn goodbye(&self) -> Option<String> {
+        let Self::Dialogue {
+            host,
+            fault: Fault::Bye(text),
+        } = self
+        else {
+            return None;
+        };
+        let row = table::mail_error(MailProtocol::Imap, text, None);
+        let row = row.filter(|row| row.class == RowClass::Retry)?;
+        Some(table::fill(&row.sentence, |name| {
+            let known = if name == "host" { host } else { "this account" };
+            Some(known.to_owned())
+        }))
+    }
+
     /// What the client is told.
     pub(super) fn refusal(&self) -> Refusal {
         match self {
@@ -109,7 +127,11 @@ impl ConnectError {
                 let text = format!("{host}: {fault}; check servers.imap of the provider");
                 Refusal::new(RefusalKind::Person, text)
             }
-            other => Refusal::new(RefusalKind::Temporary, format!("{other}; try again later")),
+            other => {
+                let known = other.goodbye();
+                let text = known.unwrap_or_else(|| format!("{other}; try again later"));
+                Refusal::new(RefusalKind::Temporary, text)
+            }
         }
     }
 }

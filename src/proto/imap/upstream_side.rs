@@ -71,7 +71,7 @@ pub struct Refused {
     pub status: Option<String>,
 }
 
-/// What a refusal means for the token.
+/// What a refusal means for the token, by its status and response code; words may say more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusedBecause {
     /// The server does not want this token: a new one may help, once.
@@ -372,17 +372,6 @@ impl UpstreamSide {
     }
 
     fn verdict(open: Open, status: &Status<'_>, challenge: Option<String>) -> State {
-        let throttled = || {
-            // Exchange Online says these without a code.
-            let text = status.rest.to_ascii_lowercase();
-            [
-                &b"throttled"[..],
-                b"server unavailable",
-                b"too many simultaneous",
-            ]
-            .iter()
-            .any(|words| memchr::memmem::find(&text, words).is_some())
-        };
         let because = match status.word {
             Word::Ok => {
                 let text = Bytes::copy_from_slice(status.rest);
@@ -391,9 +380,7 @@ impl UpstreamSide {
                     text,
                 });
             }
-            _ if status.has_code(&["UNAVAILABLE", "INUSE", "LIMIT", "SERVERBUG"])
-                || throttled() =>
-            {
+            _ if status.has_code(&["UNAVAILABLE", "INUSE", "LIMIT", "SERVERBUG"]) => {
                 RefusedBecause::Temporary
             }
             Word::No => RefusedBecause::Token,

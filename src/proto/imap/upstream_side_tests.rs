@@ -164,15 +164,6 @@ fn refusals_are_told_apart() {
         ),
         (b"NO [INUSE] x", Temporary),
         (b"NO [LIMIT] x", Temporary),
-        (b"NO Server Unavailable. 15", Temporary),
-        (
-            b"BAD Request is throttled. Suggested Backoff Time: 299961 milliseconds",
-            Temporary,
-        ),
-        (
-            b"NO [ALERT] Too many simultaneous connections. (Failure)",
-            Temporary,
-        ),
         (b"BAD Command received in Invalid state.", Protocol),
     ] {
         let line = [b"S1 ", answer, b"\r\n"].concat();

@@ -1,0 +1,129 @@
+//! What mail servers last refused or failed at, for `status` and `doctor`.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::plan::Shared;
+use crate::oauth::Class;
+
+/// Accounts kept in mind; beyond, the one whose trouble is oldest is forgotten.
+const MOST: usize = 4096;
+
+/// The last trouble of an account with its mail server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MailTrouble {
+    /// The account's key.
+    pub account: String,
+    /// The catch-all that covers the account, if one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub covered_by: Option<String>,
+    /// When it last happened, Unix seconds.
+    pub at: u64,
+    /// How often it happened in a row.
+    pub count: u64,
+    /// `temporary`, `sign-in`, `admin` or `configuration`.
+    pub class: &'static str,
+    /// The code to give to `mailsplice explain`; `None` when the table doesn't know the words.
+    pub code: Option<String>,
+    /// What to do about it.
+    pub sentence: String,
+}
+
+/// The last trouble of each account, until its mailbox is seen to work.
+#[derive(Default)]
+pub struct Troubles(Mutex<HashMap<String, MailTrouble>>);
+
+impl Troubles {
+    /// Notes a trouble; the same one again is counted.
+    pub(super) fn note(&self, account: &str, class: Class, code: Option<String>, sentence: &str) {
+        let at = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_secs());
+        let mut all = self.all();
+        let before = all.get(account).filter(|before| before.code == code);
+        let count = before.map_or(0, |before| before.count) + 1;
+        if all.len() >= MOST && !all.contains_key(account) {
+            let oldest = all.values().min_by_key(|trouble| trouble.at);
+            if let Some(oldest) = oldest.map(|trouble| trouble.account.clone()) {
+                all.remove(&oldest);
+            }
+        }
+        let trouble = MailTrouble {
+            account: account.to_owned(),
+            covered_by: None,
+            at,
+            count,
+            class: class.name(),
+            code,
+            sentence: sentence.to_owned(),
+        };
+        all.insert(account.to_owned(), trouble);
+    }
+
+    /// The mailbox works.
+    pub(super) fn clear(&self, account: &str) {
+        self.all().remove(account);
+    }
+
+    /// All of them, by account; no catch-all is named.
+    fn list(&self) -> Vec<MailTrouble> {
+        let mut list: Vec<_> = self.all().values().cloned().collect();
+        list.sort_by(|a, b| a.account.cmp(&b.account));
+        list
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<String, MailTrouble>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// What mail servers last refused or failed at, by account.
+    pub fn mail_trouble(&self) -> Vec<MailTrouble> {
+        let plan = self.plan.load();
+        let mut list = self.troubles.list();
+        for trouble in &mut list {
+            trouble.covered_by = plan.covering(&trouble.account);
+        }
+        list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(troubles: &Troubles, account: &str, code: &str) {
+        troubles.note(account, Class::Admin, Some(code.to_owned()), "do this");
+    }
+
+    #[test]
+    fn the_last_trouble_is_kept_and_counted() {
+        let troubles = Troubles::default();
+        note(&troubles, "b", "x");
+        note(&troubles, "a", "x");
+        note(&troubles, "a", "x");
+        let counts: Vec<_> = troubles
+            .list()
+            .into_iter()
+            .map(|trouble| (trouble.account, trouble.count))
+            .collect();
+        assert_eq!(counts, [("a".to_owned(), 2), ("b".to_owned(), 1)]);
+        note(&troubles, "a", "y");
+        assert_eq!(troubles.list()[0].count, 1);
+        troubles.clear("a");
+        assert_eq!(troubles.list().len(), 1);
+    }
+
+    #[test]
+    fn only_so_many_are_kept() {
+        let troubles = Troubles::default();
+        for number in 0..=MOST {
+            note(&troubles, &number.to_string(), "x");
+        }
+        assert_eq!(troubles.list().len(), MOST);
+    }
+}
