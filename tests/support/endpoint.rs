@@ -32,6 +32,7 @@ struct Shared {
     /// Bodies of the requests so far.
     requests: Vec<String>,
     next: VecDeque<Reply>,
+    always: Option<Reply>,
     issued: u64,
     lifetime: u64,
 }
@@ -70,6 +71,11 @@ impl Endpoint {
     /// The next requests get these answers, later ones tokens.
     pub fn script(&self, replies: impl IntoIterator<Item = Reply>) {
         self.shared.lock().unwrap().next = replies.into_iter().collect();
+    }
+
+    /// All requests without a scripted answer get this one; `None`: a token.
+    pub fn always(&self, reply: Option<Reply>) {
+        self.shared.lock().unwrap().always = reply;
     }
 
     pub fn requests(&self) -> Vec<String> {
@@ -117,7 +123,9 @@ where
         let mut shared = shared.lock().unwrap();
         shared.requests.push(body);
         let lifetime = shared.lifetime;
-        shared.next.pop_front().unwrap_or(Reply::Token(lifetime))
+        let always = shared.always.clone();
+        let next = shared.next.pop_front();
+        next.or(always).unwrap_or(Reply::Token(lifetime))
     };
     let (status, kind, body) = match reply {
         Reply::Token(seconds) => {

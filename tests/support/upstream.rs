@@ -26,10 +26,14 @@ pub struct Manners {
     pub judge: Option<Judge>,
     /// Answer to AUTHENTICATE without challenge, e.g. `NO [UNAVAILABLE] x`.
     pub verdict: Option<String>,
+    /// JSON of an error challenge before the verdict.
+    pub challenge: Option<String>,
     /// Sent in one write behind the tagged OK.
     pub behind_ok: Vec<u8>,
     /// Answers every line after login with `* ECHO `, the line and a tagged OK.
     pub echo: bool,
+    /// Answers every line after login with this; `TAG` in it is the line's.
+    pub answer: Option<String>,
     /// Sends without end after login.
     pub flood: bool,
     /// Closes the first connection when AUTHENTICATE comes, as after a long wait.
@@ -62,8 +66,10 @@ impl Upstream {
             refused: Vec::new(),
             judge: None,
             verdict: None,
+            challenge: None,
             behind_ok: Vec::new(),
             echo: true,
+            answer: None,
             flood: false,
             close_first: false,
         }));
@@ -147,6 +153,11 @@ where
             .to_owned();
         seen.send_modify(|seen| seen.authenticates.push(message.clone()));
         if let Some(verdict) = &manners.verdict {
+            if let Some(challenge) = &manners.challenge {
+                let challenge = format!("+ {}\r\n", STANDARD.encode(challenge));
+                stream.write_all(challenge.as_bytes()).await.ok()?;
+                assert_eq!(self::line(&mut stream, &mut buffer).await?, "");
+            }
             stream
                 .write_all(format!("{tag} {verdict}\r\n").as_bytes())
                 .await
@@ -187,7 +198,12 @@ where
         {
             let line: Vec<u8> = unanswered.drain(..=end).collect();
             let tag = line.split(|&b| b == b' ').next().unwrap_or_default();
-            let answer = [b"* ECHO ", &line[..], tag, b" OK done\r\n"].concat();
+            let answer = match &manners.answer {
+                Some(answer) => answer
+                    .replace("TAG", &String::from_utf8_lossy(tag))
+                    .into_bytes(),
+                None => [b"* ECHO ", &line[..], tag, b" OK done\r\n"].concat(),
+            };
             stream.write_all(&answer).await.ok()?;
         }
         let mut piece = [0; 16 * 1024];
