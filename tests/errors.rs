@@ -21,6 +21,7 @@ use std::process::{Command, Stdio};
 use mailsplice::config;
 use mailsplice::daemon::wiring;
 use mailsplice::oauth::table::{self, MailProtocol, Row, RowClass, When};
+use mailsplice::store::{FileStore, TokenRecord, TokenStore as _};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use support::endpoint::Reply;
@@ -101,15 +102,56 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// The contract's configuration with these accounts, and a device password for each.
+/// The contract's configuration with these accounts, and a device password for each. Rows of the
+/// token endpoint get accounts that somebody signed in to an hour ago: some of their sentences are
+/// about that person.
 async fn prepare(lab: &Lab, cases: &[Case]) -> Vec<String> {
     use std::fmt::Write as _;
-    let mut yaml = lab.yaml("");
+    let token = lab.endpoint.address;
+    let people = format!(
+        "  - name: people
+    preset: custom
+    client_id: the-client
+    flow: device_code
+    token_url: http://{token}/token
+    device_authorization_url: http://{token}/device
+    scopes: [mail]
+    sasl: xoauth2
+    servers:
+      imap: {{ address: 'localhost:{port}', tls: implicit }}
+accounts:",
+        port = lab.upstream.address.port(),
+    );
+    let mut yaml = lab.yaml("").replace("accounts:", &people);
     for case in cases {
-        writeln!(yaml, "  - {{ user: '{}', provider: contoso }}", case.user).unwrap();
+        let provider = match case.met {
+            Met::Token(_) => "people",
+            _ => "contoso",
+        };
+        writeln!(
+            yaml,
+            "  - {{ user: '{}', provider: {provider} }}",
+            case.user
+        )
+        .unwrap();
     }
     lab.prepare(&yaml);
     let config = config::load(&lab.path("proxy.yaml")).unwrap().config;
+    let key = wiring::store_key(&config).unwrap();
+    let store = FileStore::open(&config.state_dir, &key).unwrap();
+    for account in wiring::accounts(&config) {
+        if account.provider.name != "people" {
+            continue;
+        }
+        let record = TokenRecord {
+            binding: account.binding(),
+            refresh_token: Some("REFRESH-TOKEN".into()),
+            signed_in_at: 1,
+            refreshed_at: 1,
+            ..TokenRecord::default()
+        };
+        store.save(&account.key, &record).await.unwrap();
+    }
     let file = wiring::password_file(&config).unwrap();
     let mut passwords = Vec::new();
     for case in cases {
