@@ -134,6 +134,7 @@ pub fn start(config: Config) -> Result<Running, DaemonError> {
         registry: Registry::new(wiring::registry_limits(&config, descriptors)),
         troubles: Troubles::default(),
         ahead: Arc::new(Semaphore::new(config.limits.upstream_ahead)),
+        events: base.events.clone(),
         plan: ArcSwap::from_pointee(wiring::plan(&config, &base.client_config, None)),
     });
     let house = Arc::new(House {

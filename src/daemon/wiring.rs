@@ -18,6 +18,7 @@ use crate::oauth::{
     self, EngineSettings, Http, HttpClient, HttpRequest, HttpResponse, HttpSettings, SystemClock,
     Tokens, TransportError,
 };
+use crate::observe::Events;
 use crate::proto;
 use crate::proto::imap::UpstreamTls;
 use crate::proto::sasl::Mechanism;
@@ -37,6 +38,8 @@ pub struct Base {
     pub client_config: Arc<ClientConfig>,
     /// HTTP towards providers.
     pub http: CurrentHttp,
+    /// Where [`Self::tokens`] tells what happens.
+    pub events: Events,
 }
 
 /// HTTP towards providers, replaced whole when a reload changes whom we trust.
@@ -73,16 +76,18 @@ impl Base {
             store,
             client_config,
             http,
+            events: Events::default(),
         })
     }
 
     /// The token engine for all accounts.
     pub fn tokens(&self, config: &Config) -> Tokens {
-        let tokens = Tokens::new(
+        let tokens = Tokens::with_events(
             Arc::new(self.store.clone()),
             Arc::new(self.http.clone()),
             Arc::new(SystemClock),
             engine_settings(config),
+            self.events.clone(),
         );
         tokens.set_accounts(accounts(config));
         tokens

@@ -1,29 +1,21 @@
 //! What happens to accounts and sessions, as data: what the audit log, the counters and notices are
 //! made of. No event holds a secret.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One event. Field names are stable: they are what the audit log shows.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
-    /// Somebody signed an account in, or a record came from elsewhere.
-    SignIn {
-        /// The account's key.
-        account: String,
-        /// The provider's name.
-        provider: String,
-        /// The flow's name.
-        flow: &'static str,
-        /// Who signed in, as the provider says.
-        identity: Option<String>,
-    },
+    /// Somebody signed an account in.
+    SignIn(SignIn),
     /// A token request for an account ended.
     Refresh(Refresh),
     /// A client was refused.
@@ -86,6 +78,19 @@ pub enum Event {
     },
 }
 
+/// See [`Event::SignIn`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignIn {
+    /// The account's key.
+    pub account: String,
+    /// The provider's name.
+    pub provider: String,
+    /// The flow's name.
+    pub flow: Cow<'static, str>,
+    /// Who signed in, as the provider says.
+    pub identity: Option<String>,
+}
+
 /// See [`Event::Refresh`].
 #[derive(Debug, Clone, Serialize)]
 pub struct Refresh {
@@ -99,6 +104,8 @@ pub struct Refresh {
     pub outcome: &'static str,
     /// The provider's code, if it gave one.
     pub code: Option<String>,
+    /// What the provider's own log knows the refused request by.
+    pub correlation_id: Option<String>,
     /// How long it took.
     pub milliseconds: u64,
     /// Life of the new access token, seconds.
@@ -163,8 +170,8 @@ pub struct SessionEnd {
     pub to_client: u64,
     /// Octets passed to the mail server.
     pub to_upstream: u64,
-    /// How long it lasted.
-    pub seconds: u64,
+    /// How long it lasted, to the millisecond.
+    pub seconds: f64,
     /// Why it ended.
     pub reason: &'static str,
 }

@@ -15,6 +15,7 @@ use crate::access::{Gatekeeper, Protocol, catch_all_for};
 use crate::net::egress::Egress;
 use crate::net::relay::RelayLimits;
 use crate::oauth::Tokens;
+use crate::observe::Events;
 use crate::proto;
 use crate::proto::imap::{Capabilities, UpstreamTls};
 use crate::proto::sasl::Mechanism;
@@ -31,6 +32,8 @@ pub struct Shared {
     pub troubles: Troubles,
     /// Bounds connections started before their client has logged in.
     pub ahead: Arc<Semaphore>,
+    /// Where it is told what happens.
+    pub events: Events,
     /// What the configuration says; replaced whole by a reload, sessions keep the one they began
     /// with.
     pub plan: ArcSwap<Plan>,

@@ -5,8 +5,10 @@
 //! away cannot cut off a refresh; whoever waits for a job is woken when it ends.
 
 mod core;
+mod ending;
 mod event;
 mod held;
+mod herald;
 mod mailboxes;
 mod record;
 mod status;
@@ -30,10 +32,11 @@ use tokio_util::sync::CancellationToken;
 pub use self::status::{AccountStatus, LastError, State};
 use self::{
     core::Core,
-    event::{Job, Report, Standing, Verdict},
+    ending::Ending,
+    event::{Job, Standing, Verdict},
     held::Time,
+    herald::Herald,
     mailboxes::{Mailboxes, Passing},
-    worker::Bench,
 };
 use super::{
     clock::Clock,
@@ -42,7 +45,10 @@ use super::{
     provider::Account,
     token::{AccessToken, Grant},
 };
-use crate::store::{StoreError, TokenRecord, TokenStore, catch_all_for};
+use crate::{
+    observe::Events,
+    store::{StoreError, TokenRecord, TokenStore, catch_all_for},
+};
 
 /// Limits of the engine.
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +90,7 @@ struct Shared {
     /// after an account that is gone.
     mailboxes: Mutex<Mailboxes>,
     token_ids: AtomicU64,
+    events: Events,
 }
 
 /// One account's place.
@@ -91,6 +98,7 @@ struct Slot {
     account: ArcSwap<Account>,
     binding: String,
     core: Mutex<Core>,
+    herald: Arc<Herald>,
     /// Told whenever a job ends or newer state comes from outside.
     changed: watch::Sender<()>,
     /// In place of the store, for a mailbox that a catch-all account covers: goes with this slot.
@@ -113,6 +121,17 @@ impl Tokens {
         clock: Arc<dyn Clock>,
         settings: EngineSettings,
     ) -> Self {
+        Self::with_events(store, http, clock, settings, Events::default())
+    }
+
+    /// As [`Self::new`]; sign-ins, refreshes and lasting trouble are told to `events`.
+    pub fn with_events(
+        store: Arc<dyn TokenStore>,
+        http: Arc<dyn Http>,
+        clock: Arc<dyn Clock>,
+        settings: EngineSettings,
+        events: Events,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 store,
@@ -122,6 +141,7 @@ impl Tokens {
                 slots: ArcSwap::default(),
                 mailboxes: Mutex::default(),
                 token_ids: AtomicU64::new(1),
+                events,
             }),
         }
     }
@@ -137,13 +157,17 @@ impl Tokens {
         for account in accounts {
             let binding = account.binding();
             let key = account.key.clone();
-            let kept = old.get(&key).filter(|slot| slot.binding == binding);
-            let slot = if let Some(slot) = kept {
+            let before = old.get(&key);
+            let slot = if let Some(slot) = before.filter(|slot| slot.binding == binding) {
                 slot.account.store(Arc::new(account));
                 slot.core().reconfigured();
                 Arc::clone(slot)
             } else {
-                Arc::new(Slot::new(account, None))
+                let herald = before.map_or_else(
+                    || Arc::new(Herald::new(self.shared.events.clone())),
+                    |slot| Arc::clone(&slot.herald),
+                );
+                Arc::new(Slot::new(account, None, herald))
             };
             slots.insert(key, slot);
         }
@@ -235,6 +259,7 @@ impl Tokens {
             outcome = "signed in",
             expires_in = grant.expires_in,
         );
+        slot.herald.signed_in(&who, &record);
         Ok(())
     }
 
@@ -453,7 +478,8 @@ impl Tokens {
         }
         let make = || {
             let passing = Passing::new(&self.shared.store, &who.key);
-            Slot::new(who.for_user(&key), Some(passing))
+            let herald = Arc::new(Herald::new(self.shared.events.clone()));
+            Slot::new(who.for_user(&key), Some(passing), herald)
         };
         Ok(mailboxes.slot(&key, make))
     }
@@ -494,11 +520,12 @@ impl Shared {
 }
 
 impl Slot {
-    fn new(account: Account, passing: Option<Passing>) -> Self {
+    fn new(account: Account, passing: Option<Passing>, herald: Arc<Herald>) -> Self {
         Self {
             binding: account.binding(),
             account: ArcSwap::from_pointee(account),
             core: Mutex::new(Core::new(luck())),
+            herald,
             changed: watch::Sender::new(()),
             passing,
         }
@@ -532,46 +559,6 @@ impl Slot {
                 return;
             }
         }
-    }
-}
-
-/// Reports the end of a job, however its task ends.
-struct Ending {
-    shared: Arc<Shared>,
-    slot: Arc<Slot>,
-    account: Arc<Account>,
-    job: Box<Job>,
-    report: Option<Report>,
-}
-
-impl Ending {
-    async fn run(mut self) {
-        let shared = &self.shared;
-        let bench = Bench {
-            store: self.slot.store(shared),
-            http: &*shared.http,
-            clock: &*shared.clock,
-            settings: &shared.settings,
-            account: &self.account,
-            binding: &self.slot.binding,
-        };
-        self.report = Some(Box::pin(bench.run(&self.job)).await);
-    }
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        let report = self.report.take().unwrap_or(Report::Lost);
-        let now = self.shared.clock.now_ms();
-        let extras = (self.shared.next_id(), luck());
-        let counted =
-            self.shared
-                .core(&self.slot)
-                .done(now, &self.account, &self.job, report, extras);
-        if !counted {
-            tracing::debug!(account = %self.account.user, outcome = "outdated");
-        }
-        self.slot.changed.send_replace(());
     }
 }
 

@@ -1,5 +1,6 @@
 mod mailboxes;
 mod rig;
+mod telling;
 
 use std::sync::atomic::AtomicUsize;
 

@@ -1,15 +1,19 @@
 //! Does a job: reads the record, asks the provider under the account's lock, makes the answer durable.
 
+use secrecy::ExposeSecret as _;
+use tokio::time::Instant;
+
 use super::{
     EngineSettings,
     event::{Job, Kept, Mode, Report, Unsaved},
+    herald::{Ended, Herald},
     record,
 };
 use crate::{
     oauth::{
         classify::{Kind, Refusal},
         clock::Clock,
-        error::Class,
+        error::{Class, TokenError},
         exchange::{Ask, Way, ask},
         http::Http,
         provider::{Account, Flow},
@@ -26,6 +30,7 @@ pub(super) struct Bench<'a> {
     pub(super) settings: &'a EngineSettings,
     pub(super) account: &'a Account,
     pub(super) binding: &'a str,
+    pub(super) herald: &'a Herald,
 }
 
 /// What the store holds for the account.
@@ -171,6 +176,7 @@ impl Bench<'_> {
     async fn request(&self, base: Base) -> Report {
         let provider = &self.account.provider;
         let started = self.clock.now();
+        let began = Instant::now();
         let way = Way {
             http: self.http,
             clock: self.clock,
@@ -185,18 +191,24 @@ impl Bench<'_> {
             (_, None) => return Report::NoRecord,
         };
         match answer {
-            Ok(grant) => self.keep(base, grant, started).await,
+            Ok(grant) => self.keep(base, grant, (started, began)).await,
             Err(refusal) if provider.flow == Flow::ClientCredentials => {
-                self.note(base, refusal.without_user()).await
+                self.note(base, refusal.without_user(), began).await
             }
-            Err(refusal) => self.note(base, refusal).await,
+            Err(refusal) => self.note(base, refusal, began).await,
         }
     }
 
     /// Makes new tokens durable, before anybody can use them.
-    async fn keep(&self, base: Base, grant: Grant, started: u64) -> Report {
+    async fn keep(&self, base: Base, grant: Grant, (started, began): (u64, Instant)) -> Report {
+        let took = began.elapsed();
+        self.herald.heard_of(base.record.as_ref());
         let old = base.record.unwrap_or_default();
         let expires_in = grant.expires_in;
+        let rotated = grant.refresh_token.as_ref().is_some_and(|new| {
+            let old = old.refresh_token.as_ref();
+            old.is_some_and(|old| old.expose_secret() != new.expose_secret())
+        });
         let record = TokenRecord {
             binding: self.binding.to_owned(),
             // None returned: the old one stays good (RFC 6749 §6).
@@ -230,25 +242,41 @@ impl Bench<'_> {
             outcome = "refreshed",
             expires_in,
         );
+        let ended = Ended {
+            expires_in: Some(expires_in),
+            rotated,
+            ..Ended::default()
+        };
+        self.herald.refreshed(self.account, "ok", took, ended);
+        self.herald.works(self.account);
         Report::Granted { record, kept }
     }
 
     /// Logs a refusal; one that lasts is noted in the record, for `status` in other processes.
-    async fn note(&self, base: Base, refusal: Box<Refusal>) -> Report {
+    async fn note(&self, base: Base, refusal: Box<Refusal>, began: Instant) -> Report {
+        let took = began.elapsed();
         self.log_refusal(&refusal);
+        let error = refusal.to_error(self.account, None);
+        let lasting = lasting(&refusal, &error);
+        let ended = Ended {
+            code: refusal.code(),
+            correlation_id: refusal.correlation_id.clone(),
+            ..Ended::default()
+        };
+        let outcome = lasting.map_or("temporary", Class::name);
+        self.herald.refreshed(self.account, outcome, took, ended);
+        if let Some(class) = lasting {
+            self.herald
+                .troubled(self.account, class, &error, base.record.as_ref());
+        }
         let mut record = base.record.filter(|_| base.stored);
-        if !matches!(refusal.kind, Kind::Retry { .. }) && base.writable {
+        if let Some(class) = lasting
+            && base.writable
+        {
             let mut noted = record.clone().unwrap_or_default();
             if record.is_none() {
                 self.binding.clone_into(&mut noted.binding);
             }
-            let error = refusal.to_error(self.account, None);
-            // The state follows the kind; the class of the sentence may be a milder one.
-            let class = match refusal.kind {
-                Kind::SignIn { .. } => Class::SignIn,
-                _ if error.class == Class::SignIn => Class::Configuration,
-                _ => error.class,
-            };
             noted.trouble = Some(Trouble {
                 at: self.clock.now(),
                 class: class.name().to_owned(),
@@ -271,6 +299,10 @@ impl Bench<'_> {
             _ => Refusal::ours("The stored sign-in cannot be read: see the log of mailsplice"),
         };
         tracing::error!(account = %self.account.user, outcome = "store", "{error}");
+        let why = refusal.to_error(self.account, None);
+        if let Some(class) = lasting(&refusal, &why) {
+            self.herald.troubled(self.account, class, &why, None);
+        }
         Report::Refused {
             refusal,
             record: None,
@@ -302,6 +334,17 @@ impl Bench<'_> {
 
     fn log_rescued(&self) {
         tracing::info!(account = %self.account.user, outcome = "saved later");
+    }
+}
+
+/// The class of a refusal that does not pass by itself: the state follows the kind, the class of the
+/// sentence may be a milder one.
+fn lasting(refusal: &Refusal, error: &TokenError) -> Option<Class> {
+    match refusal.kind {
+        Kind::Retry { .. } => None,
+        Kind::SignIn { .. } => Some(Class::SignIn),
+        Kind::Settled if error.class == Class::SignIn => Some(Class::Configuration),
+        Kind::Settled => Some(error.class),
     }
 }
 
