@@ -21,6 +21,7 @@ use super::{
     hashing::Hasher,
     ring::{Place, Tags},
     state::{FileStamp, Look, NO_COVER, State, Trier, Tries, Whose},
+    throttle::Network,
 };
 
 /// Longest user name that is looked up, in octets; SMTP allows 320.
@@ -142,6 +143,28 @@ impl Gatekeeper {
             }
         }
         Verdict::Refused
+    }
+
+    /// To be asked after a try that was not let in: whether it has used up the budget of its address or
+    /// account. A thousand tries are one burst, until the budget was whole again.
+    pub fn is_new_burst(&self, attempt: Attempt<'_>) -> bool {
+        let inner = &self.inner;
+        let now = inner.nanoseconds(Instant::now());
+        let network = Network::of(attempt.peer);
+        let Some((name, cover)) = user_name(attempt.user) else {
+            return inner.state().is_new_burst_from(network, now);
+        };
+        let trier = Trier {
+            name: &name,
+            cover: &cover,
+            name_mark: inner.name_mark(&name),
+            place: Place {
+                protocol: attempt.protocol,
+                peer: attempt.peer,
+            },
+            now,
+        };
+        inner.state().is_new_burst(trier)
     }
 
     /// Rereads an account's passwords: a removed one no longer counts once this returns. Reads a small

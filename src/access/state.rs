@@ -13,7 +13,7 @@ use super::{
     file::Stored,
     hashing::{Cost, HASH, SALT},
     ring::{Place, Ring, Tags},
-    throttle::{Budget, Moment, Network, Table},
+    throttle::{Budget, Moment, Network, Spent, Table},
 };
 
 /// Which version of a password file was read; `None`: there was none.
@@ -66,8 +66,8 @@ pub(super) struct Known {
     pub(super) stamp: FileStamp,
     /// Why the file as it is now could not be read.
     pub(super) fault: Option<String>,
-    /// When its budget of wrong tries is whole again.
-    whole_at: Moment,
+    /// Its budget of wrong tries.
+    spent: Spent,
 }
 
 /// What a first look says.
@@ -234,7 +234,7 @@ impl State {
             return Look::Done(Verdict::Throttled { retry_after });
         }
         let account = match self.accounts.get_mut(trier.name) {
-            Some(known) => self.per_account.take(&mut known.whole_at, trier.now),
+            Some(known) => self.per_account.take(&mut known.spent.whole_at, trier.now),
             None => self.strangers.take(trier.name_mark, trier.now),
         };
         Look::Missed(Charge {
@@ -249,7 +249,7 @@ impl State {
         let budget = self.per_account;
         match self.covering_mut(trier) {
             Some(known) if known.ring.has_given_for(trier.place) => {
-                match budget.take(&mut known.whole_at, trier.now) {
+                match budget.take(&mut known.spent.whole_at, trier.now) {
                     Ok(()) => Cover::Charged,
                     Err(_) => Cover::Exhausted,
                 }
@@ -317,15 +317,34 @@ impl State {
         if charge.cover == Cover::Charged
             && let Some(known) = self.covering_mut(trier)
         {
-            budget.give_back(&mut known.whole_at);
+            budget.give_back(&mut known.spent.whole_at);
         }
         if charge.exhausted.is_some() {
             return;
         }
         match self.accounts.get_mut(trier.name) {
-            Some(known) => budget.give_back(&mut known.whole_at),
+            Some(known) => budget.give_back(&mut known.spent.whole_at),
             None => self.strangers.give_back(trier.name_mark, trier.now),
         }
+    }
+
+    /// To be asked after a try that was not let in: whether it has used up a budget, and is the first
+    /// to meet it so.
+    pub(super) fn is_new_burst(&mut self, trier: Trier<'_>) -> bool {
+        let (budget, now) = (self.per_account, trier.now);
+        let address = self.is_new_burst_from(trier.network(), now);
+        let account = match self.accounts.get_mut(trier.name) {
+            Some(known) => known.spent.is_new_burst(budget, now),
+            None => self.strangers.is_new_burst(trier.name_mark, now),
+        };
+        let cover = self.covering_mut(trier);
+        let cover = cover.is_some_and(|known| known.spent.is_new_burst(budget, now));
+        address || account || cover
+    }
+
+    /// The same, of an address alone.
+    pub(super) fn is_new_burst_from(&mut self, network: Network, now: Moment) -> bool {
+        self.addresses.is_new_burst(network, now)
     }
 
     fn rings_changed(&mut self) {

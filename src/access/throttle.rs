@@ -50,56 +50,89 @@ impl Budget {
     }
 }
 
+/// One account's or address's budget.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Spent {
+    /// When it is whole again.
+    pub(super) whole_at: Moment,
+    /// When it would have been whole again after the last try that it refused: until then, refusals
+    /// belong to one burst.
+    quiet_at: Moment,
+}
+
+impl Spent {
+    /// To be asked after a refused try: whether it is the first of a burst. Says no where this
+    /// budget had something left.
+    pub(super) fn is_new_burst(&mut self, budget: Budget, now: Moment) -> bool {
+        let mut left = self.whole_at;
+        if budget.take(&mut left, now).is_ok() {
+            return false;
+        }
+        let first = now >= self.quiet_at;
+        self.quiet_at = self.whole_at;
+        first
+    }
+}
+
 /// Budgets by key, at most [`CAPACITY`] of them.
 pub(super) struct Table<K> {
     budget: Budget,
-    whole_at: HashMap<K, Moment>,
+    spent: HashMap<K, Spent>,
 }
 
 impl<K: Copy + Eq + Hash> Table<K> {
     pub(super) fn new(budget: Budget) -> Self {
         Self {
             budget,
-            whole_at: HashMap::new(),
+            spent: HashMap::new(),
         }
     }
 
     /// As [`Budget::take`].
     pub(super) fn take(&mut self, key: K, now: Moment) -> Result<(), Duration> {
-        if let Some(whole_at) = self.whole_at.get_mut(&key) {
-            return self.budget.take(whole_at, now);
+        if let Some(spent) = self.spent.get_mut(&key) {
+            return self.budget.take(&mut spent.whole_at, now);
         }
         self.make_room(now);
-        let mut whole_at = now;
-        self.budget.take(&mut whole_at, now)?;
-        self.whole_at.insert(key, whole_at);
+        let mut spent = Spent {
+            whole_at: now,
+            quiet_at: 0,
+        };
+        self.budget.take(&mut spent.whole_at, now)?;
+        self.spent.insert(key, spent);
         Ok(())
+    }
+
+    /// As [`Spent::is_new_burst`].
+    pub(super) fn is_new_burst(&mut self, key: K, now: Moment) -> bool {
+        let spent = self.spent.get_mut(&key);
+        spent.is_some_and(|spent| spent.is_new_burst(self.budget, now))
     }
 
     /// As [`Budget::give_back`].
     pub(super) fn give_back(&mut self, key: K, now: Moment) {
-        if let Some(whole_at) = self.whole_at.get_mut(&key) {
-            self.budget.give_back(whole_at);
-            if *whole_at <= now {
-                self.whole_at.remove(&key);
+        if let Some(spent) = self.spent.get_mut(&key) {
+            self.budget.give_back(&mut spent.whole_at);
+            if spent.whole_at <= now {
+                self.spent.remove(&key);
             }
         }
     }
 
     fn make_room(&mut self, now: Moment) {
-        if self.whole_at.len() < CAPACITY {
+        if self.spent.len() < CAPACITY {
             return;
         }
-        self.whole_at.retain(|_, whole_at| *whole_at > now);
-        if self.whole_at.len() < CAPACITY {
+        self.spent.retain(|_, spent| spent.whole_at > now);
+        if self.spent.len() < CAPACITY {
             return;
         }
         // A quarter at once, so that a flood of addresses does not pay this for each.
-        let mut moments: Vec<Moment> = self.whole_at.values().copied().collect();
+        let mut moments: Vec<Moment> = self.spent.values().map(|spent| spent.whole_at).collect();
         let (_, bound, _) = moments.select_nth_unstable(CAPACITY / 4);
         let (bound, mut excess) = (*bound, CAPACITY / 4);
-        self.whole_at.retain(|_, whole_at| {
-            let keep = *whole_at > bound || excess == 0;
+        self.spent.retain(|_, spent| {
+            let keep = spent.whole_at > bound || excess == 0;
             excess -= usize::from(!keep);
             keep
         });
@@ -107,7 +140,7 @@ impl<K: Copy + Eq + Hash> Table<K> {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.whole_at.len()
+        self.spent.len()
     }
 }
 
@@ -155,6 +188,28 @@ mod tests {
         assert!(budget.take(&mut whole_at, 700 * SECOND).is_err());
         budget.give_back(&mut whole_at);
         assert!(budget.take(&mut whole_at, 700 * SECOND).is_ok());
+    }
+
+    #[test]
+    fn a_burst_is_new_once_and_again_after_rest() {
+        let mut table = Table::new(Budget::new(3, Duration::from_secs(30)));
+        for _ in 0..3 {
+            table.take(1, SECOND).unwrap();
+        }
+        assert!(!table.is_new_burst(2, SECOND), "never seen");
+        assert!(table.take(1, SECOND).is_err());
+        assert!(table.is_new_burst(1, SECOND));
+        // One try comes back each ten seconds: it goes on as long as somebody goes on trying.
+        for second in 2..100 {
+            let refused = table.take(1, second * SECOND).is_err();
+            assert_eq!(refused, second % 10 != 1, "{second}");
+            assert!(!table.is_new_burst(1, second * SECOND), "{second}");
+        }
+        for _ in 0..4 {
+            let _ = table.take(1, 131 * SECOND);
+        }
+        assert!(table.is_new_burst(1, 131 * SECOND));
+        assert!(!table.is_new_burst(1, 131 * SECOND));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tracing::{Instrument, Span, debug, field, info, info_span, warn};
 use zeroize::Zeroizing;
 
 use super::ahead::Ahead;
+use super::audit::{Denied, age, client_of, turned_away};
 use super::first_words::watch;
 use super::plan::{Listener, ListenerTls, Plan, Shared, UpstreamServer};
 use super::refusal::{About, Meant, token_refusal, without};
@@ -24,6 +25,7 @@ use crate::access::{Attempt, Verdict};
 use crate::net::relay::Unread;
 use crate::net::stream::Stream;
 use crate::oauth::AccessToken;
+use crate::observe::{Event, event};
 use crate::proto::imap::{Capabilities, ClientEnd, ClientSide, ClientStep, Protection};
 use crate::proto::{Credentials, Refusal, RefusalKind, sasl};
 
@@ -34,6 +36,8 @@ const LEARN_TIME: Duration = Duration::from_millis(1500);
 /// The answer to a wrong password waits this long, as at most servers: guessing costs the sender
 /// a connection and time, us only a place among those waiting.
 const WRONG_PASSWORD_DELAY: Duration = Duration::from_secs(1);
+/// What a client is told that made room for newer ones.
+const CROWDED: &str = "[UNAVAILABLE] Too many connections are waiting to log in, try again later";
 /// Time for a last word to a client that is being ended.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -52,10 +56,12 @@ pub async fn serve(
             .any(|network| network.contains(&address))
     {
         info!(listener = listener.name, %client, "refused: not in allow_from");
+        turned_away(&shared, &listener, client, "network", "");
         return;
     }
     let Some(waiting) = shared.registry.admit(address) else {
         warn!(listener = listener.name, %client, "refused: limits.connections is reached");
+        turned_away(&shared, &listener, client, "crowded", "");
         return;
     };
     let span = info_span!("session", listener = listener.name, %client, account = field::Empty);
@@ -98,6 +104,7 @@ struct LoggedIn {
     begun: u64,
     upstream: Ready,
     success: crate::proto::imap::Success,
+    token_age: u64,
 }
 
 impl Login {
@@ -131,7 +138,13 @@ impl Login {
                     let began = Instant::now();
                     match self.log_in(credentials, &mut ahead).await {
                         Ok(done) => return self.hand_over(client, dialogue, waiting, done),
-                        Err(refusal) => dialogue.refuse(&refusal),
+                        Err(denied) => {
+                            self.emit(&denied.event(self.client()));
+                            if denied.refusal.kind == RefusalKind::Credentials {
+                                tokio::time::sleep(WRONG_PASSWORD_DELAY).await;
+                            }
+                            dialogue.refuse(&denied.refusal);
+                        }
                     }
                     // The client's time does not run while it waits for us.
                     deadline += began.elapsed();
@@ -142,9 +155,11 @@ impl Login {
                     None
                 }
                 Wait::TimedOut => Some("Too slow to log in, goodbye"),
-                Wait::Evicted(Evicted::Crowded) => Some(
-                    "[UNAVAILABLE] Too many connections are waiting to log in, try again later",
-                ),
+                Wait::Evicted(Evicted::Crowded) => {
+                    let text = CROWDED.trim_start_matches("[UNAVAILABLE] ");
+                    turned_away(&self.shared, &self.listener, self.client, "crowded", text);
+                    Some(CROWDED)
+                }
                 Wait::Evicted(Evicted::Shutdown | Evicted::Revoked) => {
                     Some("[UNAVAILABLE] The proxy is stopping, try again later")
                 }
@@ -263,36 +278,39 @@ impl Login {
         &self,
         credentials: Credentials,
         ahead: &mut Option<Ahead>,
-    ) -> Result<LoggedIn, Refusal> {
+    ) -> Result<LoggedIn, Denied> {
         let begun = self.shared.registry.moment();
         let (account, label) = self.admit(&credentials).await?;
         drop(credentials);
         let Some((route, mailbox)) = self.plan.route(&account) else {
             // Removed from the configuration a moment ago.
-            return Err(Refusal::credentials());
+            return Err(Refusal::credentials().into());
         };
         let Some(server) = &route.imap else {
             let text = "This account's provider has no IMAP server: set servers.imap";
-            return Err(Refusal::new(RefusalKind::Person, text));
+            let refusal = Refusal::new(RefusalKind::Person, text);
+            return Err(Denied::new("configuration", refusal).of(&account, &label));
         };
         let ahead = ahead
             .take()
             .filter(|_| self.plan.only_imap_server().is_some());
-        let (upstream, success) = self
+        let (upstream, success, token_age) = self
             .authenticate(&account, mailbox, server, ahead)
             .instrument(info_span!("login", account = &*account))
-            .await?;
+            .await
+            .map_err(|denied| denied.of(&account, &label))?;
         Ok(LoggedIn {
             account,
             label,
             begun,
             upstream,
             success,
+            token_age,
         })
     }
 
     /// Whether the password opens an account.
-    async fn admit(&self, credentials: &Credentials) -> Result<(Arc<str>, Arc<str>), Refusal> {
+    async fn admit(&self, credentials: &Credentials) -> Result<(Arc<str>, Arc<str>), Denied> {
         let attempt = Attempt {
             user: &credentials.user,
             password: credentials.password.expose_secret(),
@@ -302,26 +320,58 @@ impl Login {
         match self.shared.gatekeeper.check(attempt).await {
             Verdict::Allowed { account, label } => Ok((account, label)),
             Verdict::Refused => {
-                // The name is logged only where it is one of ours: people type passwords there.
-                let name = String::from_utf8_lossy(&credentials.user).to_lowercase();
-                if self.plan.route(&name).is_some() {
-                    warn!(
-                        account = name,
+                let account = self.known_name(credentials);
+                self.note_burst(attempt, account.as_deref());
+                match &account {
+                    Some(account) => warn!(
+                        account = &**account,
                         "wrong device password, or not allowed from here"
-                    );
-                } else {
-                    warn!("unknown user name");
+                    ),
+                    None => warn!("unknown user name"),
                 }
-                tokio::time::sleep(WRONG_PASSWORD_DELAY).await;
-                Err(Refusal::credentials())
+                Err(Denied {
+                    account,
+                    ..Refusal::credentials().into()
+                })
             }
             Verdict::Throttled { retry_after } => {
                 let seconds = retry_after.as_secs().max(1);
                 warn!(seconds, "throttled: too many wrong passwords");
+                let account = self.known_name(credentials);
+                self.note_burst(attempt, account.as_deref());
                 let text = format!("Too many wrong passwords; try again in {seconds} seconds");
-                Err(Refusal::new(RefusalKind::Temporary, text))
+                let refusal = Refusal::new(RefusalKind::Temporary, text);
+                Err(Denied {
+                    account,
+                    ..Denied::new("throttled", refusal)
+                })
             }
         }
+    }
+
+    /// The user's name where it is one of ours, and only then: people type passwords there.
+    fn known_name(&self, credentials: &Credentials) -> Option<Arc<str>> {
+        let name = String::from_utf8_lossy(&credentials.user).to_lowercase();
+        self.plan.route(&name).map(|_| name.as_str().into())
+    }
+
+    /// Tells of the try that has used up its address's or account's wrong passwords.
+    fn note_burst(&self, attempt: Attempt<'_>, account: Option<&str>) {
+        if self.shared.gatekeeper.is_new_burst(attempt) {
+            self.emit(&Event::BruteForce {
+                client: self.client,
+                account: account.map(str::to_owned),
+                listener: self.listener.name.clone(),
+            });
+        }
+    }
+
+    fn emit(&self, event: &Event) {
+        self.shared.events.emit(event);
+    }
+
+    fn client(&self) -> event::Client {
+        client_of(&self.listener, self.client)
     }
 
     /// Token in, login upstream out: one forced refresh and one more try when the server does not
@@ -332,12 +382,12 @@ impl Login {
         mailbox: &str,
         server: &UpstreamServer,
         ahead: Option<Ahead>,
-    ) -> Result<(Ready, crate::proto::imap::Success), Refusal> {
+    ) -> Result<(Ready, crate::proto::imap::Success, u64), Denied> {
         let tokens = &self.shared.tokens;
         let mut token = tokens
             .access_token(account)
             .await
-            .map_err(|e| token_refusal(&e))?;
+            .map_err(|e| Denied::token(&e, token_refusal(&e)))?;
         let mut idle = match ahead {
             Some(ahead) => ahead
                 .take()
@@ -356,7 +406,9 @@ impl Login {
                 .try_token(&mut upstream, server, mailbox, &token)
                 .await?
             {
-                Ok(Answer::Accepted(success)) => return Ok((upstream, success)),
+                Ok(Answer::Accepted(success)) => {
+                    return Ok((upstream, success, age(token.issued_at)));
+                }
                 Ok(Answer::Refused(refused)) => {
                     let meant = Meant::of(&refused);
                     if refreshed || !meant.wants_fresh_token() {
@@ -365,7 +417,8 @@ impl Login {
                             mailbox,
                             host: &server.host,
                         };
-                        return Err(meant.refusal(&self.shared, about, &refused.text, &token));
+                        let refusal = meant.refusal(&self.shared, about, &refused.text, &token);
+                        return Err(Denied::upstream(&meant, &refused, refusal));
                     }
                     info!(
                         text = without(&refused.text, &token),
@@ -376,7 +429,7 @@ impl Login {
                     token = tokens
                         .replace(account, &token)
                         .await
-                        .map_err(|e| token_refusal(&e))?;
+                        .map_err(|e| Denied::token(&e, token_refusal(&e)))?;
                     idle = Some(upstream);
                     continue;
                 }
@@ -384,7 +437,7 @@ impl Login {
                     reconnected = true;
                     error.to_string()
                 }
-                Err(error) => return Err(self.connect_refusal(&error)),
+                Err(error) => return Err(self.connect_refusal(&error).into()),
             };
             debug!(
                 text,
@@ -451,6 +504,14 @@ impl Login {
         let session = waiting.log_in(info, done.begun);
         Span::current().record("account", &*done.account);
         info!(label = &*done.label, "logged in");
+        let login = Box::new(event::Login {
+            session: session.id,
+            client: self.client(),
+            account: done.account.to_string(),
+            label: done.label.to_string(),
+            token_age: done.token_age,
+        });
+        self.emit(&Event::Login((*login).clone()));
         let unread = Unread {
             from_client,
             from_upstream,
@@ -462,6 +523,8 @@ impl Login {
             watch,
             session,
             plan: self.plan,
+            login,
+            events: self.shared.events.clone(),
         })
     }
 }

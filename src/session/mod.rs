@@ -4,6 +4,7 @@
 //! passwords and [`crate::oauth`] for tokens, and hands over to [`crate::net::relay`].
 
 mod ahead;
+mod audit;
 mod driver;
 mod first_words;
 mod plan;

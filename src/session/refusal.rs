@@ -70,6 +70,11 @@ impl Meant {
         }
     }
 
+    /// The code to give to `explain`.
+    pub(super) fn code(&self) -> Option<String> {
+        self.row.map(Row::code)
+    }
+
     fn class(&self) -> RowClass {
         match (self.row, self.because) {
             (Some(row), _) => row.class,
@@ -103,7 +108,7 @@ impl Meant {
         text: &str,
         token: &AccessToken,
     ) -> Refusal {
-        let code = self.row.map(Row::code);
+        let code = self.code();
         warn!(
             host = about.host,
             class = self.class().name(),

@@ -140,7 +140,8 @@ pub struct Waiting {
 /// A session; leaves the registry when dropped.
 pub struct Session {
     registry: Arc<Registry>,
-    id: u64,
+    /// Its number in this process.
+    pub id: u64,
     stop: Stop,
 }
 

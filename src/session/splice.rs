@@ -5,10 +5,12 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tracing::info;
 
+use super::audit::ended;
 use super::plan::Plan;
 use super::registry::{Evicted, Session};
 use crate::net::relay::{Unread, Watch, relay};
 use crate::net::stream::Stream;
+use crate::observe::{Events, event};
 
 /// Two connections after the login, ready to be spliced.
 pub(super) struct Spliced {
@@ -19,6 +21,8 @@ pub(super) struct Spliced {
     pub(super) watch: Option<Watch>,
     pub(super) session: Session,
     pub(super) plan: Arc<Plan>,
+    pub(super) login: Box<event::Login>,
+    pub(super) events: Events,
 }
 
 impl Spliced {
@@ -32,6 +36,8 @@ impl Spliced {
             watch,
             session,
             plan,
+            login,
+            events,
         } = self;
         let limits = plan.limits.relay;
         drop(plan);
@@ -44,5 +50,6 @@ impl Spliced {
             seconds = began.elapsed().as_secs(),
             "session ended"
         );
+        ended(&events, *login, began.elapsed(), &end, reason);
     }
 }
