@@ -16,6 +16,10 @@ use serde::{Deserialize, Serialize};
 pub enum Event {
     /// Somebody signed an account in.
     SignIn(SignIn),
+    /// A device password was made or taken over.
+    PasswordAdded(PasswordAdded),
+    /// A device password was removed.
+    PasswordRemoved(PasswordRemoved),
     /// A token request for an account ended.
     Refresh(Refresh),
     /// A client was refused.
@@ -91,6 +95,52 @@ pub struct SignIn {
     pub identity: Option<String>,
 }
 
+/// See [`Event::PasswordAdded`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordAdded {
+    /// The account's key.
+    pub account: String,
+    /// The password's label.
+    pub label: String,
+    /// `generated` or `given`.
+    pub kind: Cow<'static, str>,
+    /// The protocols it opens; empty: all.
+    pub protocols: Vec<String>,
+    /// The networks it works from; empty: all.
+    pub networks: Vec<String>,
+}
+
+/// See [`Event::PasswordRemoved`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordRemoved {
+    /// The account's key.
+    pub account: String,
+    /// The password's label.
+    pub label: String,
+}
+
+/// What a command does and a running `serve` tells for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Deed {
+    /// See [`Event::SignIn`].
+    SignIn(SignIn),
+    /// See [`Event::PasswordAdded`].
+    PasswordAdded(PasswordAdded),
+    /// See [`Event::PasswordRemoved`].
+    PasswordRemoved(PasswordRemoved),
+}
+
+impl From<Deed> for Event {
+    fn from(deed: Deed) -> Self {
+        match deed {
+            Deed::SignIn(one) => Self::SignIn(one),
+            Deed::PasswordAdded(one) => Self::PasswordAdded(one),
+            Deed::PasswordRemoved(one) => Self::PasswordRemoved(one),
+        }
+    }
+}
+
 /// See [`Event::Refresh`].
 #[derive(Debug, Clone, Serialize)]
 pub struct Refresh {
@@ -135,8 +185,8 @@ pub struct Refusal {
     pub account: Option<String>,
     /// The label of the device password, if one was right.
     pub label: Option<String>,
-    /// `wrong_password`, `throttled`, `network`, `crowded`, or the class: `temporary`, `sign-in`,
-    /// `admin`, `configuration`.
+    /// `wrong_password`, `throttled`, `network`, `crowded`, `upstream`, or the class: `temporary`,
+    /// `sign-in`, `admin`, `configuration`.
     pub reason: &'static str,
     /// The provider's or server's code.
     pub code: Option<String>,
@@ -176,10 +226,28 @@ pub struct SessionEnd {
     pub reason: &'static str,
 }
 
+impl SessionEnd {
+    /// How long it lasted, in milliseconds.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a duration is neither negative nor that long"
+    )]
+    pub fn milliseconds(&self) -> u64 {
+        (self.seconds * 1000.0).round() as u64
+    }
+}
+
 /// Takes events. Must not block: it is called on the paths of logins.
 pub trait Sink: Send + Sync {
     /// Takes one event; `at` in Unix milliseconds.
     fn take(&self, at: u64, event: &Event);
+}
+
+/// Unix milliseconds.
+pub(super) fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Where events go. Cheap to clone; all clones share the sinks.
@@ -196,11 +264,170 @@ impl Events {
 
     /// Hands an event to every sink.
     pub fn emit(&self, event: &Event) {
-        let at = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+        let at = now();
         for sink in self.sinks.load().iter() {
             sink.take(at, event);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    fn client() -> Client {
+        Client {
+            client: SocketAddr::from(([192, 0, 2, 7], 50_123)),
+            listener: String::new(),
+            protocol: "imap",
+        }
+    }
+
+    fn login() -> Login {
+        Login {
+            session: 1,
+            client: client(),
+            account: String::new(),
+            label: String::new(),
+            token_age: 1,
+        }
+    }
+
+    /// One event of each kind.
+    fn samples() -> Vec<Event> {
+        let text = String::new;
+        vec![
+            Event::SignIn(SignIn {
+                account: text(),
+                provider: text(),
+                flow: "".into(),
+                identity: None,
+            }),
+            Event::PasswordAdded(PasswordAdded {
+                account: text(),
+                label: text(),
+                kind: "".into(),
+                protocols: Vec::new(),
+                networks: Vec::new(),
+            }),
+            Event::PasswordRemoved(PasswordRemoved {
+                account: text(),
+                label: text(),
+            }),
+            Event::Refresh(Refresh {
+                account: text(),
+                provider: text(),
+                flow: "",
+                outcome: "ok",
+                code: None,
+                correlation_id: None,
+                milliseconds: 1,
+                expires_in: None,
+                rotated: false,
+            }),
+            Event::Refusal(Refusal {
+                client: client(),
+                account: None,
+                label: None,
+                reason: "",
+                code: None,
+                text: text(),
+            }),
+            Event::Login(login()),
+            Event::SessionEnd(SessionEnd {
+                login: login(),
+                to_client: 1,
+                to_upstream: 1,
+                seconds: 1.25,
+                reason: "idle",
+            }),
+            Event::MailTrouble {
+                account: text(),
+                code: text(),
+                text: text(),
+            },
+            Event::NeedsAttention {
+                account: text(),
+                class: "admin",
+                code: None,
+                sentence: text(),
+            },
+            Event::Recovered { account: text() },
+            Event::Revoked {
+                account: text(),
+                sessions: 1,
+            },
+            Event::WillExpire {
+                what: "CA",
+                of: text(),
+                at: 1,
+                sentence: text(),
+            },
+            Event::BruteForce {
+                client: client().client,
+                account: None,
+                listener: text(),
+            },
+        ]
+    }
+
+    /// Who adds an event meets this, and then adds a sample and a section of the document.
+    fn number(event: &Event) -> usize {
+        match event {
+            Event::SignIn(_) => 0,
+            Event::PasswordAdded(_) => 1,
+            Event::PasswordRemoved(_) => 2,
+            Event::Refresh(_) => 3,
+            Event::Refusal(_) => 4,
+            Event::Login(_) => 5,
+            Event::SessionEnd(_) => 6,
+            Event::MailTrouble { .. } => 7,
+            Event::NeedsAttention { .. } => 8,
+            Event::Recovered { .. } => 9,
+            Event::Revoked { .. } => 10,
+            Event::WillExpire { .. } => 11,
+            Event::BruteForce { .. } => 12,
+        }
+    }
+
+    /// Names in backquotes in the first column of the tables headed `| field |`, by section.
+    fn documented() -> BTreeMap<String, BTreeSet<String>> {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/audit.md");
+        let text = std::fs::read_to_string(file).unwrap();
+        let mut sections: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let (mut section, mut in_table) = (String::new(), false);
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix("### `") {
+                section = name.trim_end_matches('`').to_owned();
+                sections.entry(section.clone()).or_default();
+            } else if line.starts_with("| field |") {
+                in_table = true;
+            } else if !line.starts_with('|') {
+                in_table = false;
+            } else if in_table && !section.is_empty() {
+                let column = line.split('|').nth(1).unwrap();
+                let names = column.split('`').skip(1).step_by(2).map(str::to_owned);
+                sections.get_mut(&section).unwrap().extend(names);
+            }
+        }
+        sections
+    }
+
+    #[test]
+    fn every_event_and_field_is_documented_and_none_is_renamed() {
+        let mut told = BTreeMap::new();
+        for (index, event) in samples().iter().enumerate() {
+            assert_eq!(number(event), index);
+            let serde_json::Value::Object(mut fields) = serde_json::to_value(event).unwrap() else {
+                panic!("{event:?}");
+            };
+            let name = fields.remove("event").unwrap();
+            let names = fields.keys().cloned().collect();
+            told.insert(name.as_str().unwrap().to_owned(), names);
+        }
+        assert_eq!(told.len(), samples().len());
+        assert_eq!(documented(), told);
     }
 }

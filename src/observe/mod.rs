@@ -1,12 +1,21 @@
 //! What people see of the running program: logs, and events for the audit log, counters and notices.
 
+pub mod audit;
+pub mod counters;
 pub mod event;
+pub mod time;
 
+pub use counters::Counters;
 pub use event::{Event, Events, Sink};
 
 use std::io::{self, IsTerminal, Write};
 
+use tracing::field::{Field, Visit};
+use tracing::{Event as LogEvent, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{Format, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 /// What is logged when `RUST_LOG` does not say: our own news, and warnings of others.
 const DEFAULT_FILTER: &str = "warn,mailsplice=info";
@@ -30,6 +39,40 @@ pub fn init(default: Option<&str>) {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
+        .event_format(Lines(Format::default().with_target(false)))
         .try_init();
+}
+
+/// The usual lines; audit lines stand bare, so that each of them is JSON and nothing else.
+struct Lines(Format);
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &LogEvent<'_>,
+    ) -> std::fmt::Result {
+        if event.metadata().target() != audit::TARGET {
+            return self.0.format_event(context, writer, event);
+        }
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        writeln!(writer, "{}", message.0)
+    }
+}
+
+/// The message of a log event.
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
 }
