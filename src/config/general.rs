@@ -9,7 +9,7 @@ use super::{
     fault::Report,
     forms, keys,
     limits::{IDLE_LEAST, Limits},
-    model::{TlsFiles, Trust},
+    model::{Audit, TlsFiles, Trust},
     secret::SecretSource,
     shape::Kind,
     view::View,
@@ -100,6 +100,13 @@ pub(super) fn tls(file: &View<'_>, base: &Path, state_dir: &Path, report: &mut R
 pub(super) fn trust(file: &View<'_>, base: &Path) -> Trust {
     Trust {
         extra_ca: file.map("trust", "trust").file("extra_ca", base),
+    }
+}
+
+/// Where the audit log goes.
+pub(super) fn audit(file: &View<'_>, base: &Path) -> Audit {
+    Audit {
+        file: file.map("audit", "audit").file("file", base),
     }
 }
 

@@ -102,6 +102,11 @@ pub(super) static FILE: Table = Table {
             Kind::Table(&LIMITS),
             "Bounds on everything that grows or waits.",
         ),
+        may(
+            "audit",
+            Kind::Table(&AUDIT),
+            "Where the audit log goes. Default: into the log, on stderr.",
+        ),
         must(
             "listeners",
             Kind::List(&Kind::Table(&LISTENER)),
@@ -186,6 +191,16 @@ pub(super) static EGRESS: Table = Table {
             "What goes through it: token (OAuth endpoints), mail (mail servers). Default both.",
         ),
     ],
+};
+
+pub(super) static AUDIT: Table = Table {
+    what: "audit",
+    keys: &[may(
+        "file",
+        text(&forms::PATH),
+        "File to which each event is appended as one line of JSON, made with mode 0600 and opened \
+         anew at a reload; its folder must be there. Default none: into the log.",
+    )],
 };
 
 pub(super) static LIMITS: Table = Table {

@@ -201,6 +201,7 @@ fn check(
     let trust = general::trust(&view, base);
     let egress = egress::read(&view, base, report);
     let limits = general::limits(&view, report);
+    let audit = general::audit(&view, base);
     let (listeners, used) = listener::read(&view, report);
     let (providers, names) = provider::read(&view, base, used, report);
     let (accounts, users) = account::read(&view, &names, used, report);
@@ -213,6 +214,7 @@ fn check(
         trust,
         egress,
         limits,
+        audit,
         listeners,
         providers,
         accounts,

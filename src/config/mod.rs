@@ -29,9 +29,9 @@ pub use self::{
     limits::Limits,
     load::{Loaded, find, load, parse},
     model::{
-        Account, ClientAuth, Config, Delivery, Egress, EgressKind, Flow, Listener, ListenerTls,
-        NoProxy, PresetName, Protocol, Provider, SaslMechanism, Server, Servers, TlsFiles, Trust,
-        UpstreamTls,
+        Account, Audit, ClientAuth, Config, Delivery, Egress, EgressKind, Flow, Listener,
+        ListenerTls, NoProxy, PresetName, Protocol, Provider, SaslMechanism, Server, Servers,
+        TlsFiles, Trust, UpstreamTls,
     },
     secret::{SecretError, SecretSource},
 };

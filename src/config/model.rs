@@ -25,6 +25,8 @@ pub struct Config {
     pub egress: Option<Egress>,
     /// Bounds on everything that grows or waits.
     pub limits: Limits,
+    /// Where the audit log goes.
+    pub audit: Audit,
     /// Where clients connect; never empty.
     pub listeners: Vec<Listener>,
     /// Where mail and tokens come from.
@@ -89,6 +91,13 @@ pub enum NoProxy {
     Below(String),
     /// Hosts written as addresses of this network.
     Network(IpNet),
+}
+
+/// Where the audit log goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// The file that events are appended to; none: they stand in the log.
+    pub file: Option<PathBuf>,
 }
 
 /// A mail protocol spoken by a listener.
