@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use super::{DONE, account, load, runtime, say, time};
+use super::{DONE, account, audit, load, runtime, say, time};
 use crate::config::Config;
 use crate::daemon::control::{self, Question};
 use crate::daemon::wiring::{self, Base, CurrentHttp};
@@ -15,6 +15,7 @@ use crate::oauth::signin::{self, CodeSignIn, DeviceSignIn, Loopback, TokioSleepe
 use crate::oauth::{
     Account, Clock as _, Flow, Grant, Match, SystemClock, TokenError, identity_matches,
 };
+use crate::observe::event::{Deed, SignIn};
 
 /// Time for a person to sign in in a browser.
 const BROWSER_TIME: Duration = Duration::from_secs(15 * 60);
@@ -87,6 +88,13 @@ async fn login(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
     let missing = missing_scopes(&who, &grant);
     let refreshable = grant.refresh_token.is_some() || who.provider.flow == Flow::ClientCredentials;
     let until = SystemClock.now().saturating_add(grant.expires_in);
+    let identity = grant.identity.as_ref().and_then(|one| one.name());
+    let deed = Deed::SignIn(SignIn {
+        account: who.key.clone(),
+        provider: who.provider.name.clone(),
+        flow: who.provider.flow.name().into(),
+        identity: identity.map(str::to_owned),
+    });
     base.tokens(config)
         .adopt(&who.key, grant)
         .await
@@ -98,6 +106,7 @@ async fn login(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
         },
     )
     .await;
+    audit::tell(config, deed).await?;
     let mut words = io::stderr();
     if !refreshable {
         writeln!(

@@ -1,5 +1,6 @@
 //! The commands, one file each. Only here are errors words instead of types.
 
+mod audit;
 mod cert;
 mod check;
 mod explain;
@@ -22,6 +23,7 @@ use clap::{Parser, Subcommand};
 use crate::config::{self, Config, Faults, Loaded};
 use crate::daemon::DaemonError;
 use crate::observe;
+use crate::observe::time::minutes as time;
 use crate::store::catch_all_for;
 
 /// Exit status: done.
@@ -192,28 +194,6 @@ fn say(line: impl std::fmt::Display) -> io::Result<()> {
     writeln!(io::stdout(), "{line}")
 }
 
-/// Seconds since 1970 as people read them: `2026-11-23 20:17 UTC`.
-fn time(seconds: u64) -> String {
-    let days = i64::try_from(seconds / 86_400).unwrap_or(i64::MAX / 2);
-    // Howard Hinnant's days-to-civil, with years beginning in March.
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute) = (seconds / 3600 % 24, seconds / 60 % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -223,17 +203,5 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn times_are_calendar_times() {
-        for (seconds, text) in [
-            (0, "1970-01-01 00:00 UTC"),
-            (951_782_400, "2000-02-29 00:00 UTC"),
-            (1_795_465_072, "2026-11-23 20:17 UTC"),
-            (4_102_444_799, "2099-12-31 23:59 UTC"),
-        ] {
-            assert_eq!(time(seconds), text);
-        }
     }
 }

@@ -9,11 +9,12 @@ use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
 use super::revoke::end_sessions;
-use super::{DONE, account, load, runtime, say, time};
+use super::{DONE, account, audit, load, runtime, say, time};
 use crate::access::{Entry, Kind, Limits, Protocol, parse_network};
 use crate::config::Config;
 use crate::daemon::control::{self, Question};
 use crate::daemon::wiring;
+use crate::observe::event::{Deed, PasswordAdded, PasswordRemoved};
 
 /// The longest password read from stdin, in octets.
 const LONGEST: u64 = 1024;
@@ -89,6 +90,13 @@ async fn add(config: &Config, arguments: Add) -> anyhow::Result<u8> {
         )?;
     }
     let passwords = wiring::password_file(config)?;
+    let mut deed = PasswordAdded {
+        account: account.key.clone(),
+        label: String::new(),
+        kind: "generated".into(),
+        protocols: limits.protocols.iter().map(ToString::to_string).collect(),
+        networks: limits.from.iter().map(ToString::to_string).collect(),
+    };
     let label = arguments.label.as_deref();
     let mut words = io::stderr();
     if arguments.stdin {
@@ -104,6 +112,8 @@ async fn add(config: &Config, arguments: Add) -> anyhow::Result<u8> {
             "Device password \"{}\" added for {}.",
             given.label, account.user
         )?;
+        deed.kind = "given".into();
+        deed.label = given.label;
     } else {
         let made = passwords.add_generated(&account.key, label, limits).await?;
         writeln!(
@@ -112,8 +122,10 @@ async fn add(config: &Config, arguments: Add) -> anyhow::Result<u8> {
             made.label, account.user
         )?;
         say(made.password.expose_secret())?;
+        deed.label = made.label;
     }
     tell(config, &account.key).await;
+    audit::tell(config, Deed::PasswordAdded(deed)).await?;
     Ok(DONE)
 }
 
@@ -164,6 +176,12 @@ async fn remove(config: &Config, user: &str, label: &str) -> anyhow::Result<u8> 
         .await?;
     tell(config, &account.key).await;
     let ended = end_sessions(config, &account.key, Some(label)).await;
+    let deed = PasswordRemoved {
+        account: account.key.clone(),
+        label: label.to_owned(),
+        sessions: ended,
+    };
+    audit::tell(config, Deed::PasswordRemoved(deed)).await?;
     writeln!(
         io::stderr(),
         "Device password \"{label}\" of {} removed; {ended} sessions ended.",

@@ -10,6 +10,7 @@ use super::{DONE, load, runtime, say, time};
 use crate::config::{Account, Config};
 use crate::daemon::control::{self, Question};
 use crate::daemon::wiring::Base;
+use crate::observe::counters::sum;
 use crate::store::is_catch_all;
 
 #[derive(clap::Args)]
@@ -53,6 +54,9 @@ async fn report(config: &Config) -> anyhow::Result<Value> {
         .iter()
         .filter_map(|answer| answer.get("pid").cloned())
         .collect();
+    let counters = answers
+        .iter()
+        .filter_map(|answer| answer.get("counters").cloned());
     Ok(json!({
         "version": 1,
         "serving": !answers.is_empty(),
@@ -60,6 +64,7 @@ async fn report(config: &Config) -> anyhow::Result<Value> {
         "accounts": accounts,
         "sessions": sessions,
         "mail_trouble": list("mail_trouble"),
+        "counters": sum(counters),
     }))
 }
 

@@ -21,6 +21,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use crate::observe::event::Deed;
+
 /// Time for one question and its answer.
 const TIME: Duration = Duration::from_secs(5);
 /// The longest question, in octets.
@@ -36,8 +38,13 @@ const LONGEST_PATH: usize = 107;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Question {
-    /// How the accounts stand and who is connected.
+    /// How the accounts stand, who is connected, and what was counted.
     Status,
+    /// A command did this: it belongs in the audit log.
+    Audit {
+        /// What was done.
+        deed: Deed,
+    },
     /// The token record of this account was changed: read it again.
     TokensChanged {
         /// The account's key.
@@ -158,6 +165,19 @@ pub async fn ask(state_dir: &Path, question: &Question) -> Vec<Value> {
         }
     }
     answers
+}
+
+/// Tells the processes that serve from `state_dir`, one after the other, until one has done what was
+/// asked; says whether one did.
+pub async fn tell_one(state_dir: &Path, question: &Question) -> bool {
+    for socket in sockets(state_dir) {
+        let answer = timeout(TIME, ask_one(&socket, question)).await;
+        let done = |answer: &Value| answer.get("done").and_then(Value::as_bool);
+        if answer.is_ok_and(|answer| answer.as_ref().ok().and_then(done) == Some(true)) {
+            return true;
+        }
+    }
+    false
 }
 
 async fn ask_one(socket: &Path, question: &Question) -> io::Result<Value> {

@@ -27,6 +27,7 @@ pub fn inspect(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     state_dir(config, &mut findings);
     store_key(config, &mut findings);
+    audit_file(config, &mut findings);
     certificates(config, &mut findings);
     if let Some((_, password)) = config.egress.as_ref().and_then(|e| e.credentials.as_ref()) {
         read_secret("egress.password", password, &mut findings);
@@ -77,6 +78,32 @@ fn store_key(config: &Config, findings: &mut Vec<Finding>) {
             "store_key ({}): {error}",
             config.store_key.place()
         )));
+    }
+}
+
+fn audit_file(config: &Config, findings: &mut Vec<Finding>) {
+    let Some(file) = &config.audit.file else {
+        return;
+    };
+    let name = file.display();
+    match fs::metadata(file) {
+        Ok(meta) if meta.is_dir() => findings.push(Fault(format!(
+            "audit.file {name} is a folder: name a file in it"
+        ))),
+        Ok(meta) if meta.is_file() => {
+            open_to_others(file, meta.permissions().mode(), "600", findings);
+        }
+        Ok(_) => {}
+        Err(_) => {
+            let folder = file.parent().filter(|folder| !folder.is_dir());
+            if let Some(folder) = folder {
+                let folder = folder.display();
+                findings.push(Fault(format!(
+                    "the folder of audit.file {name} is missing: make {folder}, writable for the \
+                     user that mailsplice runs as"
+                )));
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Wiring: turns a configuration into running rooms, reloads it, and stops in good order.
 
+mod audit;
 mod bind;
 mod certificate;
 pub mod control;

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::DaemonError;
+use super::audit::Sinks;
 use super::bind::{Bound, bind, bind_all, served};
 use super::certificate::{ensure_certificate, server_tls};
 use super::control::{Control, Question};
@@ -54,6 +55,7 @@ struct House {
     stop: CancellationToken,
     config: ArcSwap<Config>,
     descriptors: usize,
+    sinks: Sinks,
 }
 
 /// A listening socket.
@@ -128,6 +130,8 @@ pub fn start(config: Config) -> Result<Running, DaemonError> {
         path: config.state_dir.join("run"),
         source,
     })?;
+    let sinks = Sinks::new(base.events.clone());
+    sinks.set(config.audit.file.as_deref());
     let shared = Arc::new(Shared {
         gatekeeper,
         tokens: base.tokens(&config),
@@ -147,6 +151,7 @@ pub fn start(config: Config) -> Result<Running, DaemonError> {
         stop: CancellationToken::new(),
         config: ArcSwap::from_pointee(config),
         descriptors,
+        sinks,
     });
     for bound in bound {
         house.open(bound);
@@ -203,6 +208,8 @@ impl Running {
     /// Reads the configuration again. A wrong one is reported and the old one stays; sessions are
     /// never ended by it.
     pub fn reload(&self, file: &Path) {
+        // Whatever the configuration has become: log files may have been moved away.
+        self.house.sinks.reopen();
         match config::load(file) {
             Ok(loaded) => {
                 for warning in &loaded.warnings {
@@ -227,6 +234,7 @@ impl Running {
         }
         // A refresh that is cut off after the provider has answered would lose a rotated token.
         house.shared.tokens.finish().await;
+        house.sinks.flush().await;
     }
 }
 
@@ -316,6 +324,7 @@ impl House {
             return;
         }
         let shared = &self.shared;
+        self.sinks.set(config.audit.file.as_deref());
         shared
             .gatekeeper
             .set_accounts(config.accounts.iter().map(|account| account.key.as_str()));
@@ -404,14 +413,22 @@ impl House {
 
     fn answer(&self, question: &Question) -> serde_json::Value {
         match question {
-            Question::Status => serde_json::json!({
-                "version": 1,
-                "pid": std::process::id(),
-                "accounts": self.shared.tokens.status(),
-                "sessions": self.shared.registry.sessions(),
-                "waiting": self.shared.registry.waiting(),
-                "mail_trouble": self.shared.mail_trouble(),
-            }),
+            Question::Status => {
+                let sessions = self.shared.registry.sessions();
+                serde_json::json!({
+                    "version": 1,
+                    "pid": std::process::id(),
+                    "accounts": self.shared.tokens.status(),
+                    "counters": self.sinks.counters.to_json(sessions.len()),
+                    "sessions": sessions,
+                    "waiting": self.shared.registry.waiting(),
+                    "mail_trouble": self.shared.mail_trouble(),
+                })
+            }
+            Question::Audit { deed } => {
+                self.shared.events.emit(&deed.clone().into());
+                serde_json::json!({ "version": 1, "done": true })
+            }
             Question::TokensChanged { account } => {
                 self.shared.tokens.invalidate(account);
                 serde_json::json!({ "version": 1, "done": true })
