@@ -163,7 +163,8 @@ accounts:
     // Commands beside the running program: it tells for them.
     run(&lab, &["login", USER], "").success();
     run(&lab, &["password", "remove", USER, "device-1"], "").success();
-    let events = events(&lab, 11).await;
+    run(&lab, &["revoke", USER], "").success();
+    let events = events(&lab, 12).await;
     let told: Vec<_> = events.iter().map(plain).collect();
     let from = |listener: &str| json!({ "listener": listener, "protocol": "imap" });
     let mut session = from("plain");
@@ -214,7 +215,8 @@ accounts:
         refusal("far", Value::Null, Value::Null, "network", ""),
         json!({ "event": "sign_in", "account": KEY, "provider": "contoso",
             "flow": "client_credentials", "identity": null }),
-        json!({ "event": "password_removed", "account": KEY, "label": "device-1" }),
+        json!({ "event": "password_removed", "account": KEY, "label": "device-1", "sessions": 0 }),
+        json!({ "event": "revoked", "account": KEY, "sessions": 0 }),
     ];
     assert_eq!(told, expected, "{}", proxy.log());
     // One session, one number; the client's address with its port.
@@ -379,10 +381,11 @@ async fn guessing_is_one_burst_and_many_refusals() {
         .map(|event| event["reason"].clone())
         .collect();
     let (wrong, late) = (json!("wrong_password"), json!("throttled"));
-    let expected = [&wrong, &wrong, &Value::Null, &late, &late, &late, &late];
+    // The second try has used them up.
+    let expected = [&wrong, &Value::Null, &wrong, &late, &late, &late, &late];
     assert_eq!(reasons.iter().collect::<Vec<_>>(), expected);
     assert_eq!(
-        plain(&told[3]),
+        plain(&told[2]),
         json!({ "event": "brute_force", "account": KEY, "listener": "plain" })
     );
     assert_eq!(told[4]["account"], KEY);

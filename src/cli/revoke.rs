@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 
-use super::{DONE, FAILED, account, load, runtime, say};
+use super::{DONE, FAILED, account, audit, load, runtime, say};
 use crate::config::Config;
 use crate::daemon::control::{self, Question};
 use crate::daemon::wiring::{self, Base};
 use crate::oauth::{self, Account, Revoked, Tokens};
+use crate::observe::event::Deed;
 use crate::store::{TokenRecord, catch_all_for};
 
 #[derive(clap::Args)]
@@ -41,8 +42,10 @@ async fn revoke(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
         return covered(config, &user.key).await;
     }
     // Sessions first: that must not wait for anything.
+    let mut sessions = Vec::new();
     for target in &targets {
         let ended = end_sessions(config, &target.key, None).await;
+        sessions.push(ended);
         if ended > 0 {
             say(format_args!("{}: {ended} sessions ended", target.user))?;
         }
@@ -51,11 +54,18 @@ async fn revoke(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
     let tokens = base.tokens(config);
     let mut well = true;
     let mut stored = Vec::new();
-    for target in &targets {
+    for (target, before) in targets.iter().zip(sessions) {
         let record = wipe(&tokens, target).await?;
         well &= record.is_some();
         // Who logged in while the tokens were being wiped goes now.
-        end_sessions(config, &target.key, None).await;
+        let late = end_sessions(config, &target.key, None).await;
+        if record.is_some() {
+            let deed = Deed::Revoked {
+                account: target.key.clone(),
+                sessions: usize::try_from(before.saturating_add(late)).unwrap_or(usize::MAX),
+            };
+            audit::tell(config, deed).await?;
+        }
         stored.push(record);
     }
     if arguments.all {

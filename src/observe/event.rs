@@ -117,6 +117,8 @@ pub struct PasswordRemoved {
     pub account: String,
     /// The password's label.
     pub label: String,
+    /// How many sessions were ended by it.
+    pub sessions: u64,
 }
 
 /// What a command does and a running `serve` tells for it.
@@ -129,6 +131,13 @@ pub enum Deed {
     PasswordAdded(PasswordAdded),
     /// See [`Event::PasswordRemoved`].
     PasswordRemoved(PasswordRemoved),
+    /// See [`Event::Revoked`].
+    Revoked {
+        /// The account's key.
+        account: String,
+        /// How many sessions were ended by it.
+        sessions: usize,
+    },
 }
 
 impl From<Deed> for Event {
@@ -137,6 +146,7 @@ impl From<Deed> for Event {
             Deed::SignIn(one) => Self::SignIn(one),
             Deed::PasswordAdded(one) => Self::PasswordAdded(one),
             Deed::PasswordRemoved(one) => Self::PasswordRemoved(one),
+            Deed::Revoked { account, sessions } => Self::Revoked { account, sessions },
         }
     }
 }
@@ -315,6 +325,7 @@ mod tests {
             Event::PasswordRemoved(PasswordRemoved {
                 account: text(),
                 label: text(),
+                sessions: 1,
             }),
             Event::Refresh(Refresh {
                 account: text(),
