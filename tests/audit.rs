@@ -348,7 +348,7 @@ async fn a_refusal_by_the_mail_server_has_its_code() {
     answer(&mut client, &login()).await;
     let told = events(&lab, 3).await;
     assert_eq!(told[2]["reason"], "temporary");
-    assert_eq!(told[2]["code"], "UNAVAILABLE");
+    assert_eq!(told[2]["code"], "[UNAVAILABLE]");
     lab.upstream.set(|manners| {
         manners.verdict = None;
         manners.refused = (1..9).map(|n| format!("TOKEN-{n}")).collect();
@@ -357,7 +357,22 @@ async fn a_refusal_by_the_mail_server_has_its_code() {
     let told = events(&lab, 5).await;
     assert_eq!(told[3]["event"], "refresh");
     assert_eq!(told[4]["reason"], "upstream");
-    assert_eq!(told[4]["code"], "AUTHENTICATIONFAILED");
+    assert_eq!(told[4]["code"], "error challenge, status 400 or 401");
+    // Let in, and then not served.
+    lab.upstream.set(|manners| {
+        manners.refused.clear();
+        manners.answer = Some("TAG BAD User is authenticated but not connected.\r\n".to_owned());
+    });
+    assert!(answer(&mut client, &login()).await.starts_with("a OK"));
+    client.send("b SELECT INBOX\r\n").await;
+    assert!(client.line().await.starts_with("b BAD"));
+    let told = events(&lab, 7).await;
+    assert_eq!(
+        plain(&told[6]),
+        json!({ "event": "mail_trouble", "account": KEY,
+            "code": "User is authenticated but not connected",
+            "text": "User is authenticated but not connected." })
+    );
     let text = std::fs::read_to_string(lab.path("audit.jsonl")).unwrap();
     assert!(!text.contains("TOKEN-"));
 }

@@ -48,7 +48,7 @@ impl Denied {
         let own = || code(&refused.text).or_else(|| refused.status.clone());
         Self {
             code: meant.code().or_else(own),
-            ..Self::new("upstream", refusal)
+            ..Self::from(refusal)
         }
     }
 

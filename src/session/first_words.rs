@@ -14,6 +14,7 @@ use super::plan::{Plan, Shared};
 use super::refusal::About;
 use crate::net::relay::Watch;
 use crate::oauth::table::{self, MailProtocol, Row, When};
+use crate::observe::Event;
 use crate::proto::printable;
 
 /// Octets looked at.
@@ -83,6 +84,11 @@ fn recognised(shared: &Shared, about: About<'_>, row: &'static Row, text: &str) 
         causes = causes.join(" | "),
         "mail trouble after the login: {sentence}"
     );
+    shared.events.emit(&Event::MailTrouble {
+        account: about.account.to_owned(),
+        code: code.clone(),
+        text: text.to_owned(),
+    });
     let class = row.class.class();
     shared
         .troubles
