@@ -26,7 +26,8 @@ use std::{
 };
 
 use mailsplice::config::{
-    self, Config, Fault, Limits, ListenerTls, Loaded, Protocol, SecretSource, UpstreamTls,
+    self, Config, Fault, Limits, ListenerTls, Loaded, NotifyTarget, Protocol, SecretSource,
+    UpstreamTls,
 };
 
 const EXAMPLE: &str = include_str!("../proxy.example.yaml");
@@ -108,6 +109,27 @@ fn the_example_with_everything_switched_on_is_without_fault() {
     assert_eq!(
         config.trust.extra_ca,
         Some(PathBuf::from("/etc/mailsplice/certs/private-ca.pem"))
+    );
+    let [command, webhook] = config.notify.as_slice() else {
+        panic!("{:?}", config.notify)
+    };
+    let argv = ["/usr/local/bin/tell-admin", "--urgent"].map(str::to_owned);
+    assert_eq!(command.target, NotifyTarget::Command(argv.to_vec()));
+    assert_eq!(
+        command.events,
+        ["needs_sign_in", "misconfigured", "will_expire"]
+    );
+    assert_eq!(command.timeout, Duration::from_secs(10));
+    let token = PathBuf::from("/etc/mailsplice/secrets/webhook");
+    let url = "https://hooks.example.org/mailsplice".parse().unwrap();
+    let token = Some(SecretSource::File(token));
+    assert_eq!(webhook.target, NotifyTarget::Webhook { url, token });
+    assert!(webhook.events.is_empty(), "all");
+    assert!(!format!("{config:?}").contains("org/mailsplice"));
+    assert_eq!(config.notify_reminder, Duration::from_secs(86_400));
+    assert_eq!(
+        config.providers[0].client_secret_expires,
+        Some(1_801_353_600)
     );
     let provider = &config.providers[0];
     let secret = PathBuf::from("/etc/mailsplice/secrets/contoso");

@@ -44,6 +44,8 @@ forms! {
     PROXY = "a URL", proxy;
     PROXY_USER = "a user name", proxy_user;
     NO_PROXY = "a name, an address or a network", no_proxy;
+    WEBHOOK = "a URL", webhook;
+    DATE = "a date such as 2027-01-31", date;
 }
 
 /// Text that is there.
@@ -123,6 +125,45 @@ fn web_url(text: &str) -> Result<Url, String> {
         "http" => Err("http:// is accepted on loopback only: write https://".to_owned()),
         _ => Err("must begin with https://".to_owned()),
     }
+}
+
+/// Where notices are posted.
+pub(super) fn webhook(text: &str) -> Result<Url, String> {
+    endpoint(text, None)
+}
+
+/// A day of the calendar, `2027-01-31`: its begin in UTC, Unix seconds.
+pub(super) fn date(text: &str) -> Result<u64, String> {
+    let wrong = || "must be a date as in 2027-01-31 (year-month-day)".to_owned();
+    let digits = |text: &str, count: usize| {
+        let good = text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
+        good.then(|| text.parse::<u64>().ok()).flatten()
+    };
+    let mut parts = text.splitn(3, '-');
+    let mut part = |count| parts.next().and_then(|text| digits(text, count));
+    let (year, month, day) = match (part(4), part(2), part(2)) {
+        (Some(year), Some(month), Some(day)) => (year, month, day),
+        _ => return Err(wrong()),
+    };
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        2 => 28 + u64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => 0,
+    };
+    if year < 1970 || !(1..=days).contains(&day) {
+        return Err(wrong());
+    }
+    // Howard Hinnant's civil-to-days, with years beginning in March.
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let day_of_year = (153 * month + 2) / 5 + day - 1;
+    let since_0 = year * 365 + year / 4 - year / 100 + year / 400 + day_of_year;
+    Ok((since_0 - 719_468) * 86_400)
 }
 
 /// Where the browser comes back to: this machine alone.
@@ -446,6 +487,37 @@ mod tests {
             address("IMAP.Example.com:993"),
             Ok(("imap.example.com".to_owned(), 993))
         );
+    }
+
+    #[test]
+    fn dates() {
+        split(
+            &DATE,
+            &["2027-01-31", "2028-02-29", "2000-02-29", "1970-01-01"],
+            &[
+                "2027-02-29",
+                "2100-02-29",
+                "2027-13-01",
+                "2027-00-01",
+                "2027-1-31",
+                "31.01.2027",
+                "2027-01-32",
+                "2027-01-00",
+                "2027-01-31T00:00:00Z",
+                "1969-12-31",
+                "",
+                "--",
+                "tomorrow",
+            ],
+        );
+        for (text, seconds) in [
+            ("1970-01-01", 0),
+            ("2000-02-29", 951_782_400),
+            ("2026-11-23", 1_795_392_000),
+            ("2100-01-01", 4_102_444_800),
+        ] {
+            assert_eq!(date(text), Ok(seconds));
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The keys of the file: names, kinds and what they are for.
 
 use super::{
-    forms, limits,
+    forms, limits, notify,
     shape::{Choice, Form, Key, Kind, Need, Table},
 };
 
@@ -39,6 +39,7 @@ static EGRESS_FOR: Choice = words(&["token", "mail"]);
 static DELIVERY: Choice = words(&["splice", "relay"]);
 static SASL: Choice = words(&["xoauth2", "oauthbearer"]);
 static CLIENT_AUTH: Choice = words(&["body", "basic"]);
+static NOTICES: Choice = words(notify::EVENTS);
 static PRESET_NAME: Choice = words(&[
     "microsoft",
     "microsoft-gcc-high",
@@ -106,6 +107,17 @@ pub(super) static FILE: Table = Table {
             "audit",
             Kind::Table(&AUDIT),
             "Where the audit log goes. Default: into the log, on stderr.",
+        ),
+        may(
+            "notify",
+            Kind::List(&Kind::Table(&NOTIFY)),
+            "Who is told when an account needs somebody, or something is about to end. Default \
+             nobody.",
+        ),
+        may(
+            "notify_reminder",
+            Kind::Limit(&notify::REMINDER),
+            "How often something unresolved is told again. A duration, default 24h.",
         ),
         must(
             "listeners",
@@ -208,6 +220,39 @@ pub(super) static LIMITS: Table = Table {
     keys: limits::KEYS,
 };
 
+pub(super) static NOTIFY: Table = Table {
+    what: "an entry of notify",
+    keys: &[
+        may(
+            "command",
+            Kind::List(&Kind::Text(&forms::WORD)),
+            "A program and its arguments, run without a shell: JSON on its standard input, \
+             MAILSPLICE_… in its environment. Give this or webhook.",
+        ),
+        may(
+            "webhook",
+            text(&forms::WEBHOOK),
+            "A URL that JSON is posted to; https, or http on loopback. Redirects are not followed.",
+        ),
+        may(
+            "token",
+            Kind::Secret,
+            "Where a token lies that is sent to webhook as Authorization: Bearer. Default none.",
+        ),
+        may(
+            "events",
+            Kind::OneOrMore(&Kind::Choice(&NOTICES)),
+            "Of what to tell: needs_sign_in, misconfigured, will_expire, recovered, revoked, \
+             brute_force. Default all.",
+        ),
+        may(
+            "timeout",
+            Kind::Limit(&notify::TIMEOUT),
+            "Time for telling once. A duration, default 10s.",
+        ),
+    ],
+};
+
 pub(super) static LISTENER: Table = Table {
     what: "a listener",
     keys: &[
@@ -284,6 +329,12 @@ pub(super) static PROVIDER: Table = Table {
             "client_secret",
             Kind::Secret,
             "Where the OAuth client secret lies. Default none: a public client.",
+        ),
+        may(
+            "client_secret_expires",
+            text(&forms::DATE),
+            "The day on which client_secret ends, as in 2027-01-31: warned of 30, 14, 7, 3 and 1 \
+             days before. Default not known.",
         ),
         may(
             "flow",

@@ -13,7 +13,7 @@ use super::{
     general::{self, Variables},
     keys, listener,
     model::Config,
-    provider,
+    notify, provider,
     shape::{self, Kind},
     view::View,
     yaml,
@@ -202,6 +202,7 @@ fn check(
     let egress = egress::read(&view, base, report);
     let limits = general::limits(&view, report);
     let audit = general::audit(&view, base);
+    let (notify, notify_reminder) = notify::read(&view, base, report);
     let (listeners, used) = listener::read(&view, report);
     let (providers, names) = provider::read(&view, base, used, report);
     let (accounts, users) = account::read(&view, &names, used, report);
@@ -215,6 +216,8 @@ fn check(
         egress,
         limits,
         audit,
+        notify,
+        notify_reminder,
         listeners,
         providers,
         accounts,
@@ -244,6 +247,9 @@ mod tests {
     fn every_declared_key_is_read() {
         let example = include_str!("../../proxy.example.yaml");
         parse(example, Path::new("/etc")).unwrap();
+        // The example has no list of these switched on.
+        let hook = "notify: [{ webhook: 'https://hooks.example.org/' }]\n";
+        parse(&format!("{hook}{example}"), Path::new("/etc")).unwrap();
         let mut all = Vec::new();
         tables(&Kind::Table(&keys::FILE), &mut all);
         tables(&Kind::Table(&keys::PRESET), &mut all);

@@ -16,6 +16,7 @@ mod limits;
 mod listener;
 mod load;
 mod model;
+mod notify;
 mod preset;
 mod provider;
 mod schema;
@@ -33,6 +34,7 @@ pub use self::{
         ListenerTls, NoProxy, PresetName, Protocol, Provider, SaslMechanism, Server, Servers,
         TlsFiles, Trust, UpstreamTls,
     },
+    notify::{Notify, NotifyTarget},
     secret::{SecretError, SecretSource},
 };
 

@@ -1,11 +1,11 @@
 //! The checked configuration: everything resolved, nothing left to look up or to default.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use url::Url;
 
-use super::{limits::Limits, secret::SecretSource};
+use super::{limits::Limits, notify::Notify, secret::SecretSource};
 
 /// A whole configuration, checked.
 #[derive(Clone, Debug)]
@@ -27,6 +27,10 @@ pub struct Config {
     pub limits: Limits,
     /// Where the audit log goes.
     pub audit: Audit,
+    /// Who is told when an account needs somebody, or something is about to end.
+    pub notify: Vec<Notify>,
+    /// How often something unresolved is told again. Default 24 h.
+    pub notify_reminder: Duration,
     /// Where clients connect; never empty.
     pub listeners: Vec<Listener>,
     /// Where mail and tokens come from.
@@ -178,6 +182,8 @@ pub struct Provider {
     pub client_id: String,
     /// Where the OAuth client secret lies; public clients have none.
     pub client_secret: Option<SecretSource>,
+    /// The day the client secret ends, at 00:00 UTC, Unix seconds.
+    pub client_secret_expires: Option<u64>,
     /// How tokens are got.
     pub flow: Flow,
     /// RFC 6749 §3.1; always there when `flow` is `authorization_code`.

@@ -150,6 +150,7 @@ impl<'a> Draft<'a> {
         self.check_tenant(report);
         self.check_flow(report);
         self.check_servers(report);
+        self.check_expiry(report);
         let scopes = self.scopes(used, report);
         let redirect_uri = view
             .text("redirect_uri")
@@ -163,6 +164,9 @@ impl<'a> Draft<'a> {
             tenant: self.tenant.clone(),
             client_id: view.text("client_id")?,
             client_secret: view.secret("client_secret", base),
+            client_secret_expires: view
+                .parsed("client_secret_expires", forms::date)
+                .map(|found| found.value),
             flow: self.flow,
             authorization_url: self.url("authorization_url"),
             token_url: self.url("token_url")?,
@@ -328,6 +332,17 @@ impl<'a> Draft<'a> {
                                implicit or starttls";
                 report.fault(server.line_of("tls"), server.path("tls"), message);
             }
+        }
+    }
+
+    fn check_expiry(&self, report: &mut Report) {
+        let view = &self.view;
+        if view.has("client_secret_expires") && !view.has("client_secret") {
+            report.warn(
+                view.line_of("client_secret_expires"),
+                view.path("client_secret_expires"),
+                "has no effect: there is no client_secret",
+            );
         }
     }
 

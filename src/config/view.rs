@@ -169,19 +169,27 @@ impl<'a> View<'a> {
             "file" => Some(SecretSource::File(base.join(text()?))),
             "env" => text().map(SecretSource::Env),
             "credential" => text().map(SecretSource::Credential),
-            "command" => {
-                let words = entry.value.items().iter().filter_map(Node::text);
-                let mut argv: Vec<_> = words.map(str::to_owned).collect();
-                let program = argv.first_mut()?;
-                // A bare name is looked for in $PATH; anything else is a path like all others.
-                if program.contains('/') {
-                    *program = base.join(&*program).to_str()?.to_owned();
-                }
-                Some(SecretSource::Command(argv))
-            }
+            "command" => argv(&entry.value, base).map(SecretSource::Command),
             _ => None,
         }
     }
+
+    /// A program and its arguments; none when there is no program.
+    pub(super) fn argv(&self, name: &str, base: &Path) -> Option<Vec<String>> {
+        argv(self.get(name)?, base)
+    }
+}
+
+/// The words of a command line.
+fn argv(node: &Node, base: &Path) -> Option<Vec<String>> {
+    let words = node.items().iter().filter_map(Node::text);
+    let mut argv: Vec<_> = words.map(str::to_owned).collect();
+    let program = argv.first_mut()?;
+    // A bare name is looked for in $PATH; anything else is a path like all others.
+    if program.contains('/') {
+        *program = base.join(&*program).to_str()?.to_owned();
+    }
+    Some(argv)
 }
 
 #[cfg(test)]

@@ -1,0 +1,138 @@
+//! Whom to tell when an account needs somebody, or something is about to end.
+
+use std::{fmt, path::Path, time::Duration};
+
+use url::Url;
+
+use super::{
+    fault::Report,
+    forms, keys,
+    limits::{Bound, Unit},
+    secret::SecretSource,
+    shape::{Kind, Table},
+    view::View,
+};
+
+/// What there may be notices of, in the words of the file.
+pub(super) const EVENTS: &[&str] = &[
+    "needs_sign_in",
+    "misconfigured",
+    "will_expire",
+    "recovered",
+    "revoked",
+    "brute_force",
+];
+
+/// Time that one hook gets: nobody waits for it, but what hangs must end.
+pub(super) static TIMEOUT: Bound = Bound {
+    unit: Unit::Time,
+    default: 10_000,
+    least: 100,
+    most: 300_000,
+};
+
+/// How often something unresolved is told again.
+pub(super) static REMINDER: Bound = Bound {
+    unit: Unit::Time,
+    default: 24 * 3_600_000,
+    least: 1000,
+    most: 90 * 24 * 3_600_000,
+};
+
+/// Somebody to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notify {
+    /// How.
+    pub target: NotifyTarget,
+    /// Of what, in the words of the file; empty: of everything.
+    pub events: Vec<&'static str>,
+    /// Time for one notice. Default 10 s.
+    pub timeout: Duration,
+}
+
+/// How somebody is told.
+#[derive(Clone, PartialEq, Eq)]
+pub enum NotifyTarget {
+    /// A program and its arguments, run without a shell; never empty.
+    Command(Vec<String>),
+    /// A POST of JSON.
+    Webhook {
+        /// Where. Its path often is a secret of its own, so it is shown nowhere.
+        url: Url,
+        /// A bearer token.
+        token: Option<SecretSource>,
+    },
+}
+
+impl fmt::Debug for NotifyTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command(argv) => {
+                let program = argv.first().map_or("", String::as_str);
+                write!(f, "command {program}")
+            }
+            Self::Webhook { url, .. } => write!(f, "webhook {}", url.host_str().unwrap_or("")),
+        }
+    }
+}
+
+/// The hooks of the file, and how often they are told again.
+pub(super) fn read(file: &View<'_>, base: &Path, report: &mut Report) -> (Vec<Notify>, Duration) {
+    let mut hooks = Vec::new();
+    for (index, node) in file.items("notify").iter().enumerate() {
+        let path = format!("notify[{index}]");
+        let view = View::new(Some(node), &keys::NOTIFY, &path);
+        hooks.extend(hook(&view, base, report));
+    }
+    let reminder = duration(file, &keys::FILE, "notify_reminder", &REMINDER);
+    (hooks, reminder)
+}
+
+fn hook(view: &View<'_>, base: &Path, report: &mut Report) -> Option<Notify> {
+    let (command, webhook) = (view.has("command"), view.has("webhook"));
+    let token = view.secret("token", base);
+    if command == webhook {
+        let message = if command {
+            "has both command and webhook: make two entries of it"
+        } else {
+            "has neither command nor webhook: give one of them"
+        };
+        report.fault(
+            view.line(),
+            view.path(if command { "webhook" } else { "command" }),
+            message,
+        );
+    } else if command && view.has("token") {
+        let message = "belongs to webhook: a command has its own ways to a secret";
+        report.fault(view.line_of("token"), view.path("token"), message);
+    }
+    if view.is_empty_list("command") {
+        let message = "is an empty list: write [PROGRAM, ARGUMENT…]; it is run without a shell";
+        report.fault(view.line_of("command"), view.path("command"), message);
+    }
+    let target = if command {
+        NotifyTarget::Command(view.argv("command", base)?)
+    } else {
+        let url = view.parsed("webhook", forms::webhook)?.value;
+        NotifyTarget::Webhook { url, token }
+    };
+    let events = view.texts("events", |text| {
+        let known = EVENTS.iter().find(|event| **event == text);
+        known.copied().ok_or_else(String::new)
+    });
+    Some(Notify {
+        target,
+        events: events.into_iter().map(|found| found.value).collect(),
+        timeout: duration(view, &keys::NOTIFY, "timeout", &TIMEOUT),
+    })
+}
+
+/// A duration; what cannot be read was reported already.
+fn duration(view: &View<'_>, table: &Table, name: &str, bound: &Bound) -> Duration {
+    debug_assert!(matches!(
+        table.key(name).map(|key| &key.kind),
+        Some(Kind::Limit(_))
+    ));
+    let found = view.parsed(name, |text| bound.read(text));
+    Duration::from_millis(found.map_or(bound.default, |found| found.value))
+}
