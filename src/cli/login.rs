@@ -14,6 +14,7 @@ use crate::daemon::wiring::{self, Base, CurrentHttp};
 use crate::oauth::signin::{self, CodeSignIn, DeviceSignIn, Loopback, TokioSleeper};
 use crate::oauth::{
     Account, Clock as _, Flow, Grant, Match, SystemClock, TokenError, identity_matches,
+    missing_scopes,
 };
 use crate::observe::event::{Deed, SignIn};
 
@@ -85,7 +86,7 @@ async fn login(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
         Flow::AuthorizationCode => browser(&who, &base.http).await?,
     };
     compare(&who, arguments.identity.as_deref(), &grant)?;
-    let missing = missing_scopes(&who, &grant);
+    let missing = missing_scopes(&who.provider.scopes, &grant.scopes);
     let refreshable = grant.refresh_token.is_some() || who.provider.flow == Flow::ClientCredentials;
     let until = SystemClock.now().saturating_add(grant.expires_in);
     let identity = grant.identity.as_ref().and_then(|one| one.name());
@@ -245,25 +246,6 @@ fn compare(who: &Account, expected: Option<&str>, grant: &Grant) -> anyhow::Resu
             Ok(())
         }
     }
-}
-
-/// Scopes that were asked for and not granted. OIDC scopes are seldom echoed and do not count.
-fn missing_scopes<'a>(who: &'a Account, grant: &Grant) -> Vec<&'a str> {
-    const NEVER_ECHOED: [&str; 5] = ["openid", "profile", "email", "offline_access", "address"];
-    if grant.scopes.is_empty() {
-        return Vec::new();
-    }
-    let granted = |scope: &str| {
-        grant
-            .scopes
-            .iter()
-            .any(|one| one.eq_ignore_ascii_case(scope))
-    };
-    let asked = who.provider.scopes.iter().map(String::as_str);
-    asked
-        .filter(|scope| !NEVER_ECHOED.contains(scope) && !scope.ends_with("/.default"))
-        .filter(|scope| !granted(scope))
-        .collect()
 }
 
 /// An error with what an administrator needs to look it up.

@@ -35,6 +35,6 @@ pub use self::{
     identity::{Identity, IdentityFault, Match, identity_matches},
     provider::{Account, ClientAuth, Flow, Provider, SecretReader},
     revocation::{Revoked, remaining_steps, revoke},
-    token::{AccessToken, Grant},
+    token::{AccessToken, Grant, missing_scopes},
 };
 pub use oauth2::{HttpRequest, HttpResponse};

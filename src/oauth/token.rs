@@ -61,6 +61,22 @@ pub struct Grant {
     pub identity: Option<Identity>,
 }
 
+/// Scopes that were asked for and not granted; none when the provider named none. OIDC scopes are
+/// seldom echoed and do not count.
+pub fn missing_scopes<'a>(asked: &'a [String], granted: &[String]) -> Vec<&'a str> {
+    const NEVER_ECHOED: [&str; 5] = ["openid", "profile", "email", "offline_access", "address"];
+    if granted.is_empty() {
+        return Vec::new();
+    }
+    let is_granted = |scope: &str| granted.iter().any(|one| one.eq_ignore_ascii_case(scope));
+    asked
+        .iter()
+        .map(String::as_str)
+        .filter(|scope| !NEVER_ECHOED.contains(scope) && !scope.ends_with("/.default"))
+        .filter(|scope| !is_granted(scope))
+        .collect()
+}
+
 impl fmt::Debug for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Grant")

@@ -7,6 +7,12 @@ pub fn minutes(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
 }
 
+/// Unix seconds as their day, `2026-11-23`.
+pub fn day(seconds: u64) -> String {
+    let (year, month, day) = date(seconds);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
 /// Unix milliseconds as `2026-11-23T20:17:52.012Z` (RFC 3339).
 pub fn rfc3339(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
@@ -49,6 +55,7 @@ mod tests {
             (4_102_444_799, "2099-12-31 23:59 UTC"),
         ] {
             assert_eq!(minutes(seconds), text);
+            assert!(text.starts_with(&day(seconds)));
         }
         assert_eq!(rfc3339(1_795_465_072_012), "2026-11-23T20:17:52.012Z");
     }

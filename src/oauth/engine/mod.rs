@@ -342,6 +342,13 @@ impl Tokens {
         all
     }
 
+    /// One account, by its key; `None` when it was never set.
+    pub fn status_of(&self, account: &str) -> Option<AccountStatus> {
+        let slot = self.slot(account).ok()?;
+        let now = self.shared.clock.now_ms();
+        Some(status::status(&slot.account.load(), &slot.core(), now))
+    }
+
     /// Reads the records of all accounts not looked at yet, without any request, so that
     /// [`Self::status`] can tell. Ends when all are read.
     pub async fn look(&self) {
