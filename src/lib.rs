@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod net;
+pub mod notify;
 pub mod oauth;
 pub mod observe;
 pub mod proto;

@@ -14,11 +14,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("net", &["observe"]),
     ("access", &["store", "observe"]),
     ("oauth", &["net", "store", "observe"]),
+    // Hooks post through the one HTTP client, and keep a book beside the records.
+    ("notify", &["oauth", "store", "observe"]),
     ("session", &["proto", "access", "oauth", "net", "observe"]),
     (
         "daemon",
         &[
-            "session", "proto", "access", "oauth", "net", "store", "config", "observe",
+            "session", "proto", "access", "oauth", "net", "store", "config", "notify", "observe",
         ],
     ),
     ("sandbox", &["net", "observe"]),
