@@ -54,6 +54,7 @@ async fn revoke(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
     let tokens = base.tokens(config);
     let mut well = true;
     let mut stored = Vec::new();
+    let mut untold = Vec::new();
     for (target, before) in targets.iter().zip(sessions) {
         let record = wipe(&tokens, target).await?;
         well &= record.is_some();
@@ -64,7 +65,7 @@ async fn revoke(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
                 account: target.key.clone(),
                 sessions: usize::try_from(before.saturating_add(late)).unwrap_or(usize::MAX),
             };
-            audit::tell(config, deed).await?;
+            untold.extend(audit::tell(config, deed).await?);
         }
         stored.push(record);
     }
@@ -87,6 +88,7 @@ async fn revoke(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
         "Until the next `mailsplice login` clients of a revoked account are refused. Device passwords \
          stay: `mailsplice password list` and `remove`.",
     )?;
+    audit::notices(config, &base, &untold).await;
     Ok(if well { DONE } else { FAILED })
 }
 

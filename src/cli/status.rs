@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use super::{DONE, load, runtime, say, time};
 use crate::config::{Account, Config};
 use crate::daemon::control::{self, Question};
+use crate::daemon::watch::{self, Seen};
 use crate::daemon::wiring::Base;
+use crate::oauth::{Clock as _, SystemClock};
 use crate::observe::counters::sum;
 use crate::store::is_catch_all;
 
@@ -57,6 +59,11 @@ async fn report(config: &Config) -> anyhow::Result<Value> {
     let counters = answers
         .iter()
         .filter_map(|answer| answer.get("counters").cloned());
+    let seen: Vec<Seen> = accounts
+        .as_array()
+        .map(|accounts| accounts.iter().map(Seen::of).collect())
+        .unwrap_or_default();
+    let warnings = watch::warnings(config, &seen, SystemClock.now());
     Ok(json!({
         "version": 1,
         "serving": !answers.is_empty(),
@@ -65,6 +72,7 @@ async fn report(config: &Config) -> anyhow::Result<Value> {
         "sessions": sessions,
         "mail_trouble": list("mail_trouble"),
         "counters": sum(counters),
+        "warnings": warnings,
     }))
 }
 
@@ -106,6 +114,12 @@ fn print(report: &Value) -> io::Result<()> {
         for trouble in list("mail_trouble").iter().filter(of_account) {
             print_mail_trouble(trouble)?;
         }
+    }
+    if !list("warnings").is_empty() {
+        say("")?;
+    }
+    for warning in list("warnings") {
+        say(format_args!("warning: {}", text(warning, "sentence")))?;
     }
     let sessions = list("sessions");
     if serving {

@@ -1,4 +1,4 @@
-//! Where events go while serving: the counters, and the audit log in the log or in its file.
+//! Where events go while serving: the counters, the audit log (in the log or in its file), notices.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing::error;
 
+use crate::notify::Notifier;
 use crate::observe::audit::{FileSink, LogSink};
 use crate::observe::{Counters, Events, Sink};
 
@@ -16,15 +17,17 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 pub(super) struct Sinks {
     events: Events,
     pub(super) counters: Arc<Counters>,
+    notifier: Arc<Notifier>,
     file: Mutex<Option<Arc<FileSink>>>,
 }
 
 impl Sinks {
     /// No sink yet: see [`Self::set`].
-    pub(super) fn new(events: Events) -> Self {
+    pub(super) fn new(events: Events, notifier: Arc<Notifier>) -> Self {
         Self {
             events,
             counters: Arc::default(),
+            notifier,
             file: Mutex::default(),
         }
     }
@@ -44,7 +47,8 @@ impl Sinks {
             Some(file) => file.clone(),
             None => Arc::new(LogSink),
         };
-        self.events.set_sinks(vec![self.counters.clone(), audit]);
+        let sinks: Vec<Arc<dyn Sink>> = vec![self.counters.clone(), audit, self.notifier.clone()];
+        self.events.set_sinks(sinks);
     }
 
     /// The file was moved away, or so it may be.

@@ -6,8 +6,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use super::watch;
 use crate::config::{Config, Flow, ListenerTls, Protocol, Provider, SecretSource};
 use crate::net::tls;
+use crate::oauth::{Clock as _, SystemClock};
 use crate::store::StoreKey;
 
 /// Something found.
@@ -36,6 +38,11 @@ pub fn inspect(config: &Config) -> Vec<Finding> {
         client_secret(provider, &mut findings);
         scopes(config, provider, &mut findings);
     }
+    // The certificate's end is among the faults of the pair.
+    let ahead = watch::of_configuration(config, SystemClock.now())
+        .into_iter()
+        .filter(|warning| warning.what != "certificate");
+    findings.extend(ahead.map(|warning| Warning(warning.sentence)));
     findings
 }
 

@@ -6,6 +6,8 @@ mod certificate;
 pub mod control;
 pub mod inspect;
 mod run;
+pub mod watch;
+pub mod watcher;
 pub mod wiring;
 
 pub use run::{Running, serve, start, until_told_to_stop};

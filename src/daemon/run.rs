@@ -10,7 +10,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
@@ -22,11 +22,14 @@ use super::audit::Sinks;
 use super::bind::{Bound, bind, bind_all, served};
 use super::certificate::{ensure_certificate, server_tls};
 use super::control::{Control, Question};
+use super::watcher::{self, Memory, Watcher};
 use super::wiring::{self, Base, CurrentHttp};
 use crate::access;
 use crate::config::{self, Config, Protocol};
 use crate::net::listen;
 use crate::net::tls::{self, Reload, ServerTls};
+use crate::notify::Notifier;
+use crate::oauth::SystemClock;
 use crate::session::{self, Listener, ListenerTls, Registry, Shared, Troubles};
 
 /// How often certificate files are looked at.
@@ -53,7 +56,10 @@ struct House {
     sockets: Mutex<HashMap<(String, SocketAddr), Socket>>,
     sessions: TaskTracker,
     stop: CancellationToken,
-    config: ArcSwap<Config>,
+    config: Arc<ArcSwap<Config>>,
+    notifier: Arc<Notifier>,
+    /// Wakes the watcher.
+    look_ahead: Arc<Notify>,
     descriptors: usize,
     sinks: Sinks,
 }
@@ -130,8 +136,6 @@ pub fn start(config: Config) -> Result<Running, DaemonError> {
         path: config.state_dir.join("run"),
         source,
     })?;
-    let sinks = Sinks::new(base.events.clone());
-    sinks.set(config.audit.file.as_deref());
     let shared = Arc::new(Shared {
         gatekeeper,
         tokens: base.tokens(&config),
@@ -141,6 +145,17 @@ pub fn start(config: Config) -> Result<Running, DaemonError> {
         events: base.events.clone(),
         plan: ArcSwap::from_pointee(wiring::plan(&config, &base.client_config, None)),
     });
+    let notify_settings = watcher::settings(&config);
+    let config = Arc::new(ArcSwap::from_pointee(config));
+    let notifier = Arc::new(Notifier::new(
+        &config.load().state_dir,
+        Arc::new(base.http.clone()),
+        Arc::new(SystemClock),
+        watcher::facts(shared.tokens.clone(), config.clone()),
+    ));
+    notifier.set(notify_settings);
+    let sinks = Sinks::new(base.events, notifier.clone());
+    sinks.set(config.load().audit.file.as_deref());
     let house = Arc::new(House {
         shared,
         client_config: ArcSwap::new(base.client_config),
@@ -149,7 +164,9 @@ pub fn start(config: Config) -> Result<Running, DaemonError> {
         sockets: Mutex::default(),
         sessions: TaskTracker::new(),
         stop: CancellationToken::new(),
-        config: ArcSwap::from_pointee(config),
+        config,
+        notifier,
+        look_ahead: Arc::default(),
         descriptors,
         sinks,
     });
@@ -232,6 +249,7 @@ impl Running {
             house.shared.registry.stop_sessions();
             let _ = timeout(LAST_GASP, house.sessions.wait()).await;
         }
+        house.notifier.stop().await;
         // A refresh that is cut off after the provider has answered would lose a rotated token.
         house.shared.tokens.finish().await;
         house.sinks.flush().await;
@@ -339,7 +357,9 @@ impl House {
         );
         shared.plan.store(Arc::new(plan));
         self.rebind(&config);
+        self.notifier.set(watcher::settings(&config));
         self.config.store(Arc::new(config));
+        self.look_ahead.notify_one();
         info!("configuration reloaded");
     }
 
@@ -385,6 +405,15 @@ impl House {
                 house.shared.gatekeeper.refresh_changed().await;
             }
         }));
+        let watcher = Watcher {
+            tokens: self.shared.tokens.clone(),
+            config: self.config.clone(),
+            events: self.shared.events.clone(),
+            notifier: self.notifier.clone(),
+            again: self.look_ahead.clone(),
+            memory: Memory::default(),
+        };
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned(watcher.run()));
         let house = self.clone();
         tokio::spawn(self.stop.clone().run_until_cancelled_owned(async move {
             let rounds = RENEW_CERTIFICATES.as_secs() / LOOK_AT_CERTIFICATES.as_secs();

@@ -21,7 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::time::{Instant, timeout};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
@@ -180,6 +181,22 @@ impl Notifier {
         }
     }
 
+    /// Tells an event right now, each hook once, and waits for it: for a command that has no `serve`
+    /// beside it. `at` in Unix milliseconds. What a hook fails at is logged.
+    pub async fn tell(&self, at: u64, event: &Event) {
+        let Some(notice) = Notice::of(at, event).map(Arc::new) else {
+            return;
+        };
+        let mut telling = JoinSet::new();
+        for post in self.posts.load().iter() {
+            if post.hook.load().wants(notice.kind) {
+                let item = Item::new(notice.clone());
+                telling.spawn(worker::handle(self.world.clone(), post.clone(), vec![item]));
+            }
+        }
+        telling.join_all().await;
+    }
+
     #[cfg(test)]
     fn waiting(&self) -> usize {
         self.posts.load().iter().map(|post| post.queue.len()).sum()
@@ -199,11 +216,7 @@ impl Sink for Notifier {
         for post in posts.iter() {
             // Recovery closes the book on a trouble, wanted or not.
             if notice.kind == Kind::Recovered || post.hook.load().wants(notice.kind) {
-                post.queue.push(Item {
-                    notice: notice.clone(),
-                    tries: 0,
-                    not_before: Instant::now(),
-                });
+                post.queue.push(Item::new(notice.clone()));
             }
         }
     }

@@ -21,6 +21,17 @@ pub(super) struct Item {
     pub(super) not_before: Instant,
 }
 
+impl Item {
+    /// One that was never tried.
+    pub(super) fn new(notice: Arc<Notice>) -> Self {
+        Self {
+            notice,
+            tries: 0,
+            not_before: Instant::now(),
+        }
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Queue {
     items: Mutex<VecDeque<Item>>,

@@ -35,10 +35,15 @@ pub(super) async fn work(world: Arc<World>, post: Arc<Post>) {
             let hook = post.hook.load();
             warn!(hook = %hook.target, lost, "more than {MOST} notices waited: the oldest are lost");
         }
-        let claimed = claim(&world, &post, batch).await;
-        let told = tell_all(&world, &post, claimed).await;
-        settle(&world, &post, told).await;
+        handle(world.clone(), post.clone(), batch).await;
     }
+}
+
+/// Tells a batch, as far as nobody else has.
+pub(super) async fn handle(world: Arc<World>, post: Arc<Post>, batch: Vec<Item>) {
+    let claimed = claim(&world, &post, batch).await;
+    let told = tell_all(&world, &post, claimed).await;
+    settle(&world, &post, told).await;
 }
 
 /// Those that nobody has told yet, or is just telling.

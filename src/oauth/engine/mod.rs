@@ -342,9 +342,10 @@ impl Tokens {
         all
     }
 
-    /// One account, by its key; `None` when it was never set.
+    /// One configured account, by its key; `None` when it was never set.
     pub fn status_of(&self, account: &str) -> Option<AccountStatus> {
-        let slot = self.slot(account).ok()?;
+        let slots = self.shared.slots.load();
+        let slot = slots.get(account)?;
         let now = self.shared.clock.now_ms();
         Some(status::status(&slot.account.load(), &slot.core(), now))
     }
