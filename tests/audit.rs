@@ -290,12 +290,15 @@ async fn trouble_is_told_once_also_over_a_restart_and_so_is_its_end() {
     let reply = || Reply::Raw("401 Unauthorized", "application/json", refused.to_owned());
     lab.endpoint.script([reply(), reply()]);
     for _ in 0..2 {
-        let proxy = Proxy::start(&lab, &[]).await;
+        let mut proxy = Proxy::start(&lab, &[]).await;
         let mut client = Client::plain(proxy.address("plain")).await;
         for _ in 0..2 {
             let answer = answer(&mut client, &login()).await;
             assert!(answer.starts_with("a NO [CONTACTADMIN]"), "{answer}");
         }
+        // A killed one may not have written its last line.
+        proxy.signal("-TERM");
+        assert!(proxy.child.wait().await.unwrap().success());
     }
     let proxy = Proxy::start(&lab, &[]).await;
     let _session = logged_in(&proxy).await;
