@@ -140,6 +140,15 @@ fn the_example_with_everything_switched_on_is_without_fault() {
         Some("https://login.example.com")
     );
     assert_eq!(config.accounts[0].mailbox, "shared@contoso.com");
+    let tickets = config.providers[1].client_certificate.as_ref().unwrap();
+    let place = Path::new("/etc/mailsplice/certs");
+    assert_eq!(tickets.certificate, place.join("tickets.pem"));
+    assert_eq!(tickets.private_key, place.join("tickets.key"));
+    assert!(tickets.passphrase.is_some());
+    let workspace = &config.providers[2];
+    assert_eq!(workspace.flow, config::Flow::ServiceAccount);
+    assert_eq!(workspace.scopes, ["https://mail.google.com/"]);
+    assert!(workspace.service_account_key.is_some());
 }
 
 /// What both forms of the example have in common.

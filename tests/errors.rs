@@ -15,12 +15,13 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use mailsplice::config;
 use mailsplice::daemon::wiring;
-use mailsplice::oauth::table::{self, MailProtocol, Row, RowClass, When};
+use mailsplice::oauth::table::{self, ClientKind, MailProtocol, Row, RowClass, When};
 use mailsplice::store::{FileStore, TokenRecord, TokenStore as _};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -75,7 +76,7 @@ fn cases() -> Vec<Case> {
         }
         let Some(value) = &row.value else { continue };
         let is_error = table::error(value).is_some_and(|general| general == row);
-        let body = if is_error || row.described.is_some() {
+        let body = if is_error || row.described.is_some() || row.client.is_some() {
             let words = row.described.as_deref().unwrap_or("no words");
             json!({ "error": value, "error_description": format!("({words})") })
         } else {
@@ -118,14 +119,44 @@ async fn prepare(lab: &Lab, cases: &[Case]) -> Vec<String> {
     scopes: [mail]
     sasl: xoauth2
     servers:
-      imap: {{ address: 'localhost:{port}', tls: implicit }}
-accounts:",
+      imap: {{ address: 'localhost:{port}', tls: implicit }}",
         port = lab.upstream.address.port(),
     );
-    let mut yaml = lab.yaml("").replace("accounts:", &people);
+    // Clients that show who they are by a signature.
+    let (certificate, key) = (include_str!("keys/app.pem"), include_str!("keys/app.key"));
+    let robot = json!({ "type": "service_account", "private_key_id": "1", "private_key": key,
+        "client_email": "mail@project.test", "token_uri": format!("http://{token}/token") });
+    for (name, text) in [
+        ("app.pem", certificate),
+        ("app.key", key),
+        ("google.json", &robot.to_string()),
+    ] {
+        std::fs::write(lab.path(name), text).unwrap();
+        let owner_only = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(lab.path(name), owner_only).unwrap();
+    }
+    let signing = people
+        .replace("name: people", "name: certificate")
+        .replace(
+            "flow: device_code",
+            "flow: client_credentials\n    client_certificate: { certificate: app.pem, private_key: app.key }",
+        )
+        .replace(&format!("    device_authorization_url: http://{token}/device\n"), "");
+    let robots = signing
+        .replace("name: certificate", "name: service_account")
+        .replace("    client_id: the-client\n", "")
+        .replace("client_credentials", "service_account")
+        .replace(
+            "client_certificate: { certificate: app.pem, private_key: app.key }",
+            "service_account_key: { file: google.json }",
+        );
+    let providers = format!("{people}\n{signing}\n{robots}\naccounts:");
+    let mut yaml = lab.yaml("").replace("accounts:", &providers);
     for case in cases {
-        let provider = match case.met {
-            Met::Token(_) => "people",
+        let provider = match (&case.met, case.row.client) {
+            (_, Some(ClientKind::Certificate)) => "certificate",
+            (_, Some(ClientKind::ServiceAccount)) => "service_account",
+            (Met::Token(_), None) => "people",
             _ => "contoso",
         };
         writeln!(

@@ -67,16 +67,18 @@ async fn login(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
     }
     let base = Base::open(config)?;
     let grant = match who.provider.flow {
-        Flow::ClientCredentials if arguments.device || arguments.paste => bail!(
-            "provider {} uses client_credentials: nobody signs in, leave out --device and --paste",
-            who.provider.name
+        flow if flow.is_unattended() && (arguments.device || arguments.paste) => bail!(
+            "provider {} uses {}: nobody signs in, leave out --device and --paste",
+            who.provider.name,
+            flow.name()
         ),
-        Flow::ClientCredentials => {
+        Flow::ClientCredentials | Flow::ServiceAccount => {
             writeln!(
                 io::stderr(),
-                "Nobody signs in with client_credentials; getting a token ..."
+                "Nobody signs in with {}; getting a token ...",
+                who.provider.flow.name()
             )?;
-            signin::client_credentials(&who, &base.http)
+            signin::unattended(&who, &base.http)
                 .await
                 .map_err(explained)?
         }
@@ -87,7 +89,7 @@ async fn login(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
     };
     compare(&who, arguments.identity.as_deref(), &grant)?;
     let missing = missing_scopes(&who.provider.scopes, &grant.scopes);
-    let refreshable = grant.refresh_token.is_some() || who.provider.flow == Flow::ClientCredentials;
+    let refreshable = grant.refresh_token.is_some() || who.provider.flow.is_unattended();
     let until = SystemClock.now().saturating_add(grant.expires_in);
     let identity = grant.identity.as_ref().and_then(|one| one.name());
     let deed = Deed::SignIn(SignIn {
@@ -239,7 +241,7 @@ fn compare(who: &Account, expected: Option<&str>, grant: &Grant) -> anyhow::Resu
         ),
         Some(Match::Same) => Ok(()),
         Some(Match::Unknown) | None => {
-            if who.provider.flow != Flow::ClientCredentials {
+            if !who.provider.flow.is_unattended() {
                 let words = "the provider did not tell who signed in, so it was not compared";
                 writeln!(io::stderr(), "mailsplice: note: {words} with {expected}")?;
             }

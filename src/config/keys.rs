@@ -52,18 +52,20 @@ static PRESET_NAME: Choice = words(&[
     "custom",
 ]);
 static FLOW: Choice = Choice {
-    words: &["authorization_code", "device_code", "client_credentials"],
-    refused: &[
-        (
-            "service_account",
-            "service_account is not in this version: use authorization_code",
-        ),
-        (
-            "password",
-            "passwords at the token endpoint are refused by providers and by this program: use \
-             authorization_code, device_code or client_credentials",
-        ),
+    words: &[
+        "authorization_code",
+        "device_code",
+        "client_credentials",
+        "service_account",
     ],
+    refused: &[(
+        "password",
+        "passwords at the token endpoint are refused by providers and by this program: they show \
+         the user's own password to every program and leave no room for a second factor (RFC 9700 \
+         §2.4). For people use authorization_code (or device_code), for unattended access \
+         client_credentials or, at Google, service_account; an app password, where the provider \
+         still has them, works in the mail program without mailsplice",
+    )],
 };
 
 /// The whole file.
@@ -320,10 +322,11 @@ pub(super) static PROVIDER: Table = Table {
              put in place of {tenant} in the URLs. Default common; client_credentials needs a \
              domain or id.",
         ),
-        must(
+        may(
             "client_id",
             text(&forms::WORD),
-            "The OAuth client id of your app registration.",
+            "The OAuth client id of your app registration; needed with every flow but \
+             service_account.",
         ),
         may(
             "client_secret",
@@ -337,10 +340,23 @@ pub(super) static PROVIDER: Table = Table {
              days before. Default not known.",
         ),
         may(
+            "client_certificate",
+            Kind::Table(&CLIENT_CERTIFICATE),
+            "A certificate in place of client_secret: the program signs an assertion for each \
+             token request (RFC 7523). Default none.",
+        ),
+        may(
+            "service_account_key",
+            Kind::Secret,
+            "Where the JSON key of a Google service account lies; for flow service_account, its \
+             token_uri must be token_url.",
+        ),
+        may(
             "flow",
             Kind::Choice(&FLOW),
-            "How tokens are got: authorization_code (a browser, with PKCE), device_code, or \
-             client_credentials (no user). Default authorization_code.",
+            "How tokens are got: authorization_code (a browser, with PKCE), device_code, \
+             client_credentials (no user), or service_account (Google, no user). Default \
+             authorization_code.",
         ),
         may(
             "authorization_url",
@@ -401,6 +417,29 @@ pub(super) static PROVIDER: Table = Table {
             "servers",
             Kind::Table(&SERVERS),
             "The mail servers. Default: the preset's.",
+        ),
+    ],
+};
+
+pub(super) static CLIENT_CERTIFICATE: Table = Table {
+    what: "a client certificate",
+    keys: &[
+        must(
+            "certificate",
+            text(&forms::PATH),
+            "PEM file with the certificate registered at the provider; read anew for each token \
+             request.",
+        ),
+        must(
+            "private_key",
+            text(&forms::PATH),
+            "PEM file with its key: RSA of 2048 bits or more, or EC on P-256; PKCS#8 (also \
+             encrypted), PKCS#1 or SEC1.",
+        ),
+        may(
+            "passphrase",
+            Kind::Secret,
+            "Where the passphrase of an encrypted key lies. Default none.",
         ),
     ],
 };

@@ -30,9 +30,9 @@ pub use self::{
     limits::Limits,
     load::{Loaded, find, load, parse},
     model::{
-        Account, Audit, ClientAuth, Config, Delivery, Egress, EgressKind, Flow, Listener,
-        ListenerTls, NoProxy, PresetName, Protocol, Provider, SaslMechanism, Server, Servers,
-        TlsFiles, Trust, UpstreamTls,
+        Account, Audit, ClientAuth, ClientCertificate, Config, Delivery, Egress, EgressKind, Flow,
+        Listener, ListenerTls, NoProxy, PresetName, Protocol, Provider, SaslMechanism, Server,
+        Servers, TlsFiles, Trust, UpstreamTls,
     },
     notify::{Notify, NotifyTarget},
     secret::{SecretError, SecretSource},

@@ -178,12 +178,17 @@ pub struct Provider {
     pub preset: PresetName,
     /// Microsoft's tenant (a verified domain, an id, `common`, …), already put into the URLs.
     pub tenant: Option<String>,
-    /// The OAuth client id.
+    /// The OAuth client id; empty when `flow` is `service_account`.
     pub client_id: String,
     /// Where the OAuth client secret lies; public clients have none.
     pub client_secret: Option<SecretSource>,
     /// The day the client secret ends, at 00:00 UTC, Unix seconds.
     pub client_secret_expires: Option<u64>,
+    /// A certificate in place of the secret; never both.
+    pub client_certificate: Option<ClientCertificate>,
+    /// Where the JSON key of a Google service account lies; always there when `flow` is
+    /// `service_account`.
+    pub service_account_key: Option<SecretSource>,
     /// How tokens are got.
     pub flow: Flow,
     /// RFC 6749 §3.1; always there when `flow` is `authorization_code`.
@@ -209,6 +214,17 @@ pub struct Provider {
     pub authorization_params: BTreeMap<String, String>,
     /// The mail servers.
     pub servers: Servers,
+}
+
+/// A certificate by which the client shows who it is (RFC 7523 §2.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// PEM file (absolute path) with the certificate first.
+    pub certificate: PathBuf,
+    /// PEM file (absolute path) with its key.
+    pub private_key: PathBuf,
+    /// Where the passphrase of an encrypted key lies.
+    pub passphrase: Option<SecretSource>,
 }
 
 /// The mail servers of a provider.
@@ -264,6 +280,8 @@ pub enum Flow {
     DeviceCode,
     /// The program itself, without a user (RFC 6749 §4.4).
     ClientCredentials,
+    /// A Google service account that may act for the users of its domain (RFC 7523 §2.1).
+    ServiceAccount,
 }
 
 impl Flow {
@@ -273,7 +291,13 @@ impl Flow {
             Self::AuthorizationCode => "authorization_code",
             Self::DeviceCode => "device_code",
             Self::ClientCredentials => "client_credentials",
+            Self::ServiceAccount => "service_account",
         }
+    }
+
+    /// Whether nobody signs in.
+    pub const fn is_unattended(self) -> bool {
+        matches!(self, Self::ClientCredentials | Self::ServiceAccount)
     }
 }
 

@@ -9,8 +9,8 @@ use super::{
     forms, keys,
     listener::ProtocolSet,
     model::{
-        ClientAuth, Flow, PresetName, Protocol, Provider, SaslMechanism, Server, Servers,
-        UpstreamTls,
+        ClientAuth, ClientCertificate, Flow, PresetName, Protocol, Provider, SaslMechanism, Server,
+        Servers, UpstreamTls,
     },
     preset::{Preset, Presets},
     view::{Found, View},
@@ -28,6 +28,7 @@ const FLOW_WORDS: &[(&str, Flow)] = &[
     (Flow::AuthorizationCode.as_str(), Flow::AuthorizationCode),
     (Flow::DeviceCode.as_str(), Flow::DeviceCode),
     (Flow::ClientCredentials.as_str(), Flow::ClientCredentials),
+    (Flow::ServiceAccount.as_str(), Flow::ServiceAccount),
 ];
 
 const TLS_WORDS: &[(&str, UpstreamTls)] = &[
@@ -87,6 +88,10 @@ pub(super) fn read(
             } else {
                 lines.insert((*value).to_owned(), *line);
             }
+        }
+        if !view.has("client_id") && view.word("flow", FLOW_WORDS) != Some(Flow::ServiceAccount) {
+            let message = "is missing: give the client id of your app registration";
+            report.fault(view.line(), view.path("client_id"), message);
         }
         let preset = view.parsed("preset", preset_name).map(|found| found.value);
         let draft = preset.map(|name| Draft::new(view, name, presets.get(name)));
@@ -149,6 +154,7 @@ impl<'a> Draft<'a> {
         let view = &self.view;
         self.check_tenant(report);
         self.check_flow(report);
+        self.check_client(report);
         self.check_servers(report);
         self.check_expiry(report);
         let scopes = self.scopes(used, report);
@@ -162,11 +168,16 @@ impl<'a> Draft<'a> {
             name: view.text("name")?,
             preset: self.name,
             tenant: self.tenant.clone(),
-            client_id: view.text("client_id")?,
+            client_id: match self.flow {
+                Flow::ServiceAccount => String::new(),
+                _ => view.text("client_id")?,
+            },
             client_secret: view.secret("client_secret", base),
             client_secret_expires: view
                 .parsed("client_secret_expires", forms::date)
                 .map(|found| found.value),
+            client_certificate: self.client_certificate(base),
+            service_account_key: view.secret("service_account_key", base),
             flow: self.flow,
             authorization_url: self.url("authorization_url"),
             token_url: self.url("token_url")?,
@@ -290,12 +301,77 @@ impl<'a> Draft<'a> {
                     );
                 }
             }
-            Flow::ClientCredentials if !view.has("client_secret") => {
-                missing("client_secret", format!("flow {flow} needs one"));
+            Flow::ClientCredentials
+                if !view.has("client_secret") && !view.has("client_certificate") =>
+            {
+                let message = format!("flow {flow} needs one, or a client_certificate");
+                missing("client_secret", message);
             }
+            Flow::ServiceAccount if self.name.is_microsoft() => {
+                let message = "service_account is Google's: use client_credentials";
+                report.fault(view.line_of("flow"), view.path("flow"), message);
+            }
+            Flow::ServiceAccount if !view.has("service_account_key") => missing(
+                "service_account_key",
+                format!("flow {flow} needs one, the JSON file that Google made"),
+            ),
             _ => {}
         }
-        if self.name == PresetName::Google && !view.has("client_secret") {
+    }
+
+    fn client_certificate(&self, base: &Path) -> Option<ClientCertificate> {
+        let path = self.view.path("client_certificate");
+        let view = self.view.map("client_certificate", &path);
+        let certificate = view.file("certificate", base);
+        let private_key = view.file("private_key", base);
+        let passphrase = view.secret("passphrase", base);
+        Some(ClientCertificate {
+            certificate: certificate?,
+            private_key: private_key?,
+            passphrase,
+        })
+    }
+
+    /// How the client shows who it is: in one way, and one that goes with the flow.
+    fn check_client(&self, report: &mut Report) {
+        let view = &self.view;
+        let unattended = self.flow == Flow::ServiceAccount;
+        let mut wrong = |key: &str, message: &str| {
+            report.fault(view.line_of(key), view.path(key), message);
+        };
+        if unattended {
+            for key in ["client_secret", "client_certificate"] {
+                if view.has(key) {
+                    let message = "has no place with flow service_account: service_account_key \
+                                   says who the client is";
+                    wrong(key, message);
+                }
+            }
+        } else if self.flow_is_known() && view.has("service_account_key") {
+            wrong(
+                "service_account_key",
+                "is for flow service_account only: set flow, or leave it out",
+            );
+        }
+        if !unattended && view.has("client_secret") && view.has("client_certificate") {
+            wrong(
+                "client_certificate",
+                "takes the place of client_secret: leave one of them out",
+            );
+        }
+        if view.has("client_certificate")
+            && view.word("client_auth", CLIENT_AUTH_WORDS) == Some(ClientAuth::Basic)
+        {
+            wrong(
+                "client_auth",
+                "basic is for a client_secret: a client_certificate goes into the form",
+            );
+        }
+        if unattended && view.has("client_id") {
+            let message = "has no effect: the service account's key says who the client is";
+            report.warn(view.line_of("client_id"), view.path("client_id"), message);
+        }
+        if self.name == PresetName::Google && !unattended && !view.has("client_secret") {
             let message = "google wants the secret of desktop clients too, though it is public: \
                            give it, or the sign-in will fail";
             report.warn(view.line(), view.path("client_secret"), message);
@@ -372,7 +448,9 @@ impl<'a> Draft<'a> {
         let preset = self.name.as_str();
         let scopes = match self.flow {
             Flow::ClientCredentials => self.preset.app_scopes(),
-            Flow::AuthorizationCode | Flow::DeviceCode => self.preset.user_scopes(used),
+            Flow::AuthorizationCode | Flow::DeviceCode | Flow::ServiceAccount => {
+                self.preset.user_scopes(used)
+            }
         };
         if scopes.is_empty() && self.flow_is_known() {
             let message = match self.flow {
@@ -401,7 +479,7 @@ impl<'a> Draft<'a> {
                            scopes of Outlook's resource";
             report.warn(line, path.clone(), message);
         }
-        let by_user = self.flow != Flow::ClientCredentials;
+        let by_user = !self.flow.is_unattended();
         if by_user && !scopes.iter().any(|scope| scope == "offline_access") {
             let message = "without offline_access there is no refresh token: users would have to \
                            sign in every hour";

@@ -1,13 +1,16 @@
 //! What can be found out about a configuration without the network: files, modes, certificates,
 //! secrets, scopes.
 
+mod credentials;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::watch;
-use crate::config::{Config, Flow, ListenerTls, Protocol, Provider, SecretSource};
+use crate::config::{Config, ListenerTls, Protocol, Provider, SecretSource};
 use crate::net::tls;
 use crate::oauth::{Clock as _, SystemClock};
 use crate::store::StoreKey;
@@ -27,6 +30,8 @@ use Finding::{Fault, Warning};
 /// command and asks no server.
 pub fn inspect(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
     state_dir(config, &mut findings);
     store_key(config, &mut findings);
     audit_file(config, &mut findings);
@@ -36,6 +41,8 @@ pub fn inspect(config: &Config) -> Vec<Finding> {
     }
     for provider in &config.providers {
         client_secret(provider, &mut findings);
+        credentials::client_certificate(provider, now, &mut findings);
+        credentials::service_account(provider, &mut findings);
         scopes(config, provider, &mut findings);
     }
     // The certificate's end is among the faults of the pair.
@@ -215,7 +222,7 @@ fn scopes(config: &Config, provider: &Provider, findings: &mut Vec<Finding>) {
                     .to_owned(),
             );
         }
-        if provider.flow != Flow::ClientCredentials {
+        if !provider.flow.is_unattended() {
             if !has("offline_access") {
                 warn("without offline_access there is no refresh token: add it".to_owned());
             }

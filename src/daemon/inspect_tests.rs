@@ -13,6 +13,23 @@ fn found(yaml: &str) -> (Vec<String>, Vec<String>) {
     for file in ["secret", "key"] {
         fs::set_permissions(dir.path().join(file), fs::Permissions::from_mode(0o600)).unwrap();
     }
+    let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys");
+    for file in fs::read_dir(keys).unwrap() {
+        let file = file.unwrap();
+        let copy = dir.path().join(file.file_name());
+        fs::copy(file.path(), &copy).unwrap();
+        let mode = if file.file_name() == "renewed.key" {
+            0o644
+        } else {
+            0o600
+        };
+        fs::set_permissions(copy, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    fs::write(dir.path().join("passphrase"), "open sesame\n").unwrap();
+    fs::write(dir.path().join("google.json"), google_key()).unwrap();
+    for file in ["passphrase", "google.json"] {
+        fs::set_permissions(dir.path().join(file), fs::Permissions::from_mode(0o600)).unwrap();
+    }
     let yaml = format!(
         "state_dir: ./state\nlisteners: [{{ name: a, protocol: imap, bind: '127.0.0.1:1', tls: none }}]\n{yaml}"
     );
@@ -102,4 +119,110 @@ fn a_key_beside_its_data_is_a_warning() {
             .any(|text| text.contains("lies beside the data")),
         "{warnings:?}"
     );
+}
+
+/// What Google gives for a service account.
+fn google_key() -> String {
+    let key = include_str!("../../tests/keys/app.key");
+    serde_json::json!({
+        "type": "service_account",
+        "private_key": key,
+        "client_email": "mail@project.iam.gserviceaccount.com",
+        "token_uri": "https://oauth2.googleapis.com/token",
+    })
+    .to_string()
+}
+
+/// Faults and warnings of a provider with this certificate.
+fn certificate(pem: &str, key: &str, more: &str) -> (Vec<String>, Vec<String>) {
+    let pair = format!("certificate: {pem}, private_key: {key}{more}");
+    found(&provider(&format!(", client_certificate: {{ {pair} }}")))
+}
+
+#[test]
+fn client_certificates_are_tried_as_for_a_token() {
+    let passphrase = ", passphrase: { file: passphrase }";
+    assert_eq!(certificate("app.pem", "app.key", ""), (vec![], vec![]));
+    let sound = certificate("app.pem", "app-encrypted.key", passphrase);
+    assert_eq!(sound, (vec![], vec![]));
+    let wrong = ", passphrase: { file: secret }";
+    let faults = [
+        (
+            "app.pem",
+            "renewed.key",
+            "",
+            "is not the key of the certificate",
+        ),
+        ("nothing.pem", "app.key", "", "nothing.pem cannot be read"),
+        ("app.pem", "nothing.key", "", "nothing.key cannot be read"),
+        ("app.key", "app.key", "", "holds no certificate"),
+        ("short.pem", "short.key", "", "under 2048 bits"),
+        ("app.pem", "app-encrypted.key", "", "no passphrase is given"),
+        (
+            "app.pem",
+            "app-encrypted.key",
+            wrong,
+            "does not open with the passphrase",
+        ),
+        (
+            "app.pem",
+            "app-traditional.key",
+            passphrase,
+            "openssl pkcs8 -topk8",
+        ),
+    ];
+    for (pem, key, more, words) in faults {
+        let (faults, _) = certificate(pem, key, more);
+        assert_eq!(faults.len(), 1, "{words}: {faults:?}");
+        assert!(faults[0].contains(words), "{words}: {faults:?}");
+        assert!(faults[0].starts_with("client_certificate of provider p: "));
+    }
+    let warnings = [
+        ("app.pem", "app.key", passphrase, "passphrase has no effect"),
+        (
+            "renewed.pem",
+            "renewed.key",
+            "",
+            "can be used by others (mode 644)",
+        ),
+        ("ec.pem", "ec.key", "", "RSA"),
+    ];
+    for (pem, key, more, words) in warnings {
+        let (faults, warnings) = certificate(pem, key, more);
+        assert_eq!(faults, Vec::<String>::new());
+        assert!(
+            warnings.iter().any(|text| text.contains(words)),
+            "{warnings:?}"
+        );
+    }
+    // A command is not run, so the key stays closed.
+    let command = ", passphrase: { command: [/nonexistent/program] }";
+    let unknown = certificate("app.pem", "app-encrypted.key", command);
+    assert_eq!(unknown, (vec![], vec![]));
+}
+
+#[test]
+fn a_service_account_key_is_read_and_not_shown() {
+    let account = |key: &str, more: &str| {
+        found(&format!(
+            "store_key: {{ file: key }}\nproviders: [{{ name: g, preset: google, flow: \
+             service_account, service_account_key: {{ file: {key} }}{more} }}]\n"
+        ))
+    };
+    assert_eq!(account("google.json", ""), (vec![], vec![]));
+    let elsewhere = ", token_url: 'https://elsewhere.test/token'";
+    for (key, more, words) in [
+        (
+            "google.json",
+            elsewhere,
+            "is for another token endpoint than https://elsewhere.test/token",
+        ),
+        ("app.key", "", "is not a service account's key"),
+        ("nothing.json", "", "nothing.json"),
+    ] {
+        let (faults, _) = account(key, more);
+        assert!(faults.len() == 1 && faults[0].contains(words), "{faults:?}");
+        assert!(faults[0].starts_with("service_account_key of provider g"));
+        assert!(!faults[0].contains("MII"));
+    }
 }

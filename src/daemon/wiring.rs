@@ -213,7 +213,8 @@ pub fn accounts(config: &Config) -> Vec<oauth::Account> {
         .collect();
     let account = |account: &config::Account| {
         let provider = providers.get(account.provider)?;
-        Some(oauth::Account::new(&account.user, provider.clone()))
+        let one = oauth::Account::new(&account.user, provider.clone());
+        Some(one.with_mailbox(&account.mailbox))
     };
     config.accounts.iter().filter_map(account).collect()
 }
@@ -222,23 +223,39 @@ pub fn accounts(config: &Config) -> Vec<oauth::Account> {
 /// provider.
 pub fn account(config: &Config, account: &config::Account) -> Option<oauth::Account> {
     let provider = provider(config.providers.get(account.provider)?);
-    Some(oauth::Account::new(&account.user, Arc::new(provider)))
+    let one = oauth::Account::new(&account.user, Arc::new(provider));
+    Some(one.with_mailbox(&account.mailbox))
 }
 
-fn provider(provider: &config::Provider) -> oauth::Provider {
-    let client_secret = provider.client_secret.clone().map(|source| {
-        let read = move || source.read().map_err(|error| error.to_string());
-        Arc::new(read) as oauth::SecretReader
-    });
+/// A secret's place as the OAuth room reads it.
+fn reader(source: &SecretSource) -> oauth::SecretReader {
+    let source = source.clone();
+    Arc::new(move || source.read().map_err(|error| error.to_string()))
+}
+
+/// A client certificate as the OAuth room reads it.
+pub fn client_certificate(certificate: &config::ClientCertificate) -> oauth::ClientCertificate {
+    oauth::ClientCertificate {
+        certificate: certificate.certificate.clone(),
+        private_key: certificate.private_key.clone(),
+        passphrase: certificate.passphrase.as_ref().map(reader),
+    }
+}
+
+/// One provider, as the token engine wants it.
+pub fn provider(provider: &config::Provider) -> oauth::Provider {
     oauth::Provider {
         name: provider.name.clone(),
         tenant: provider.tenant.clone(),
         client_id: provider.client_id.clone(),
-        client_secret,
+        client_secret: provider.client_secret.as_ref().map(reader),
+        client_certificate: provider.client_certificate.as_ref().map(client_certificate),
+        service_account_key: provider.service_account_key.as_ref().map(reader),
         flow: match provider.flow {
             config::Flow::AuthorizationCode => oauth::Flow::AuthorizationCode,
             config::Flow::DeviceCode => oauth::Flow::DeviceCode,
             config::Flow::ClientCredentials => oauth::Flow::ClientCredentials,
+            config::Flow::ServiceAccount => oauth::Flow::ServiceAccount,
         },
         authorization_url: provider.authorization_url.clone(),
         token_url: provider.token_url.clone(),

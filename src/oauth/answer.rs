@@ -150,12 +150,19 @@ fn token(value: &Value) -> Option<String> {
 
 fn seconds(value: &Value) -> Option<u64> {
     match value {
-        Value::String(text) => text.trim().parse().ok(),
-        number => number.as_u64().or_else(|| {
-            // 3600.0; saturates, and negative becomes 0.
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            number.as_f64().map(|float| float as u64)
-        }),
+        Value::String(text) => {
+            let text = text.trim();
+            text.parse().ok().or_else(|| text.parse().ok().map(whole))
+        }
+        number => number.as_u64().or_else(|| number.as_f64().map(whole)),
+    }
+}
+
+/// 3600.0 as 3600; saturates, and negative becomes 0.
+fn whole(float: f64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    {
+        float as u64
     }
 }
 
@@ -187,7 +194,9 @@ mod tests {
             (r#"{"access_token":"a","expires_in":3599}"#, 3599),
             (r#"{"access_token":"a","expires_in":"3599"}"#, 3599),
             (r#"{"access_token":"a","expires_in":3599.0}"#, 3599),
+            (r#"{"access_token":"a","expires_in":" 3599.7 "}"#, 3599),
             (r#"{"access_token":"a","expires_in":null}"#, 3600),
+            (r#"{"access_token":"a","expires_in":[3599]}"#, 3600),
             (r#"{"access_token":"a","expires_in":"soon"}"#, 3600),
             (r#"{"access_token":"a"}"#, 3600),
             (r#"{"access_token":"a","expires_in":-5}"#, 0),

@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::{
     error::{Class, TokenError, printable},
     http::{TransportError, Trouble},
-    provider::Account,
-    table::{self, Row, RowClass},
+    provider::{Account, Flow, Provider},
+    table::{self, ClientKind, Row, RowClass},
 };
 
 /// An answer as far as it matters here.
@@ -213,6 +213,30 @@ impl Refusal {
         let mut refusal = Self::blank(200);
         refusal.settle(Kind::Settled, note);
         refusal
+    }
+
+    /// The same with the sentence that fits how the client shows who it is: the usual ones speak of a
+    /// client secret and of signing in. Numbers and described errors tell enough by themselves.
+    pub(crate) fn in_terms_of(mut self: Box<Self>, provider: &Provider) -> Box<Self> {
+        let client = if provider.flow == Flow::ServiceAccount {
+            ClientKind::ServiceAccount
+        } else if provider.client_certificate.is_some() {
+            ClientKind::Certificate
+        } else {
+            return self;
+        };
+        let general = self.row.is_none_or(|row| {
+            let signs_in = matches!(row.class, RowClass::SignIn | RowClass::Flow);
+            row.codes.is_empty() && (row.described.is_none() || signs_in)
+        });
+        let error = self.error.as_deref().filter(|_| general);
+        let row = error.and_then(|error| table::error_of(client, error));
+        if let Some(row) = row.filter(|_| !matches!(self.kind, Kind::Retry { .. })) {
+            self.row = Some(row);
+            self.class = row.class;
+            self.kind = Kind::Settled;
+        }
+        self
     }
 
     /// The code to show: the AADSTS number if there is one, else the `suberror` or `error` value

@@ -15,14 +15,17 @@ use oauth2::{
     http,
 };
 use secrecy::{ExposeSecret, SecretString};
+use url::form_urlencoded;
 
 use super::{
     answer::{TokenAnswer, regular_device_answer},
+    assertion::ASSERTION_TYPE,
     classify::{Kind, Outcome, Received, Refusal, classify},
     clock::Clock,
     http::Http,
     identity::{self, IdentityFault},
-    provider::{ClientAuth, Provider},
+    provider::{Account, ClientAuth, Flow, Provider},
+    service_account,
     token::Grant,
 };
 
@@ -36,8 +39,9 @@ pub(crate) enum Ask<'a> {
         verifier: PkceCodeVerifier,
         redirect: RedirectUrl,
     },
-    /// A token for the program itself (RFC 6749 §4.4.2).
-    ClientCredentials,
+    /// A token without a user (RFC 6749 §4.4.2), or one that a service account has for this account's
+    /// mailbox (RFC 7523 §2.1).
+    Unattended(&'a Account),
 }
 
 /// Where requests go and what time it is.
@@ -69,7 +73,11 @@ pub(crate) async fn ask(
 ) -> Result<Grant, Box<Refusal>> {
     let secret = read_secret(provider).await?;
     let client = client(provider, secret);
-    let judge = Judge { way, device: false };
+    let judge = Judge {
+        provider,
+        way,
+        device: false,
+    };
     let scopes = || provider.scopes.iter().cloned().map(Scope::new);
     let answer = match ask {
         Ask::Refresh(token) => {
@@ -104,7 +112,10 @@ pub(crate) async fn ask(
             let request = client.exchange_code(code).set_pkce_verifier(verifier);
             request.request_async(&judge).await.map_err(refusal)
         }
-        Ask::ClientCredentials => {
+        Ask::Unattended(account) if provider.flow == Flow::ServiceAccount => {
+            service_account::ask(account, way).await
+        }
+        Ask::Unattended(_) => {
             let request = client.exchange_client_credentials();
             request
                 .add_scopes(scopes())
@@ -154,8 +165,8 @@ pub(crate) fn client(
     let client = Client::new(ClientId::new(provider.client_id.clone()))
         .set_token_uri(TokenUrl::from_url(provider.token_url.clone()))
         .set_auth_type(match provider.client_auth {
-            ClientAuth::Body => AuthType::RequestBody,
-            ClientAuth::Basic => AuthType::BasicAuth,
+            ClientAuth::Basic if provider.client_certificate.is_none() => AuthType::BasicAuth,
+            _ => AuthType::RequestBody,
         });
     match secret {
         Some(secret) => client.set_client_secret(secret),
@@ -194,18 +205,59 @@ pub(crate) fn refusal<T: oauth2::ErrorResponse>(
     }
 }
 
-/// Sends one request and judges the answer; `Ok` is a good one.
-pub(crate) async fn send(way: Way<'_>, request: HttpRequest) -> Result<HttpResponse, Box<Refusal>> {
+/// Sends one request, with an assertion where the client has a certificate, and judges the answer;
+/// `Ok` is a good one.
+pub(crate) async fn send(
+    provider: &Provider,
+    way: Way<'_>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Box<Refusal>> {
+    let request = with_assertion(provider, way, request).await?;
     let answer = way.http.send(request).await;
     let answer = answer.map_err(|error| Refusal::transport(&error))?;
     match classify(&Received::of(&answer), way.clock.now()) {
         Outcome::Good => Ok(answer),
-        Outcome::Refused(refusal) => Err(refusal),
+        Outcome::Refused(refusal) => Err(refusal.in_terms_of(provider)),
     }
+}
+
+/// Adds a new client assertion to the form (RFC 7523 §2.2). Each request has its own: providers take
+/// none twice. Files are read anew, so a renewed certificate needs no restart.
+pub(crate) async fn with_assertion(
+    provider: &Provider,
+    way: Way<'_>,
+    request: HttpRequest,
+) -> Result<HttpRequest, Box<Refusal>> {
+    let Some(certificate) = provider.client_certificate.clone() else {
+        return Ok(request);
+    };
+    let unusable = |why: &dyn std::fmt::Display| {
+        tracing::warn!(provider = %provider.name, outcome = %why, "client certificate unusable");
+        Refusal::ours(&format!(
+            "The client_certificate of provider {} cannot be used: run \"mailsplice check\"",
+            provider.name
+        ))
+    };
+    let client = provider.client_id.clone();
+    let audience = provider.token_url.to_string();
+    let now = way.clock.now();
+    let made = tokio::task::spawn_blocking(move || certificate.assertion(&client, &audience, now));
+    let assertion = match made.await {
+        Ok(Ok(assertion)) => assertion,
+        Ok(Err(why)) => return Err(unusable(&why)),
+        Err(_) => return Err(unusable(&"the reader failed")),
+    };
+    let (parts, mut body) = request.into_parts();
+    let mut form = form_urlencoded::Serializer::new(String::from("&"));
+    form.append_pair("client_assertion_type", ASSERTION_TYPE);
+    form.append_pair("client_assertion", assertion.expose_secret());
+    body.extend_from_slice(form.finish().as_bytes());
+    Ok(HttpRequest::from_parts(parts, body))
 }
 
 /// The crate's HTTP client.
 pub(crate) struct Judge<'a> {
+    pub(crate) provider: &'a Provider,
     pub(crate) way: Way<'a>,
     /// Whether a device answer is expected.
     pub(crate) device: bool,
@@ -217,7 +269,7 @@ impl<'c> AsyncHttpClient<'c> for Judge<'_> {
 
     fn call(&'c self, request: HttpRequest) -> Self::Future {
         Box::pin(async move {
-            let mut body = send(self.way, request).await?.into_body();
+            let mut body = send(self.provider, self.way, request).await?.into_body();
             if self.device {
                 body = regular_device_answer(&body)
                     .ok_or_else(|| Refusal::unreadable("the device answer is unusable"))?;

@@ -323,7 +323,7 @@ mod tests {
             assert_eq!(codes(text).len(), 3, "{text}");
         }
         let grant = find("invalid_grant").rows;
-        assert_eq!(grant.len(), 4);
+        assert_eq!(grant.len(), 5);
         assert!(grant[0].described.is_none());
     }
 

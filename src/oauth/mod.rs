@@ -12,6 +12,7 @@
 //! in `secrecy` types, and errors are made of fields that have been checked first.
 
 mod answer;
+mod assertion;
 mod classify;
 mod clock;
 mod engine;
@@ -22,11 +23,14 @@ mod identity;
 pub mod lookup;
 mod provider;
 mod revocation;
+mod service_account;
 pub mod signin;
+mod signing;
 pub mod table;
 mod token;
 
 pub use self::{
+    assertion::{CertificateFacts, CertificateFault, ClientCertificate},
     classify::{Kind, Outcome, Received, Refusal, classify},
     clock::{Clock, SystemClock},
     engine::{AccountStatus, EngineSettings, LastError, State, Tokens},
@@ -35,6 +39,8 @@ pub use self::{
     identity::{Identity, IdentityFault, Match, identity_matches},
     provider::{Account, ClientAuth, Flow, Provider, SecretReader},
     revocation::{Revoked, remaining_steps, revoke},
+    service_account::{ServiceAccount, ServiceAccountFault},
+    signing::KeyFault,
     token::{AccessToken, Grant, missing_scopes},
 };
 pub use oauth2::{HttpRequest, HttpResponse};

@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use super::assertion::{CertificateFault, ClientCertificate};
 use crate::store::is_catch_all;
 
 /// Reads a secret from where it is kept. It may block and is called off the runtime's workers, anew
@@ -22,6 +23,8 @@ pub enum Flow {
     DeviceCode,
     /// The program's own rights, without a user (RFC 6749 §4.4).
     ClientCredentials,
+    /// Google's service accounts: an assertion made out to the mailbox's user (RFC 7523 §2.1).
+    ServiceAccount,
 }
 
 impl Flow {
@@ -31,6 +34,7 @@ impl Flow {
             Self::AuthorizationCode => "authorization_code",
             Self::DeviceCode => "device_code",
             Self::ClientCredentials => "client_credentials",
+            Self::ServiceAccount => "service_account",
         }
     }
 
@@ -38,6 +42,11 @@ impl Flow {
     /// good for all it was given.
     pub fn is_per_mailbox(self) -> bool {
         !matches!(self, Self::ClientCredentials)
+    }
+
+    /// Whether nobody signs in: the program can have a new token at any time.
+    pub fn is_unattended(self) -> bool {
+        matches!(self, Self::ClientCredentials | Self::ServiceAccount)
     }
 }
 
@@ -58,10 +67,14 @@ pub struct Provider {
     pub name: String,
     /// Microsoft's tenant, for texts and the binding; the URLs already hold it.
     pub tenant: Option<String>,
-    /// The client id.
+    /// The client id; empty for [`Flow::ServiceAccount`].
     pub client_id: String,
     /// Where the client secret is read; `None` for a public client.
     pub client_secret: Option<SecretReader>,
+    /// A certificate in place of the secret (RFC 7523 §2.2).
+    pub client_certificate: Option<ClientCertificate>,
+    /// Where the JSON key of a service account is read; needed for [`Flow::ServiceAccount`].
+    pub service_account_key: Option<SecretReader>,
     /// Which grant is used.
     pub flow: Flow,
     /// Where the browser is sent; needed for [`Flow::AuthorizationCode`].
@@ -92,7 +105,7 @@ impl fmt::Debug for Provider {
             .field("name", &self.name)
             .field("flow", &self.flow)
             .field("token_url", &self.token_url.as_str())
-            .field("confidential", &self.client_secret.is_some())
+            .field("confidential", &self.is_confidential())
             .finish_non_exhaustive()
     }
 }
@@ -101,6 +114,21 @@ impl Provider {
     /// The issuer to compare with; none for Microsoft, whose issuer is a template.
     pub(crate) fn exact_issuer(&self) -> Option<&str> {
         self.issuer.as_deref().filter(|_| !self.microsoft)
+    }
+
+    fn is_confidential(&self) -> bool {
+        self.client_secret.is_some()
+            || self.client_certificate.is_some()
+            || self.service_account_key.is_some()
+    }
+
+    /// When the client certificate ends, in seconds since 1970; `None` without one. Reads a file.
+    ///
+    /// # Errors
+    /// When the certificate's file cannot be read.
+    pub fn certificate_not_after(&self) -> Option<Result<i64, CertificateFault>> {
+        let certificate = self.client_certificate.as_ref()?;
+        Some(certificate.facts().map(|facts| facts.not_after))
     }
 
     /// The page where an administrator approves the program for a whole Microsoft tenant.
@@ -128,16 +156,19 @@ pub struct Account {
     pub key: String,
     /// The user name as configured.
     pub user: String,
+    /// The mailbox it opens; the user that an assertion of [`Flow::ServiceAccount`] is made out to.
+    pub mailbox: String,
     /// Who gives its tokens.
     pub provider: Arc<Provider>,
 }
 
 impl Account {
-    /// An account of `user` at `provider`.
+    /// An account of `user` at `provider`, which opens the mailbox of that name.
     pub fn new(user: &str, provider: Arc<Provider>) -> Self {
         Self {
             key: user.to_lowercase(),
             user: user.to_owned(),
+            mailbox: user.to_owned(),
             provider,
         }
     }
@@ -158,17 +189,29 @@ impl Account {
         self.is_catch_all() && self.provider.flow.is_per_mailbox()
     }
 
+    /// The same, opening another mailbox.
+    #[must_use]
+    pub fn with_mailbox(mut self, mailbox: &str) -> Self {
+        mailbox.clone_into(&mut self.mailbox);
+        self
+    }
+
     /// Fingerprint of everything that says where this account's tokens belong: hex SHA-256 over
-    /// token URL, client id, flow, tenant and user. A record with another binding is sent nowhere.
+    /// token URL, client id, flow, tenant and user, and for a service account the mailbox. A record
+    /// with another binding is sent nowhere.
     pub fn binding(&self) -> String {
         let mut hash = Sha256::new();
-        let parts = [
+        let mut parts = vec![
             self.provider.token_url.as_str(),
             &self.provider.client_id,
             self.provider.flow.name(),
             self.provider.tenant.as_deref().unwrap_or(""),
             &self.key,
         ];
+        if self.provider.flow == Flow::ServiceAccount {
+            // Such a token opens this mailbox and no other.
+            parts.push(&self.mailbox);
+        }
         for part in parts {
             // The length keeps neighbouring parts apart.
             hash.update((part.len() as u64).to_be_bytes());
@@ -195,6 +238,8 @@ pub(crate) mod tests {
             tenant: Some("contoso.example".into()),
             client_id: "client-1".into(),
             client_secret: None,
+            client_certificate: None,
+            service_account_key: None,
             flow,
             authorization_url: Some(url("https://login.example/contoso.example/authorize")),
             token_url: url("https://login.example/contoso.example/token"),
@@ -230,6 +275,14 @@ pub(crate) mod tests {
         other.token_url = Url::parse("https://elsewhere.example/token").unwrap();
         others.push(bind(&other, "alice@contoso.example"));
         assert!(others.iter().all(|binding| *binding != first));
+        // Only a service account's token is for one mailbox.
+        let of = |flow: Flow, mailbox: &str| {
+            let account = Account::new("alice@contoso.example", Arc::new(sample(flow)));
+            account.with_mailbox(mailbox).binding()
+        };
+        assert_eq!(of(Flow::AuthorizationCode, "support"), first);
+        let service = Flow::ServiceAccount;
+        assert_ne!(of(service, "support"), of(service, "sales"));
     }
 
     #[test]

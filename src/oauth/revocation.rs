@@ -9,8 +9,9 @@ use serde::Deserialize;
 use url::form_urlencoded;
 
 use super::{
+    clock::SystemClock,
     error::printable,
-    exchange::read_secret,
+    exchange::{Way, read_secret, with_assertion},
     http::Http,
     provider::{Account, ClientAuth, Flow, Provider},
 };
@@ -71,6 +72,13 @@ async fn attempt(
     hint: &str,
 ) -> Result<(), Trouble> {
     let request = request(provider, token, hint).await?;
+    let way = Way {
+        http,
+        clock: &SystemClock,
+    };
+    let request = with_assertion(provider, way, request)
+        .await
+        .map_err(|refusal| Trouble::Lasting(refusal.detail()))?;
     let answer = http
         .send(request)
         .await
@@ -135,7 +143,10 @@ async fn request(
             builder = builder.header(http::header::AUTHORIZATION, header);
         }
         (_, secret) => {
-            form.append_pair("client_id", &provider.client_id);
+            // A service account has none.
+            if !provider.client_id.is_empty() {
+                form.append_pair("client_id", &provider.client_id);
+            }
             if let Some(secret) = secret {
                 form.append_pair("client_secret", secret.secret());
             }
@@ -152,6 +163,9 @@ pub fn remaining_steps(account: &Account, mailbox: &str, outcome: &Revoked) -> V
     let provider = &*account.provider;
     if provider.microsoft {
         return microsoft_steps(account, mailbox);
+    }
+    if provider.flow == Flow::ServiceAccount {
+        return service_account_steps();
     }
     let google = provider.token_url.host_str() == Some("oauth2.googleapis.com");
     let user = printable(&account.user);
@@ -173,6 +187,18 @@ pub fn remaining_steps(account: &Account, mailbox: &str, outcome: &Revoked) -> V
             provider.name
         )],
     }
+}
+
+/// Nobody signed in, so nobody can end it: the key or the delegation has to go.
+fn service_account_steps() -> Vec<String> {
+    let steps = [
+        "A service account gets new tokens as long as its key is good. Tokens already issued end by \
+         themselves within an hour. To stop new ones:",
+        "Google Cloud console > IAM & Admin > Service accounts > the account > Keys: delete the key.",
+        "Or Google Admin console > Security > Access and data control > API controls > Domain-wide \
+         delegation: remove its client id.",
+    ];
+    steps.map(str::to_owned).to_vec()
 }
 
 /// Microsoft has no endpoint for revocation: an administrator ends the sessions.

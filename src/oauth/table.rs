@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-pub use row::{MailProtocol, Reply, Row, RowClass, When};
+pub use row::{ClientKind, MailProtocol, Reply, Row, RowClass, When};
 
 /// What may stand in braces in a text of the table, and how it is shown where no account is at
 /// hand.
@@ -52,8 +52,17 @@ pub fn aadsts(code: u32) -> Option<&'static Row> {
 /// The row of an `error` value in lower case (RFC 6749 §5.2, RFC 8628 §3.5, OpenID Connect Core
 /// §3.1.2.6, and providers' own).
 pub fn error(value: &str) -> Option<&'static Row> {
-    let mut rows = ERRORS.error.iter().filter(|row| row.described.is_none());
-    rows.find(|row| row.value.as_deref() == Some(value))
+    plain(value).find(|row| row.client.is_none())
+}
+
+/// The row of an `error` value in lower case that means something else for clients of this kind.
+pub fn error_of(client: ClientKind, value: &str) -> Option<&'static Row> {
+    plain(value).find(|row| row.client == Some(client))
+}
+
+fn plain(value: &str) -> impl Iterator<Item = &'static Row> {
+    let rows = ERRORS.error.iter().filter(|row| row.described.is_none());
+    rows.filter(move |row| row.value.as_deref() == Some(value))
 }
 
 /// The row that knows more about an `error` value (in lower case) by the words of its description.

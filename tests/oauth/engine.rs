@@ -25,9 +25,7 @@ async fn client_credentials_with_the_secret_in_the_form_or_by_basic() {
         provider.client_secret = Some(Arc::new(move || Ok(format!("{odd}\n").into())));
         provider.client_auth = auth;
         let account = Account::new(ALICE, Arc::new(provider.clone()));
-        let grant = signin::client_credentials(&account, &*http())
-            .await
-            .unwrap();
+        let grant = signin::unattended(&account, &*http()).await.unwrap();
         assert!(grant.refresh_token.is_none());
         let (tokens, _) = engine(provider, http());
         assert!(tokens.access_token(ALICE).await.is_ok());
@@ -103,6 +101,24 @@ async fn trouble_of_every_kind_passes_and_the_sign_in_stays() {
     assert!(idp.user_of(token.expose()).is_some());
     assert_eq!(idp.reuses(), 0);
     tokens.finish().await;
+}
+
+/// RFC 6749 §10.3: what goes to the token endpoint goes nowhere else.
+#[tokio::test]
+async fn no_redirect_carries_a_secret_elsewhere() {
+    let (idp, other) = (Idp::start().await, Idp::start().await);
+    let mut provider = provider(&idp, Flow::AuthorizationCode);
+    provider.client_secret = Some(Arc::new(|| Ok("s3cr3t".into())));
+    let (tokens, _) = engine(provider, http());
+    tokens.adopt(ALICE, ended(idp.sign_in())).await.unwrap();
+    let to = other.url("token").to_string();
+    for status in [301, 302, 303, 307, 308] {
+        idp.then(Reply::json(status, "{}").header("Location", &to));
+        assert!(tokens.access_token(ALICE).await.is_err(), "{status}");
+        tokens.invalidate(ALICE);
+    }
+    assert_eq!(idp.token_requests().len(), 5);
+    assert_eq!(other.log().len(), 0);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
     reason = "tests fail loudly"
 )]
 
+mod assertions;
 mod engine;
 #[path = "../support/idp.rs"]
 mod idp;

@@ -43,6 +43,8 @@ pub(crate) fn provider(idp: &Idp, flow: Flow) -> Provider {
         tenant: None,
         client_id: "client-1".into(),
         client_secret: None,
+        client_certificate: None,
+        service_account_key: None,
         flow,
         authorization_url: Some(idp.url("authorize")),
         token_url: idp.url("token"),

@@ -11,6 +11,8 @@
     reason = "test support: each test uses a part of it and may fail loudly"
 )]
 
+#[path = "jwt.rs"]
+pub mod jwt;
 #[path = "idp_server.rs"]
 mod server;
 
@@ -132,6 +134,10 @@ impl Seen {
 pub struct Behaviour {
     /// The client secret it asks for; a public client has none.
     pub client_secret: Option<String>,
+    /// The certificate (PEM) it asks an assertion of instead (RFC 7523 §2.2).
+    pub client_certificate: Option<String>,
+    /// A service account that may ask for tokens of its users (RFC 7523 §2.1).
+    pub service_account: Option<jwt::ServiceAccount>,
     /// Life of access tokens in seconds.
     pub life: u64,
     /// Each refresh returns a new refresh token. The former one stays good until its successor has
@@ -151,6 +157,8 @@ impl Default for Behaviour {
     fn default() -> Self {
         Self {
             client_secret: None,
+            client_certificate: None,
+            service_account: None,
             life: 3600,
             rotation: true,
             user: "alice@contoso.example".into(),
@@ -261,6 +269,8 @@ impl Idp {
             "code",
             "code_verifier",
             "client_secret",
+            "client_assertion",
+            "assertion",
             "refresh_token",
             "device_code",
             "state",

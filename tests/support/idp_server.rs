@@ -1,8 +1,9 @@
 //! The endpoints of the scripted provider, and what it remembers.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -20,7 +21,7 @@ use base64::{
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::{Behaviour, Fields, Reply, Reset, Seen};
+use super::{Behaviour, Fields, Reply, Reset, Seen, jwt};
 
 /// All endpoints.
 pub(super) fn app(world: Arc<Mutex<World>>, issuer: String) -> Router {
@@ -66,6 +67,8 @@ pub(super) struct World {
     pub(super) signins: Vec<SignIn>,
     /// Access token to user and sign-in; none for client credentials.
     pub(super) access: HashMap<String, (String, Option<usize>)>,
+    /// The assertions that were used.
+    pub(super) assertions: HashSet<String>,
     pub(super) reuse: usize,
     pub(super) at_once: usize,
     pub(super) most_at_once: usize,
@@ -257,6 +260,11 @@ async fn device_code(
 ) -> Response {
     let mut world = shared.world();
     world.see("POST", "/devicecode", &fields, &headers);
+    if world.behaviour.client_certificate.is_some()
+        && shared.client(&mut world, &headers, &fields).is_none()
+    {
+        return error(401, "invalid_client");
+    }
     let code = world.new_secret("device");
     world.devices.insert(code.clone(), None);
     let interval = world.behaviour.device_interval;
@@ -328,7 +336,10 @@ fn break_off() -> ! {
 fn process(shared: &Shared, headers: &HeaderMap, fields: &Fields) -> Response {
     let mut world = shared.world();
     let field = |name: &str| fields.get(name).map_or("", String::as_str);
-    let Some(client) = client(&world.behaviour, headers, fields) else {
+    if field("grant_type") == "urn:ietf:params:oauth:grant-type:jwt-bearer" {
+        return service_account(shared, &mut world, field("assertion"));
+    }
+    let Some(client) = shared.client(&mut world, headers, fields) else {
         return error(401, "invalid_client");
     };
     match field("grant_type") {
@@ -374,8 +385,51 @@ fn process(shared: &Shared, headers: &HeaderMap, fields: &Fields) -> Response {
     }
 }
 
-/// The client id, if the client showed what is asked of it, in the form or by HTTP Basic.
-fn client(behaviour: &Behaviour, headers: &HeaderMap, fields: &Fields) -> Option<String> {
+/// A token for the mailbox that a service account's assertion names.
+fn service_account(shared: &Shared, world: &mut World, assertion: &str) -> Response {
+    let Some(known) = world.behaviour.service_account.clone() else {
+        return error(400, "unsupported_grant_type");
+    };
+    match jwt::service_account(assertion, &known, &shared.token_url(), now()) {
+        Err(word) => error(400, word),
+        Ok(user) => {
+            let usual = std::mem::replace(&mut world.behaviour.user, user);
+            let answer = world.grant(&shared.issuer, None, None, &known.email);
+            world.behaviour.user = usual;
+            answer
+        }
+    }
+}
+
+fn now() -> u64 {
+    let age = SystemTime::now().duration_since(UNIX_EPOCH);
+    age.unwrap().as_secs()
+}
+
+impl Shared {
+    fn token_url(&self) -> String {
+        format!("{}/token", self.issuer)
+    }
+
+    /// The client id, if the client showed what is asked of it.
+    fn client(&self, world: &mut World, headers: &HeaderMap, fields: &Fields) -> Option<String> {
+        let Some(certificate) = &world.behaviour.client_certificate else {
+            return client(&world.behaviour.client_secret, headers, fields);
+        };
+        let id = fields.get("client_id")?;
+        let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        if fields.get("client_assertion_type")? != kind || fields.contains_key("client_secret") {
+            return None;
+        }
+        let assertion = fields.get("client_assertion")?;
+        let url = self.token_url();
+        let used = jwt::client_assertion(assertion, certificate, id, &url, now()).ok()?;
+        world.assertions.insert(used).then(|| id.clone())
+    }
+}
+
+/// The client id, if the client showed this secret, or none, in the form or by HTTP Basic.
+fn client(expected: &Option<String>, headers: &HeaderMap, fields: &Fields) -> Option<String> {
     let basic = headers.get(header::AUTHORIZATION).map(|value| {
         let encoded = value
             .to_str()
@@ -401,7 +455,7 @@ fn client(behaviour: &Behaviour, headers: &HeaderMap, fields: &Fields) -> Option
             fields.get("client_secret").cloned(),
         ))
     })?;
-    (secret == behaviour.client_secret).then_some(id)
+    (secret == *expected).then_some(id)
 }
 
 fn error(status: u16, error: &str) -> Response {

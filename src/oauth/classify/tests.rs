@@ -3,6 +3,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::oauth::ClientCertificate;
 use crate::oauth::provider::{Flow, tests::sample};
 
 const NOW: u64 = 1_800_000_000;
@@ -235,13 +236,16 @@ fn every_row_gives_its_sentence() {
                     r#"{{"error":"{value}","error_description":"So: {words}."}}"#
                 )]
             }
-            Some(value) if table::error(value) == Some(row) => {
+            Some(value) if table::error(value) == Some(row) || row.client.is_some() => {
                 vec![format!(r#"{{"error":"{value}"}}"#)]
             }
             Some(value) => vec![format!(r#"{{"error":"x","suberror":"{value}"}}"#)],
         };
         for body in bodies {
-            let refusal = refusal(judged(400, &body));
+            let mut refusal = refusal(judged(400, &body));
+            if let Some(client) = row.client {
+                refusal = *Box::new(refusal).in_terms_of(&client_of(client));
+            }
             let error = refusal.to_error(&account(), None);
             assert_eq!(refusal.row, Some(row), "{body}");
             assert_eq!(refusal.class, row.class, "{body}");
@@ -255,6 +259,49 @@ fn every_row_gives_its_sentence() {
                 Some(value) => assert_eq!(code, *value),
             }
         }
+    }
+}
+
+fn client_of(kind: table::ClientKind) -> Provider {
+    let mut provider = Provider::clone(&account().provider);
+    match kind {
+        table::ClientKind::ServiceAccount => provider.flow = Flow::ServiceAccount,
+        table::ClientKind::Certificate => {
+            provider.client_certificate = Some(ClientCertificate {
+                certificate: "app.pem".into(),
+                private_key: "app.key".into(),
+                passphrase: None,
+            });
+        }
+    }
+    provider
+}
+
+#[test]
+fn signing_clients_keep_what_says_more_than_their_own_rows() {
+    use table::ClientKind::{Certificate, ServiceAccount};
+    let cases = [
+        // A number, and words that only a service account hears.
+        (
+            Certificate,
+            r#"{"error":"invalid_client","error_codes":[700027]}"#,
+        ),
+        (
+            ServiceAccount,
+            r#"{"error":"invalid_grant","error_description":"Invalid JWT: too old"}"#,
+        ),
+        // Nobody can sign in for it.
+        (
+            ServiceAccount,
+            r#"{"error":"invalid_grant","error_description":"expired or revoked"}"#,
+        ),
+    ];
+    for (kind, body) in cases {
+        let refusal = Box::new(refusal(judged(400, body))).in_terms_of(&client_of(kind));
+        let row = refusal.row.unwrap();
+        assert_ne!(row.class, RowClass::SignIn, "{body}");
+        let general = body.contains("expired or revoked");
+        assert_eq!(row.client.is_some(), general, "{body}");
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     oauth::{
         classify::{Kind, Refusal},
         error::{Class, TokenError},
-        provider::{Account, Flow},
+        provider::Account,
         token::AccessToken,
     },
     store::TokenRecord,
@@ -448,8 +448,7 @@ impl Core {
 
     /// A record was read and nothing speaks against it.
     fn settled_well(&mut self, account: &Account, now: u64) {
-        let renewable =
-            self.facts.refresh_token || account.provider.flow == Flow::ClientCredentials;
+        let renewable = self.facts.refresh_token || account.provider.flow.is_unattended();
         let alive = self
             .held
             .as_ref()
@@ -489,7 +488,7 @@ impl Core {
         self.held = None;
         self.seen = seen;
         self.facts = Facts::default();
-        if account.provider.flow == Flow::ClientCredentials {
+        if account.provider.flow.is_unattended() {
             // Nobody has to sign in: the next who needs a token gets one.
             self.standing = Standing::Valid;
             return;

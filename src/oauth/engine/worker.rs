@@ -16,7 +16,7 @@ use crate::{
         error::{Class, TokenError},
         exchange::{Ask, Way, ask},
         http::Http,
-        provider::{Account, Flow},
+        provider::Account,
         token::Grant,
     },
     store::{StoreError, TokenRecord, TokenStore, Trouble},
@@ -136,7 +136,7 @@ impl Bench<'_> {
     /// The report, where no request is needed or allowed.
     fn enough(&self, job: &Job, stored: &Stored) -> Option<Report> {
         let reads = matches!(job.mode, Mode::Read | Mode::Save);
-        let userless = self.account.provider.flow == Flow::ClientCredentials;
+        let userless = self.account.provider.flow.is_unattended();
         let now = self.clock.now();
         match stored {
             Stored::Nothing => (reads || !userless).then_some(Report::NoRecord),
@@ -185,14 +185,15 @@ impl Bench<'_> {
             .record
             .as_ref()
             .and_then(|record| record.refresh_token.as_ref());
-        let answer = match (provider.flow, refresh) {
-            (Flow::ClientCredentials, _) => ask(provider, way, Ask::ClientCredentials).await,
-            (_, Some(token)) => ask(provider, way, Ask::Refresh(token)).await,
-            (_, None) => return Report::NoRecord,
+        let asked = match refresh {
+            _ if provider.flow.is_unattended() => Ask::Unattended(self.account),
+            Some(token) => Ask::Refresh(token),
+            None => return Report::NoRecord,
         };
+        let answer = ask(provider, way, asked).await;
         match answer {
             Ok(grant) => self.keep(base, grant, (started, began)).await,
-            Err(refusal) if provider.flow == Flow::ClientCredentials => {
+            Err(refusal) if provider.flow.is_unattended() => {
                 self.note(base, refusal.without_user(), began).await
             }
             Err(refusal) => self.note(base, refusal, began).await,

@@ -100,6 +100,7 @@ impl DeviceSignIn {
         let client = exchange::client(provider, secret)
             .set_device_authorization_url(DeviceAuthorizationUrl::from_url(url));
         let judge = Judge {
+            provider,
             way: Way {
                 http,
                 clock: &SystemClock,
@@ -178,7 +179,7 @@ impl DeviceSignIn {
         let provider = &self.account.provider;
         let secret = read_secret(provider).await?;
         let request = self.request(secret.as_ref())?;
-        let answer = send(way, request).await?;
+        let answer = send(provider, way, request).await?;
         let answer: TokenAnswer = serde_json::from_slice(answer.body())
             .map_err(|_| Refusal::unreadable("the answer holds no usable token"))?;
         exchange::grant(provider, answer)

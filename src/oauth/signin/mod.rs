@@ -1,5 +1,5 @@
 //! How an account is signed in: in a browser ([`CodeSignIn`]), on another device
-//! ([`DeviceSignIn`]), or by the program itself ([`client_credentials`]).
+//! ([`DeviceSignIn`]), or by the program itself ([`unattended`]).
 //!
 //! Each way ends in a [`Grant`], for [`Tokens::adopt`](super::Tokens::adopt) to keep. Who signed in is
 //! in [`Grant::identity`], to be compared by [`identity_matches`](super::identity_matches) before.
@@ -24,15 +24,16 @@ use super::{
     token::Grant,
 };
 
-/// Gets a token for the program itself (RFC 6749 §4.4): nobody signs in.
+/// Gets a token where nobody signs in: with the program's own rights (RFC 6749 §4.4), or as a service
+/// account (RFC 7523 §2.1).
 ///
 /// # Errors
 /// What the provider refused, in the account's words.
-pub async fn client_credentials(account: &Account, http: &dyn Http) -> Result<Grant, TokenError> {
+pub async fn unattended(account: &Account, http: &dyn Http) -> Result<Grant, TokenError> {
     let way = Way {
         http,
         clock: &SystemClock,
     };
-    let answer = ask(&account.provider, way, Ask::ClientCredentials).await;
+    let answer = ask(&account.provider, way, Ask::Unattended(account)).await;
     answer.map_err(|refusal| refusal.to_error(account, None))
 }

@@ -92,6 +92,16 @@ pub enum When {
     Session,
 }
 
+/// How a client shows the token endpoint who it is, where the same error means something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientKind {
+    /// An assertion signed with a client certificate.
+    Certificate,
+    /// A request signed with the key of a Google service account.
+    ServiceAccount,
+}
+
 /// One row: one meaning, under one or more codes.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,6 +116,9 @@ pub struct Row {
     /// `value`.
     #[serde(default)]
     pub described: Option<String>,
+    /// For clients of this kind alone.
+    #[serde(default)]
+    pub client: Option<ClientKind>,
     /// A mail server's words.
     #[serde(default)]
     pub reply: Option<Reply>,

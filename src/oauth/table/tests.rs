@@ -89,7 +89,9 @@ fn every_known_code_has_exactly_one_row() {
 #[test]
 fn every_error_and_suberror_value_has_exactly_one_row() {
     let values = |rows: &[Row]| -> Vec<String> {
-        let plain = rows.iter().filter(|row| row.described.is_none());
+        let plain = rows
+            .iter()
+            .filter(|row| row.described.is_none() && row.client.is_none());
         let mut all: Vec<String> = plain.filter_map(|row| row.value.clone()).collect();
         all.sort();
         all
@@ -104,6 +106,29 @@ fn every_error_and_suberror_value_has_exactly_one_row() {
         sorted(&[&VALUES[..], &PROVIDERS].concat())
     );
     assert_eq!(values(&ERRORS.suberror), sorted(&SUBERRORS));
+}
+
+/// A row for one kind of client stands beside a general one.
+#[test]
+fn rows_for_one_kind_of_client() {
+    use ClientKind::{Certificate, ServiceAccount};
+    let own: Vec<_> = ERRORS
+        .error
+        .iter()
+        .filter_map(|row| Some((row.client?, row.value.as_deref()?)))
+        .collect();
+    let known = [
+        (Certificate, "invalid_client"),
+        (ServiceAccount, "unauthorized_client"),
+        (ServiceAccount, "access_denied"),
+        (ServiceAccount, "invalid_grant"),
+        (ServiceAccount, "invalid_client"),
+    ];
+    assert_eq!(own, known);
+    for (client, value) in known {
+        assert_ne!(error(value), error_of(client, value));
+        assert!(error(value).is_some());
+    }
 }
 
 #[test]

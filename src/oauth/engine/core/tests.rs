@@ -4,7 +4,7 @@ use super::{super::event::Kept, *};
 use crate::{
     oauth::{
         classify::{Outcome, Received, classify},
-        provider::{Account, tests::sample},
+        provider::{Account, Flow, tests::sample},
     },
     store::Trouble,
 };
