@@ -6,6 +6,8 @@
 // GET  /lab/secrets   every code, verifier and token that passed the token endpoint, to search logs for
 // POST /lab/settings  changes token life, rotation, device interval, or injects faults: {"faults": [{"path", "status", "headers", "body", "times"}]}
 
+import { X509Certificate, createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import http from 'node:http';
 
 // oidc-provider asks for Node 22; Node 20 does, and 18 lacks only this.
@@ -20,6 +22,7 @@ const defaults = {
   deviceIntervalSeconds: 1,
   appClient: { id: 'lab-app', secret: 'lab-app-secret' },
   publicClient: { id: 'lab-public' },
+  certificateClient: { id: 'lab-certificate', certificates: [] }, // PEM files
   introspectionClient: { id: 'lab-dovecot', secret: 'lab-dovecot-secret' },
   faults: [],
 };
@@ -40,6 +43,13 @@ const paths = {
 
 const deviceGrant = 'urn:ietf:params:oauth:grant-type:device_code';
 
+// A certificate as Entra keeps it: found by its thumbprint (RFC 7517 §4.7, §4.9).
+function registered(file) {
+  const { publicKey, raw } = new X509Certificate(readFileSync(file));
+  const thumbprint = createHash('sha256').update(raw).digest('base64url');
+  return { ...publicKey.export({ format: 'jwk' }), use: 'sig', alg: 'PS256', x5c: [raw.toString('base64')], 'x5t#S256': thumbprint };
+}
+
 function configuration() {
   return {
     clients: [
@@ -51,6 +61,15 @@ function configuration() {
         response_types: [],
         token_endpoint_auth_method: 'client_secret_post',
       },
+      ...(settings.certificateClient.certificates.length ? [{
+        client_id: settings.certificateClient.id,
+        grant_types: ['client_credentials'],
+        redirect_uris: [],
+        response_types: [],
+        token_endpoint_auth_method: 'private_key_jwt',
+        token_endpoint_auth_signing_alg: 'PS256',
+        jwks: { keys: settings.certificateClient.certificates.map(registered) },
+      }] : []),
       {
         client_id: settings.publicClient.id,
         application_type: 'native',
@@ -146,9 +165,10 @@ async function observe(ctx, next) {
       error: ctx.body?.error ?? null,
       rotations: ctx.oidc?.entities?.RefreshToken?.rotations ?? 0,
       refreshTokenGiven: Boolean(ctx.body?.refresh_token),
+      thumbprint: thumbprintOf(params.client_assertion),
     });
     const given = { ...params, ...(typeof ctx.body === 'object' ? ctx.body : {}) };
-    for (const name of ['client_secret', 'code', 'code_verifier', 'device_code', 'access_token', 'refresh_token', 'id_token']) {
+    for (const name of ['client_secret', 'client_assertion', 'code', 'code_verifier', 'device_code', 'access_token', 'refresh_token', 'id_token']) {
       if (given[name]) secrets[given[name]] = name;
       if (params[name]) secrets[params[name]] = name; // the old refresh token, beside the new one
     }
@@ -158,6 +178,11 @@ async function observe(ctx, next) {
     // Without a user name Dovecot reports a temporary failure instead of a refusal.
     ctx.body = { ...ctx.body, username: '-', idtyp: 'none' };
   }
+}
+
+function thumbprintOf(assertion) {
+  if (!assertion) return null;
+  return JSON.parse(Buffer.from(assertion.split('.')[0], 'base64url'))['x5t#S256'] ?? null;
 }
 
 function read(request) {

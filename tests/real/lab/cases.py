@@ -1,13 +1,14 @@
 """What a case is, and the lab it runs in."""
 
 import dataclasses
+import shutil
 
 from . import certs
 from .base import LabError, Directory, give
 from .clients import Target
 from .dovecot import Dovecot
 from .idp import IdentityProvider
-from .proxy import Proxy, app_provider, user_provider
+from .proxy import Proxy, app_provider, certificate_provider, user_provider
 
 SPECIAL_PASSWORD = 'pa"ss\\w rd{3}'
 
@@ -43,17 +44,30 @@ class Lab:
         folder = self.directory.make("certificates")
         self.front = certs.make(folder, "front", ["DNS:localhost", "IP:127.0.0.1"])
         self.upstream = certs.make(folder, "upstream", ["DNS:localhost", "IP:127.0.0.1", "IP:127.0.0.2"])
+        secrets = self.directory.make("secrets", 0o700)
+        # The first pair of a client and the one that replaces it; the provider knows both.
+        self.first_pair = certs.client_pair(secrets, "first", "s3cret of the lab")
+        self.renewed_pair = certs.client_pair(secrets, "renewed", "another s3cret")
+        self.client_pair = [secrets / f"client{file.suffix}" for file in self.first_pair]
+        self.use_pair(self.first_pair)
+        self.secret = secrets / "app"
         self.clients = self.people = None
 
+    def use_pair(self, pair):
+        """Puts certificate, key and passphrase where the proxies look for them."""
+        for new, place in zip(pair, self.client_pair):
+            shutil.copy(new, place)
+
     def start(self, cases):
-        self.idp = IdentityProvider(self.directory.make("idp"))
+        self.idp = IdentityProvider(self.directory.make("idp"), certificateClient={
+            "id": IdentityProvider.certificate_client,
+            "certificates": [str(pair[0]) for pair in (self.first_pair, self.renewed_pair)]})
         self.idp.start()
         self.dovecot = Dovecot(self.directory.make("dovecot"), self.upstream, self.idp)
         self.dovecot.start()
-        secret = self.directory.make("secrets", 0o700) / "app"
+        secret = self.secret
         secret.write_text(self.idp.app_client[1] + "\n")
         secret.chmod(0o600)
-        self.secret = secret
 
         implicit = {"address": f"{Dovecot.tls_address}:{self.dovecot.tls_port}", "tls": "implicit"}
         starttls = {"address": f"{self.dovecot.starttls_address}:{self.dovecot.starttls_port}", "tls": "starttls"}
@@ -65,6 +79,7 @@ class Lab:
         self.people = self._started("people", [case for case in cases if case.oauth], [
             user_provider("lab-people", self.idp, implicit),
             app_provider("lab-app", self.idp, secret, implicit),
+            certificate_provider("lab-certificate", self.idp, *self.client_pair, implicit),
         ], log_filter="trace")
 
     def _started(self, name, cases, providers, **more):

@@ -2,6 +2,7 @@
 
 import base64
 import concurrent.futures
+import hashlib
 import re
 import time
 import urllib.parse
@@ -201,6 +202,30 @@ def consent_revoked(lab, case):
     need_login(target)
 
 
+def _thumbprint(certificate):
+    der = base64.b64decode("".join(certificate.read_text().split("-----")[2].split()))
+    return base64.urlsafe_b64encode(hashlib.sha256(der).digest()).decode().rstrip("=")
+
+
+def client_certificate(lab, case):
+    """A signed assertion instead of a secret; a certified provider checks it."""
+    before = len(lab.idp.token_requests(client=lab.idp.certificate_client))
+    target = lab.target(case)
+    need_login(target)
+    lab.dovecot.wait_login(case.user)
+    asked = lab.idp.token_requests(client=lab.idp.certificate_client)[before:]
+    need(len(asked) == 1 and asked[0]["status"] == 200, f"{asked}")
+    need(asked[0]["thumbprint"] == _thumbprint(lab.first_pair[0]), f"another certificate's thumbprint: {asked}")
+
+
+def client_certificate_renewed(lab, case):
+    """The files are replaced under the running proxy: the next request is signed with the new key."""
+    lab.use_pair(lab.renewed_pair)
+    need_login(lab.target(case))
+    last = lab.idp.token_requests(client=lab.idp.certificate_client)[-1]
+    need(last["status"] == 200 and last["thumbprint"] == _thumbprint(lab.renewed_pair[0]), f"{last}")
+
+
 def no_secrets(lab, case):
     """Last: no proxy wrote a password, token, code or client secret into its log, not even at `trace` or in base64."""
     secrets = lab.idp.secrets() | {lab.idp.app_client[1]: "client_secret"}
@@ -230,6 +255,8 @@ def cases():
         case("endpoint-503", endpoint_503),
         case("endpoint-html", endpoint_html),
         case("endpoint-temporarily-unavailable", endpoint_temporarily),
+        case("client-certificate", client_certificate, "lab-certificate"),
+        case("client-certificate-renewed", client_certificate_renewed, "lab-certificate"),
         # these restart the identity provider, which forgets every token
         case("idp-stopped", idp_stopped, "lab-app"),
         case("idp-forgot", idp_forgot, "lab-app"),

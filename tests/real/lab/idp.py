@@ -17,6 +17,7 @@ PROVIDER = pathlib.Path(__file__).resolve().parent.parent / "provider.mjs"
 class IdentityProvider:
     app_client = ("lab-app", "lab-app-secret")
     public_client = "lab-public"
+    certificate_client = "lab-certificate"
     _dovecot_client = ("lab-dovecot", "lab-dovecot-secret")
 
     def __init__(self, folder, **settings):

@@ -40,6 +40,13 @@ def app_provider(name, idp, secret_file, imap, **more):
     }
 
 
+def certificate_provider(name, idp, certificate, key, passphrase, imap):
+    provider = app_provider(name, idp, None, imap, client_id=idp.certificate_client, client_certificate={
+        "certificate": str(certificate), "private_key": str(key), "passphrase": {"file": str(passphrase)}})
+    del provider["client_secret"]
+    return provider
+
+
 def user_provider(name, idp, imap, **more):
     return {
         "name": name, "preset": "custom", "flow": "authorization_code", "issuer": idp.issuer,
