@@ -3,6 +3,7 @@
 mod audit;
 mod cert;
 mod check;
+mod doctor;
 mod explain;
 mod login;
 mod password;
@@ -69,6 +70,9 @@ enum Command {
     Status(status::Arguments),
     /// Say what an error of a provider or a mail server means and who must do what.
     Explain(explain::Arguments),
+    /// Walk through everything a login of an account needs (names, ports, TLS, token, identity, the
+    /// mail server), name the step that fails, and say what mends it.
+    Doctor(doctor::Arguments),
     /// Make, list and remove device passwords: what mail programs log in to this proxy with.
     #[command(subcommand)]
     Password(password::Command),
@@ -95,6 +99,8 @@ pub fn main() -> ExitCode {
     };
     observe::init(match &arguments.command {
         Command::Serve => None,
+        // It tells itself what it finds, and better than libraries do.
+        Command::Doctor(_) => Some("mailsplice=error"),
         // Commands speak for themselves.
         _ => Some("error,mailsplice=warn"),
     });
@@ -121,6 +127,7 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Revoke(arguments) => revoke::run(file, &arguments),
         Command::Status(arguments) => status::run(file, &arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(file, &arguments),
         Command::Password(command) => password::run(file, command),
         Command::Cert(command) => cert::run(file, &command),
         Command::Sandbox(arguments) => sandbox::run(&arguments),
@@ -177,7 +184,9 @@ fn account<'a>(config: &'a Config, user: &str) -> anyhow::Result<Cow<'a, config:
             pattern.user
         );
     }
-    bail!("{user} is not among the accounts of {file}: add it there first")
+    let users = config.accounts.iter().map(|account| account.user.as_str());
+    let hint = config::did_you_mean(user, users);
+    bail!("{user} is not among the accounts of {file}{hint}: add it there first")
 }
 
 /// A runtime for a command that waits for the network or for files.

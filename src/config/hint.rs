@@ -1,7 +1,7 @@
 //! "Did you mean": the nearest of the words that are allowed.
 
 /// The end of a message that names the nearest word; empty when none is near.
-pub(super) fn did_you_mean<'a>(text: &str, words: impl Iterator<Item = &'a str>) -> String {
+pub fn did_you_mean<'a>(text: &str, words: impl Iterator<Item = &'a str>) -> String {
     nearest(text, words).map_or_else(String::new, |word| format!(" (did you mean {word}?)"))
 }
 

@@ -27,6 +27,7 @@ mod yaml;
 
 pub use self::{
     fault::{Fault, Faults},
+    hint::did_you_mean,
     limits::Limits,
     load::{Loaded, find, load, parse},
     model::{

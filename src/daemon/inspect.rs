@@ -53,6 +53,14 @@ pub fn inspect(config: &Config) -> Vec<Finding> {
     findings
 }
 
+/// The same for what belongs to one provider: its secret and its scopes.
+pub fn provider(config: &Config, provider: &Provider) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    client_secret(provider, &mut findings);
+    scopes(config, provider, &mut findings);
+    findings
+}
+
 fn state_dir(config: &Config, findings: &mut Vec<Finding>) {
     let dir = &config.state_dir;
     match fs::metadata(dir) {

@@ -4,6 +4,7 @@ mod audit;
 mod bind;
 mod certificate;
 pub mod control;
+pub mod doctor;
 pub mod inspect;
 mod run;
 pub mod watch;

@@ -209,17 +209,7 @@ impl Running {
 
     /// Listeners' names and addresses.
     pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        let sockets = self
-            .house
-            .sockets
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = sockets
-            .iter()
-            .map(|((name, _), socket)| (name.clone(), socket.address))
-            .collect();
-        all.sort();
-        all
+        self.house.addresses()
     }
 
     /// Reads the configuration again. A wrong one is reported and the old one stays; sessions are
@@ -440,6 +430,22 @@ impl House {
         }
     }
 
+    fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = sockets
+            .iter()
+            .map(|((name, _), socket)| (name.clone(), socket.address))
+            .collect();
+        all.sort();
+        all
+    }
+
+    /// The listeners for other processes, with the ports they really have.
+    fn listening(&self) -> Vec<serde_json::Value> {
+        let one = |(name, address)| serde_json::json!({ "name": name, "address": address });
+        self.addresses().into_iter().map(one).collect()
+    }
+
     fn answer(&self, question: &Question) -> serde_json::Value {
         match question {
             Question::Status => {
@@ -452,6 +458,7 @@ impl House {
                     "sessions": sessions,
                     "waiting": self.shared.registry.waiting(),
                     "mail_trouble": self.shared.mail_trouble(),
+                    "listeners": self.listening(),
                 })
             }
             Question::Audit { deed } => {

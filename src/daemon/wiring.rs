@@ -131,6 +131,12 @@ pub fn mail_egress(config: &Config) -> Egress {
     proxy.map_or_else(Egress::direct, |proxy| way_out(proxy, proxy.mail))
 }
 
+/// How requests to OAuth endpoints leave, as far as the configuration says.
+pub fn token_egress(config: &Config) -> Egress {
+    let proxy = config.egress.as_ref();
+    proxy.map_or_else(Egress::direct, |proxy| way_out(proxy, proxy.token))
+}
+
 fn way_out(proxy: &config::Egress, used: bool) -> Egress {
     if !used {
         return Egress::direct();

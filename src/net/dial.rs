@@ -122,7 +122,12 @@ pub async fn dial(host: &str, port: u16, limit: Duration) -> Result<TcpStream, D
     Ok(stream)
 }
 
-async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
+/// The addresses of `host` in the order they are tried, at most twelve; an address is its own.
+/// Takes as long as the resolver does.
+///
+/// # Errors
+/// [`DialError::Resolve`].
+pub async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
     if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
@@ -186,7 +191,7 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     }
 }
 
-async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+pub(super) async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = if address.is_ipv6() {
         TcpSocket::new_v6()
     } else {

@@ -3,6 +3,7 @@
 pub mod dial;
 pub mod egress;
 pub mod listen;
+pub mod probe;
 pub mod relay;
 pub mod stream;
 pub mod tls;

@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::{
     error::{Class, TokenError, printable},
     http::{TransportError, Trouble},
-    provider::{Account, Flow, Provider},
-    table::{self, ClientKind, Row, RowClass},
+    provider::{Account, Provider},
+    table::{self, Row, RowClass},
 };
 
 /// An answer as far as it matters here.
@@ -218,11 +218,7 @@ impl Refusal {
     /// The same with the sentence that fits how the client shows who it is: the usual ones speak of a
     /// client secret and of signing in. Numbers and described errors tell enough by themselves.
     pub(crate) fn in_terms_of(mut self: Box<Self>, provider: &Provider) -> Box<Self> {
-        let client = if provider.flow == Flow::ServiceAccount {
-            ClientKind::ServiceAccount
-        } else if provider.client_certificate.is_some() {
-            ClientKind::Certificate
-        } else {
+        let Some(client) = provider.client_kind() else {
             return self;
         };
         let general = self.row.is_none_or(|row| {

@@ -22,6 +22,13 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// The first name that can be compared with an account's.
+    pub fn address(&self) -> Option<&str> {
+        [&self.preferred_username, &self.upn, &self.email]
+            .into_iter()
+            .find_map(Option::as_deref)
+    }
+
     /// The name to show.
     pub fn name(&self) -> Option<&str> {
         [&self.preferred_username, &self.upn, &self.email, &self.sub]

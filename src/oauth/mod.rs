@@ -13,6 +13,7 @@
 
 mod answer;
 mod assertion;
+mod claims;
 mod classify;
 mod clock;
 mod engine;
@@ -31,6 +32,7 @@ mod token;
 
 pub use self::{
     assertion::{CertificateFacts, CertificateFault, ClientCertificate},
+    claims::TokenClaims,
     classify::{Kind, Outcome, Received, Refusal, classify},
     clock::{Clock, SystemClock},
     engine::{AccountStatus, EngineSettings, LastError, State, Tokens},

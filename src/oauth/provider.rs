@@ -1,5 +1,6 @@
 //! Providers and accounts, as the engine needs to know them.
 
+use super::table::ClientKind;
 use std::{collections::BTreeMap, fmt, fmt::Write as _, sync::Arc};
 
 use secrecy::SecretString;
@@ -129,6 +130,16 @@ impl Provider {
     pub fn certificate_not_after(&self) -> Option<Result<i64, CertificateFault>> {
         let certificate = self.client_certificate.as_ref()?;
         Some(certificate.facts().map(|facts| facts.not_after))
+    }
+
+    /// Which rows of the error table are about this client alone.
+    pub fn client_kind(&self) -> Option<ClientKind> {
+        if self.flow == Flow::ServiceAccount {
+            return Some(ClientKind::ServiceAccount);
+        }
+        self.client_certificate
+            .as_ref()
+            .map(|_| ClientKind::Certificate)
     }
 
     /// The page where an administrator approves the program for a whole Microsoft tenant.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::claims::TokenClaims;
 use super::identity::Identity;
 
 /// An access token in use.
@@ -31,6 +32,17 @@ impl AccessToken {
     /// The token itself, for the SASL string and nothing else.
     pub fn expose(&self) -> &str {
         self.secret.expose_secret()
+    }
+
+    /// `text` without this token, of which a server may echo the whole or, where its words were cut,
+    /// the beginning.
+    pub fn hidden_in(&self, text: &str) -> String {
+        hide(text, self.expose())
+    }
+
+    /// What it says about itself, where it can be read; see [`TokenClaims`].
+    pub fn claims(&self) -> Option<TokenClaims> {
+        TokenClaims::read(self.expose())
     }
 
     pub(crate) fn secret(&self) -> &SecretString {
@@ -84,5 +96,57 @@ impl fmt::Debug for Grant {
             .field("expires_in", &self.expires_in)
             .field("scopes", &self.scopes)
             .finish_non_exhaustive()
+    }
+}
+
+/// Replaces `secret`, and beginnings of it of eight characters and more, by `[token]`.
+fn hide(text: &str, secret: &str) -> String {
+    const TELLING: usize = 8;
+    let Some(start) = secret.get(..TELLING) else {
+        return if secret.is_empty() {
+            text.to_owned()
+        } else {
+            text.replace(secret, "[token]")
+        };
+    };
+    let mut hidden = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, from)) = rest.split_once(start) {
+        hidden.push_str(before);
+        hidden.push_str("[token]");
+        let known = secret.chars().skip(start.chars().count());
+        let same = from.chars().zip(known).take_while(|(a, b)| a == b);
+        let length: usize = same.map(|(c, _)| c.len_utf8()).sum();
+        rest = from.get(length..).unwrap_or_default();
+    }
+    hidden.push_str(rest);
+    hidden
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_echoed_token_is_hidden_whole_and_cut() {
+        let token = "abcdefgh.ijklmnop";
+        for (text, expected) in [
+            ("no echo", "no echo"),
+            ("token abcdefgh.ijklmnop refused", "token [token] refused"),
+            (
+                "twice abcdefgh.ijklmnopabcdefgh.ijklmnop",
+                "twice [token][token]",
+            ),
+            ("cut abcdefgh.ij", "cut [token]"),
+            ("other abcdefgh", "other [token]"),
+            (
+                "abcdefg is too short to tell",
+                "abcdefg is too short to tell",
+            ),
+        ] {
+            assert_eq!(hide(text, token), expected);
+        }
+        assert_eq!(hide("a T-1 b", "T-1"), "a [token] b");
+        assert_eq!(hide("a", ""), "a");
     }
 }

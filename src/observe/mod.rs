@@ -1,4 +1,4 @@
-//! What people see of the running program: logs, and events for the audit log, counters and notices.
+//! What people see of the running program: logs, times, and events for the audit log, counters and notices.
 
 pub mod audit;
 pub mod counters;

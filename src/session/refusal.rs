@@ -125,9 +125,5 @@ impl Meant {
 
 /// A server's words without the token, which it may echo.
 pub(super) fn without(text: &str, token: &AccessToken) -> String {
-    if token.expose().is_empty() {
-        text.to_owned()
-    } else {
-        text.replace(token.expose(), "[token]")
-    }
+    token.hidden_in(text)
 }

@@ -61,6 +61,17 @@ async fn fifty_parallel_cold_logins_make_one_request() {
 }
 
 #[tokio::test]
+async fn a_refresh_that_names_somebody_else_shows() {
+    let idp = Idp::start().await;
+    let (tokens, store) = engine(provider(&idp, Flow::AuthorizationCode), http());
+    tokens.adopt(ALICE, ended(idp.sign_in())).await.unwrap();
+    idp.behave(|behaviour| behaviour.user = "admin@contoso.example".into());
+    tokens.access_token(ALICE).await.unwrap();
+    let record = store.load(ALICE).await.unwrap().unwrap();
+    assert_eq!(record.identity.as_deref(), Some("admin@contoso.example"));
+}
+
+#[tokio::test]
 async fn trouble_of_every_kind_passes_and_the_sign_in_stays() {
     let idp = Idp::start().await;
     let settings = HttpSettings {

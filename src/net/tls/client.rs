@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 use rustls_platform_verifier::Verifier;
+use tokio_rustls::rustls::client::danger::ServerCertVerifier;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, version};
 
 use super::error::TlsError;
 use super::exact::ExactOr;
 use super::files;
 use super::provider;
+use super::witness::Witness;
 
 /// One configuration for all connections upstream: the system's trust, an extra CA beside it, TLS
 /// 1.2 and 1.3, session resumption. Reads the trust store, so it is made once, not per connection.
@@ -18,18 +20,34 @@ use super::provider;
 /// A certificate of the extra file is also trusted when a server shows it as its own. With an extra
 /// CA an empty system store is no fault.
 pub fn client_config(extra_ca: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+    config(Arc::new(verifier(extra_ca)?))
+}
+
+/// As [`client_config`], with a [`Witness`] who remembers what the server shows. For looking at a
+/// server: nothing is resumed, so the server always shows its certificate.
+pub fn examining_config(
+    extra_ca: Option<&Path>,
+) -> Result<(Arc<ClientConfig>, Arc<Witness>), TlsError> {
+    let witness = Arc::new(Witness::new(Arc::new(verifier(extra_ca)?)));
+    Ok((config(witness.clone())?, witness))
+}
+
+fn verifier(extra_ca: Option<&Path>) -> Result<ExactOr, TlsError> {
     let extra = extra_ca.map_or(Ok(Vec::new()), extra_roots)?;
     let verifier = Verifier::new_with_extra_roots(extra.clone(), provider())
         .map_err(|e| TlsError::Trust(e.to_string()))?;
-    let verifier = ExactOr {
+    Ok(ExactOr {
         inner: Arc::new(verifier),
         exact: extra,
-    };
+    })
+}
+
+fn config(verifier: Arc<dyn ServerCertVerifier>) -> Result<Arc<ClientConfig>, TlsError> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .map_err(|e| TlsError::Setup(e.to_string()))?
         .dangerous() // the platform's verifier, not none
-        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     Ok(Arc::new(config))
 }

@@ -39,6 +39,13 @@ pub struct CertInfo {
     pub days_left: i64,
 }
 
+impl CertInfo {
+    /// Whether a client that asks for `name` is content.
+    pub fn is_for(&self, name: &str) -> bool {
+        covers(&self.names, name)
+    }
+}
+
 /// What [`check_pair`] found in a pair that can be loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PairReport {
@@ -126,6 +133,12 @@ pub(super) fn check_pair_at(
     }
     faults.extend(open_key(private_key));
     Ok(PairReport { info, faults })
+}
+
+/// Describes a certificate a server showed; `None` when it cannot be parsed.
+pub(super) fn describe_der(der: &[u8]) -> Option<CertInfo> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(der).ok()?;
+    Some(info_of(&parsed, false, SystemTime::now()))
 }
 
 fn open_key(private_key: &Path) -> Option<PairFault> {

@@ -16,13 +16,15 @@ mod local_ca;
 mod server;
 #[cfg(test)]
 mod tests;
+mod witness;
 
-pub use client::client_config;
+pub use client::{client_config, examining_config};
 pub use ensure::{Ensured, Renewed, TlsFiles, ca_pem, ensure, renew};
 pub use error::{PemFault, TlsError};
 pub use info::{CertInfo, PairFault, PairReport, check_pair, describe};
 pub use local_ca::{Leaf, LocalCa};
 pub use server::{Reload, ServerTls};
+pub use witness::{CertFault, Witness, certificate_fault};
 
 use std::sync::Arc;
 

@@ -16,6 +16,7 @@ use crate::{
         error::{Class, TokenError},
         exchange::{Ask, Way, ask},
         http::Http,
+        identity::Identity,
         provider::Account,
         token::Grant,
     },
@@ -220,7 +221,13 @@ impl Bench<'_> {
             signed_in_at: old.signed_in_at,
             refreshed_at: started,
             scopes: grant.scopes,
-            identity: old.identity,
+            // A refresh may name the user anew; a bare number says less than what is known.
+            identity: grant
+                .identity
+                .as_ref()
+                .and_then(Identity::address)
+                .map(str::to_owned)
+                .or(old.identity),
             generation: old.generation.saturating_add(1),
             trouble: None,
             revoked_at: 0,

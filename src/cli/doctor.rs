@@ -1,0 +1,107 @@
+//! `mailsplice doctor`: which step of a login fails, and what mends it.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use anyhow::bail;
+
+use super::{DONE, FAILED, account, load, runtime, say};
+use crate::daemon::doctor::{self, Outcome, Report, Step};
+use crate::daemon::wiring::Base;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// The account, as in the configuration.
+    user: String,
+    /// Print JSON (`version` tells its form).
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(file: Option<PathBuf>, arguments: &Arguments) -> anyhow::Result<u8> {
+    let config = load(file)?.config;
+    let account = account(&config, &arguments.user)?;
+    if account.is_catch_all() {
+        bail!(
+            "{} stands for a whole domain: name one of its users",
+            account.user
+        );
+    }
+    let runtime = runtime()?;
+    let mut told = Ok(());
+    let report = runtime.block_on(async {
+        let base = Base::open(&config)?;
+        let mut tell = |step: &Step| {
+            if !arguments.json && told.is_ok() {
+                told = print(step);
+            }
+        };
+        if !arguments.json {
+            say(&account.user)?;
+        }
+        anyhow::Ok(doctor::examine(&config, &base, &account, &mut tell).await)
+    });
+    // A name that is still being looked up is not waited for.
+    runtime.shutdown_background();
+    let report = report?;
+    told?;
+    if arguments.json {
+        say(serde_json::to_string_pretty(&report)?)?;
+    } else {
+        conclude(&report)?;
+    }
+    Ok(if report.ok { DONE } else { FAILED })
+}
+
+fn print(step: &Step) -> io::Result<()> {
+    let outcome = match step.outcome {
+        Outcome::Ok => "ok",
+        Outcome::Warning => "warning",
+        Outcome::Failed => "FAILED",
+        Outcome::Skipped => "-",
+    };
+    let took = if step.outcome == Outcome::Skipped {
+        String::new()
+    } else {
+        format!("{} ms", step.milliseconds)
+    };
+    let code = step
+        .code
+        .as_ref()
+        .map(|code| format!(" [{code}]"))
+        .unwrap_or_default();
+    say(format_args!(
+        "{:<5} {outcome:<8} {:<14}{took:>9}  {}{code}",
+        step.protocol, step.step, step.text
+    ))?;
+    for line in &step.mend {
+        say(format_args!("               > {line}"))?;
+    }
+    // Each line as it comes: a step can take a while.
+    io::stdout().flush()
+}
+
+fn conclude(report: &Report) -> io::Result<()> {
+    let of = |outcome: Outcome| {
+        report
+            .steps
+            .iter()
+            .filter(move |step| step.outcome == outcome)
+    };
+    let failed: Vec<String> = of(Outcome::Failed)
+        .map(|step| format!("{} {}", step.protocol, step.step))
+        .collect();
+    if failed.is_empty() {
+        let warnings = match of(Outcome::Warning).count() {
+            0 => String::new(),
+            1 => " (1 warning)".to_owned(),
+            count => format!(" ({count} warnings)"),
+        };
+        say(format_args!("All is well{warnings}."))
+    } else {
+        say(format_args!(
+            "Failed: {}. The lines marked > say what to do.",
+            failed.join(", ")
+        ))
+    }
+}

@@ -1,0 +1,278 @@
+//! The conversation with an IMAP server, piece by piece, so that each piece can be judged.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls_pki_types::ServerName;
+use secrecy::SecretString;
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::{ClientConfig, ProtocolVersion};
+
+use crate::net::stream::Stream;
+use crate::proto::imap::{Capabilities, Fault, Refused, UpstreamSide, UpstreamStep, UpstreamTls};
+use crate::proto::line::{Inbox, Line};
+use crate::proto::printable;
+use crate::proto::sasl::Mechanism;
+
+/// Octets read at a time.
+const READ: usize = 4096;
+/// The longest line after login, in octets.
+const LONGEST_LINE: usize = 64 * 1024;
+/// Most lines read for one answer.
+const MOST_LINES: usize = 1000;
+/// A server's words, cut after so many characters.
+const WORDS: usize = 200;
+
+/// Why a conversation ended early.
+#[derive(Debug, Error)]
+pub(super) enum Broken {
+    #[error("{0}")]
+    Fault(Fault),
+    #[error("the connection broke: {0}")]
+    Io(#[from] io::Error),
+    #[error("the server closed the connection")]
+    Closed,
+    #[error("the server closed the connection: {0}")]
+    Bye(String),
+    #[error("no answer within {} s", .0.as_secs_f32())]
+    TimedOut(Duration),
+}
+
+impl Broken {
+    /// Whether the connection is simply gone, as one is that has waited too long.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(
+            self,
+            Self::Io(_) | Self::Closed | Self::Bye(_) | Self::Fault(Fault::Bye(_))
+        )
+    }
+}
+
+/// A conversation before login.
+pub(super) struct Talk {
+    stream: Stream,
+    dialogue: UpstreamSide,
+    limit: Duration,
+}
+
+/// What comes of a login.
+pub(super) enum Login {
+    /// The server took the token.
+    Accepted(Session),
+    /// It did not.
+    Refused(Box<Talk>, Refused),
+}
+
+/// A conversation after login.
+pub(super) struct Session {
+    stream: Stream,
+    inbox: Inbox,
+    limit: Duration,
+    commands: u32,
+}
+
+/// The answer to one command.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// Whether it is `OK`.
+    pub(super) ok: bool,
+    /// `OK`, `NO` or `BAD` and what follows.
+    pub(super) text: String,
+    /// The untagged lines before it.
+    pub(super) lines: Vec<String>,
+}
+
+/// TLS over `socket`, made out to `host`; also the version.
+pub(super) async fn handshake(
+    config: &Arc<ClientConfig>,
+    host: &str,
+    socket: TcpStream,
+    limit: Duration,
+) -> io::Result<(Stream, &'static str)> {
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let connector = TlsConnector::from(config.clone());
+    let stream = timeout(limit, connector.connect(name, socket))
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let version = match stream.get_ref().1.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+        Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
+        _ => "TLS",
+    };
+    Ok((Stream::from(stream), version))
+}
+
+impl Talk {
+    /// A conversation over `stream`, which waits for the greeting. `limit` is the time for each
+    /// piece of it.
+    pub(super) fn new(stream: Stream, tls: UpstreamTls, limit: Duration) -> Self {
+        Self {
+            stream,
+            dialogue: UpstreamSide::new(tls),
+            limit,
+        }
+    }
+
+    /// Goes on until the server has agreed to STARTTLS; gives the bare connection.
+    pub(super) async fn until_start_tls(mut self) -> Result<(TcpStream, Agreed), Broken> {
+        match self.advance().await? {
+            Event::StartTls => match self.stream {
+                Stream::Plain(socket) => Ok((socket, Agreed(self.dialogue, self.limit))),
+                Stream::Tls(_) => Err(Broken::Fault(Fault::OutOfTurn)),
+            },
+            _ => Err(Broken::Fault(Fault::OutOfTurn)),
+        }
+    }
+
+    /// Goes on until the server is ready for a login.
+    pub(super) async fn until_ready(&mut self) -> Result<(), Broken> {
+        match self.advance().await? {
+            Event::Ready => Ok(()),
+            _ => Err(Broken::Fault(Fault::OutOfTurn)),
+        }
+    }
+
+    /// What the server announced, once it is ready.
+    pub(super) fn capabilities(&self) -> Option<&Capabilities> {
+        self.dialogue.capabilities()
+    }
+
+    /// Logs in with this SASL message.
+    pub(super) async fn log_in(
+        mut self,
+        mechanism: Mechanism,
+        message: SecretString,
+    ) -> Result<Login, Broken> {
+        self.dialogue.authenticate(mechanism, message);
+        match self.advance().await? {
+            Event::Accepted => {
+                let mut inbox = Inbox::default();
+                inbox.push(&self.dialogue.into_unread());
+                Ok(Login::Accepted(Session {
+                    stream: self.stream,
+                    inbox,
+                    limit: self.limit,
+                    commands: 0,
+                }))
+            }
+            Event::Refused(refused) => Ok(Login::Refused(Box::new(self), refused)),
+            _ => Err(Broken::Fault(Fault::OutOfTurn)),
+        }
+    }
+
+    async fn advance(&mut self) -> Result<Event, Broken> {
+        let limit = self.limit;
+        timeout(limit, self.exchange())
+            .await
+            .unwrap_or(Err(Broken::TimedOut(limit)))
+    }
+
+    async fn exchange(&mut self) -> Result<Event, Broken> {
+        let mut buffer = vec![0; READ];
+        loop {
+            match self.dialogue.step() {
+                UpstreamStep::Read => {
+                    let count = self.stream.read(&mut buffer).await?;
+                    if count == 0 {
+                        return Err(Broken::Closed);
+                    }
+                    self.dialogue
+                        .receive(buffer.get(..count).unwrap_or_default());
+                }
+                UpstreamStep::Send(bytes) => {
+                    self.stream.write_all(&bytes).await?;
+                    self.stream.flush().await?;
+                }
+                UpstreamStep::StartTls { .. } => return Ok(Event::StartTls),
+                UpstreamStep::Ready => return Ok(Event::Ready),
+                UpstreamStep::Accepted(_) => return Ok(Event::Accepted),
+                UpstreamStep::Refused(refused) => return Ok(Event::Refused(refused)),
+                UpstreamStep::Failed(fault) => return Err(Broken::Fault(fault)),
+            }
+        }
+    }
+}
+
+/// A conversation between STARTTLS and TLS.
+pub(super) struct Agreed(UpstreamSide, Duration);
+
+impl Agreed {
+    /// TLS is up.
+    pub(super) fn over(mut self, stream: Stream) -> Talk {
+        self.0.tls_started();
+        Talk {
+            stream,
+            dialogue: self.0,
+            limit: self.1,
+        }
+    }
+}
+
+enum Event {
+    StartTls,
+    Ready,
+    Accepted,
+    Refused(Refused),
+}
+
+impl Session {
+    /// Sends a command and reads its answer.
+    pub(super) async fn command(&mut self, command: &str) -> Result<Answer, Broken> {
+        let limit = self.limit;
+        timeout(limit, self.exchange(command))
+            .await
+            .unwrap_or(Err(Broken::TimedOut(limit)))
+    }
+
+    /// Takes leave; the server is left either way.
+    pub(super) async fn leave(mut self) {
+        let _ = self.command("LOGOUT").await;
+        let _ = timeout(self.limit, self.stream.shutdown()).await;
+    }
+
+    async fn exchange(&mut self, command: &str) -> Result<Answer, Broken> {
+        self.commands += 1;
+        let tag = format!("D{}", self.commands);
+        let line = format!("{tag} {command}\r\n");
+        self.stream.write_all(line.as_bytes()).await?;
+        self.stream.flush().await?;
+        let mut lines = Vec::new();
+        let mut bye = None;
+        let mut buffer = vec![0; READ];
+        for _ in 0..MOST_LINES {
+            let line = loop {
+                match self.inbox.line(LONGEST_LINE) {
+                    Line::Whole(line) => break line,
+                    Line::TooLong => return Err(Broken::Fault(Fault::TooMuch)),
+                    Line::Partial => {}
+                }
+                let count = self.stream.read(&mut buffer).await?;
+                if count == 0 {
+                    return Err(bye.map_or(Broken::Closed, Broken::Bye));
+                }
+                self.inbox.push(buffer.get(..count).unwrap_or_default());
+            };
+            let line = printable(&String::from_utf8_lossy(&line), WORDS);
+            if let Some(text) = line.strip_prefix(&format!("{tag} ")) {
+                return Ok(Answer {
+                    ok: text
+                        .get(..2)
+                        .is_some_and(|word| word.eq_ignore_ascii_case("OK")),
+                    text: text.to_owned(),
+                    lines,
+                });
+            }
+            if let Some(text) = line.strip_prefix("* BYE ") {
+                bye = Some(text.to_owned());
+            }
+            lines.push(line);
+        }
+        Err(Broken::Fault(Fault::TooMuch))
+    }
+}

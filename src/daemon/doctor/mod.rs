@@ -1,0 +1,332 @@
+//! The walk of `mailsplice doctor`: every step of a login, one after the other, until one fails.
+//!
+//! Each protocol has a list of steps; a later one joins with a list of its own. What is found at a
+//! step is told at once, and what to do about it is made from the account's own values (`mend`).
+//! Nothing here changes more than a login through `serve` would: tokens come from the same engine,
+//! under the same locks.
+
+mod imap;
+mod local;
+mod login;
+mod mend;
+mod network;
+mod scopes;
+mod step;
+mod subject;
+mod token;
+
+pub use step::{Outcome, Report, Step};
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use self::imap::Talk;
+use self::login::Verdict;
+use self::scopes::Judged;
+use self::step::{Done, Finding, Walk};
+use self::subject::Subject;
+use super::control::{self, Question};
+use super::inspect;
+use super::wiring::{self, Base};
+use crate::config::{self, Config, Protocol, UpstreamTls};
+use crate::net::stream::Stream;
+use crate::oauth::{self, Clock as _, SystemClock, Tokens};
+use crate::store::catch_all_for;
+
+/// Time for reaching our own listeners.
+const LOCAL: Duration = Duration::from_secs(5);
+
+/// Walks through everything a login of `account` needs. Each step goes to `tell` when it has ended.
+///
+/// Takes at most a few times `limits.connect_time` and `limits.token_time`, and 45 s more when another
+/// process is busy with the account.
+pub async fn examine(
+    config: &Config,
+    base: &Base,
+    account: &config::Account,
+    tell: &mut dyn FnMut(&Step),
+) -> Report {
+    let mut steps = Vec::new();
+    let tokens = base.tokens(config);
+    for protocol in Protocol::ALL {
+        let listened = config.listeners.iter().any(|l| l.protocol == protocol);
+        match protocol {
+            Protocol::Imap => {
+                let around = Around {
+                    config,
+                    base,
+                    tokens: &tokens,
+                    account,
+                };
+                Box::pin(around.imap(&mut steps, tell)).await;
+            }
+            // Their steps come with the protocols themselves.
+            Protocol::Pop3 | Protocol::Smtp if listened => {
+                let mut walk = Walk::new(protocol.as_str(), &["protocol"], &mut steps, tell);
+                walk.note(Finding::skipped("not in this version yet"));
+            }
+            Protocol::Pop3 | Protocol::Smtp => {}
+        }
+    }
+    // A refresh that is cut off after the provider has answered would lose a rotated token.
+    tokens.finish().await;
+    Report {
+        version: 1,
+        account: account.user.clone(),
+        ok: steps.iter().all(|step| step.outcome != Outcome::Failed),
+        steps,
+    }
+}
+
+/// The steps of a protocol whose connection is protected like this.
+fn plan(tls: Option<UpstreamTls>) -> Vec<&'static str> {
+    let mut plan = vec!["configuration", "dns", "tcp"];
+    match tls {
+        Some(UpstreamTls::StartTls) => plan.extend(["starttls", "tls"]),
+        Some(UpstreamTls::None) => {}
+        Some(UpstreamTls::Implicit) | None => plan.push("tls"),
+    }
+    plan.extend([
+        "greeting",
+        "token",
+        "scopes",
+        "identity",
+        "sasl",
+        "command",
+        "passwords",
+        "listeners",
+    ]);
+    plan
+}
+
+/// What a walk works with.
+struct Around<'a> {
+    config: &'a Config,
+    base: &'a Base,
+    tokens: &'a Tokens,
+    account: &'a config::Account,
+}
+
+impl Around<'_> {
+    async fn imap(&self, steps: &mut Vec<Step>, tell: &mut dyn FnMut(&Step)) {
+        let provider = self.config.providers.get(self.account.provider);
+        let server = provider.and_then(|provider| provider.servers.imap.as_ref());
+        let who = wiring::account(self.config, self.account);
+        let holder = self.holder().or_else(|| who.clone());
+        let plan = plan(server.map(|server| server.tls));
+        let mut walk = Walk::new(Protocol::Imap.as_str(), &plan, steps, tell);
+        match (provider, server, &who, &holder) {
+            (Some(provider), Some(server), Some(who), Some(holder)) => {
+                let subject = Subject {
+                    config: self.config,
+                    account: self.account,
+                    provider,
+                    who,
+                    holder,
+                    protocol: Protocol::Imap,
+                    server,
+                };
+                let _ = self.steps(&subject, &mut walk).await;
+            }
+            _ => walk.note(no_server(self.config, provider)),
+        }
+        walk.end();
+    }
+
+    /// The catch-all, where the account has no entry of its own.
+    fn holder(&self) -> Option<oauth::Account> {
+        let by_key = |key: &str| self.config.accounts.iter().find(|one| one.key == key);
+        if by_key(&self.account.key).is_some() {
+            return None;
+        }
+        let covering = by_key(&catch_all_for(&self.account.user)?)?;
+        wiring::account(self.config, covering)
+    }
+
+    /// `None`: it ended early.
+    async fn steps(&self, subject: &Subject<'_>, walk: &mut Walk<'_>) -> Option<()> {
+        let limits = &self.config.limits;
+        walk.take(configuration(subject))?;
+        let talk = reach(subject, walk, limits.connect_time).await?;
+        let talk = walk.take(login::greeting(subject, talk).await)?;
+
+        let answers = control::ask(&self.config.state_dir, &Question::Status).await;
+        let running = answers.iter().find_map(|answer| status_of(answer, subject));
+        let store = &self.base.store;
+        let got = token::token(subject, self.tokens, store, running).await;
+        let mut held = walk.take(got)?;
+        let claims = held.claims.clone();
+        let scopes = match scopes::judge(subject, &held.status.scopes, claims.as_ref()) {
+            Ok(judged) => judged,
+            Err(finding) => {
+                walk.note(finding);
+                return None;
+            }
+        };
+        let identity = token::identity(subject, held.status.identity.as_deref(), claims.as_ref());
+
+        // Whether a doubt about the token is a fault, only the server knows.
+        let mut verdict = login::log_in(subject, talk, &mut held, self.tokens).await;
+        if verdict.as_ref().is_err_and(imap::Broken::is_gone)
+            && let Some(again) = reach_again(subject, limits.connect_time).await
+        {
+            // The connection had waited for the token, perhaps too long.
+            verdict = login::log_in(subject, again, &mut held, self.tokens).await;
+        }
+        let session = match verdict {
+            Ok(Verdict::In(session)) => Ok(session),
+            Ok(Verdict::Out(refused)) => Err(login::refused(subject, &held, &refused)),
+            Err(error) => Err(login::no_verdict(subject, &error)),
+        };
+        let login_took = walk.lap();
+        let session = match session {
+            Ok(session) => session,
+            Err(finding) => {
+                blame(walk, [scopes, identity], finding, login_took);
+                return None;
+            }
+        };
+        let command = login::command(subject, &held, session).await;
+        let command_took = walk.lap();
+        match command {
+            Ok(finding) => {
+                walk.note_in(scopes.finding, Duration::ZERO);
+                walk.note_in(identity.finding, Duration::ZERO);
+                walk.note_in(login::accepted(subject), login_took);
+                walk.note_in(finding, command_took);
+            }
+            Err(finding) => {
+                if scopes.suspect.is_none() && identity.suspect.is_none() {
+                    walk.note_in(scopes.finding, Duration::ZERO);
+                    walk.note_in(identity.finding, Duration::ZERO);
+                    walk.note_in(login::accepted(subject), login_took);
+                    walk.note_in(finding, command_took);
+                } else {
+                    blame(walk, [scopes, identity], finding, login_took);
+                }
+                return None;
+            }
+        }
+        walk.note(local::passwords(subject).await);
+        walk.note(local::listeners(subject, &answers, LOCAL).await);
+        Some(())
+    }
+}
+
+/// The server does not serve the token: the first doubt about it is the likely reason; without one
+/// it is the login itself.
+fn blame(walk: &mut Walk<'_>, judged: [Judged; 2], finding: Finding, took: Duration) {
+    for judged in judged {
+        if let Some(suspect) = judged.suspect {
+            let text = format!("{}; {}", suspect.text, finding.text);
+            let code = finding.code.clone();
+            let suspect = Finding { text, ..suspect }.code(code);
+            walk.note_in(suspect, Duration::ZERO);
+            return;
+        }
+        walk.note_in(judged.finding, Duration::ZERO);
+    }
+    walk.note_in(finding, took);
+}
+
+/// Name, port, TLS.
+async fn reach(subject: &Subject<'_>, walk: &mut Walk<'_>, limit: Duration) -> Option<Talk> {
+    let egress = wiring::mail_egress(subject.config);
+    let mut socket = if let Some(proxy) = egress.proxy_for(&subject.server.host) {
+        let proxy = proxy.to_string();
+        walk.note(Finding::skipped(format!(
+            "left to the egress proxy {proxy}"
+        )));
+        walk.take(network::egress(subject, &egress, &proxy, limit).await)?
+    } else {
+        let addresses = walk.take(network::dns(subject, limit).await)?;
+        walk.take(network::tcp(subject, &addresses, limit).await)?
+    };
+    let now = SystemClock.now();
+    let mut agreed = None;
+    let stream = match subject.server.tls {
+        UpstreamTls::None => Stream::Plain(socket),
+        UpstreamTls::Implicit => walk.take(network::tls(subject, socket, limit, now).await)?,
+        UpstreamTls::StartTls => {
+            let both = walk.take(login::start_tls(subject, socket, limit).await)?;
+            socket = both.0;
+            agreed = Some(both.1);
+            walk.take(network::tls(subject, socket, limit, now).await)?
+        }
+    };
+    Some(login::begin(stream, agreed, limit))
+}
+
+/// The same once more, without telling.
+async fn reach_again(subject: &Subject<'_>, limit: Duration) -> Option<Talk> {
+    let plan = plan(Some(subject.server.tls));
+    let plan = plan.get(1..)?;
+    let mut steps = Vec::new();
+    let mut tell = |_: &Step| {};
+    let mut walk = Walk::new(subject.protocol.as_str(), plan, &mut steps, &mut tell);
+    let talk = reach(subject, &mut walk, limit).await?;
+    walk.take(login::greeting(subject, talk).await)
+}
+
+/// What is set, and whether it can work.
+fn configuration(subject: &Subject<'_>) -> Done<()> {
+    let provider = subject.provider;
+    let tls = match subject.server.tls {
+        UpstreamTls::Implicit => "TLS",
+        UpstreamTls::StartTls => "STARTTLS",
+        UpstreamTls::None => "plain text",
+    };
+    let text = format!(
+        "provider {} ({}), {}; {} ({tls}); mailbox {}",
+        provider.name,
+        provider.preset.as_str(),
+        provider.flow.as_str(),
+        subject.address(),
+        subject.mailbox()
+    );
+    let detailed = |finding: Finding| {
+        finding
+            .detail("provider", provider.name.as_str())
+            .detail("preset", provider.preset.as_str())
+            .detail("flow", provider.flow.as_str())
+            .detail("server", subject.address())
+            .detail("mailbox", subject.mailbox())
+    };
+    let mut faults = Vec::new();
+    let mut warnings = Vec::new();
+    for found in inspect::provider(subject.config, provider) {
+        match found {
+            inspect::Finding::Fault(text) => faults.push(text),
+            inspect::Finding::Warning(text) => warnings.push(text),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(detailed(Finding::failed(faults.join("; "))).mend(faults));
+    }
+    let finding = if warnings.is_empty() {
+        Finding::ok(text)
+    } else {
+        Finding::warning(text).mend(warnings)
+    };
+    Ok(((), detailed(finding)))
+}
+
+fn no_server(config: &Config, provider: Option<&config::Provider>) -> Finding {
+    let name = provider.map_or("?", |provider| &provider.name);
+    let text = format!("provider {name} has no IMAP server");
+    Finding::failed(text).mend([format!(
+        "Add it to provider {name} in {}: servers: {{ imap: {{ address: \"HOST:993\", tls: implicit }} }}",
+        config.file.display()
+    )])
+}
+
+/// What a running `serve` says of the account.
+fn status_of<'a>(answer: &'a Value, subject: &Subject<'_>) -> Option<&'a Value> {
+    let accounts = answer.get("accounts")?.as_array()?;
+    let of = |user: &str| {
+        let mine = |one: &&Value| one.get("account").and_then(Value::as_str) == Some(user);
+        accounts.iter().find(mine)
+    };
+    of(&subject.who.user).or_else(|| of(&subject.holder.user))
+}
