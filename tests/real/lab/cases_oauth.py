@@ -21,16 +21,16 @@ def _authorization_url(lab, command):
     return url
 
 
-def _paste(lab, user, sign_in_as=None, change=lambda url: url, proxy=None):
+def paste_login(lab, user, *options, sign_in_as=None, change=lambda url: url, proxy=None):
     """`login --paste` as a person does it; the exit status and what it said."""
-    with (proxy or lab.people).login(user, "--paste") as command:
+    with (proxy or lab.people).login(user, "--paste", *options) as command:
         back = Browser(lab.idp, sign_in_as or user).authorize(_authorization_url(lab, command))
         command.type(change(back))
         return command.finish(), command.said()
 
 
 def sign_in(lab, user, proxy=None):
-    status, said = _paste(lab, user, proxy=proxy)
+    status, said = paste_login(lab, user, proxy=proxy)
     need(status == 0, f"login --paste: status {status}: {said}")
 
 
@@ -51,7 +51,7 @@ def paste(lab, case):
 
 def paste_wrong_state(lab, case):
     target = lab.target(case)
-    status, said = _paste(lab, case.user, change=lambda url: re.sub(r"([?&]state=)[^&]*", r"\1forged-state-0123", url))
+    status, said = paste_login(lab, case.user, change=lambda url: re.sub(r"([?&]state=)[^&]*", r"\1forged-state-0123", url))
     need(status not in (0, None), f"a forged state was taken: {said}")
     need(not _tokens(lab, case.user), "the code was redeemed in spite of a forged state")
     need(login(target)[0] == "NO", "LOGIN works after a refused sign-in")
@@ -88,14 +88,14 @@ def device(lab, case):
 def wrong_identity(lab, case):
     """Signed in as somebody else: refused, and an earlier sign-in stays what it was."""
     target = lab.target(case)
-    status, said = _paste(lab, case.user, sign_in_as="somebody-else@lab.test")
+    status, said = paste_login(lab, case.user, sign_in_as="somebody-else@lab.test")
     need(status not in (0, None), f"the wrong identity was taken: {said}")
     need("somebody-else@lab.test" in said, f"it does not say who signed in: {said}")
     need(login(target)[0] == "NO", "LOGIN works with somebody else's token")
 
     sign_in(lab, case.user)
     need_login(target)
-    status, said = _paste(lab, case.user, sign_in_as="somebody-else@lab.test")
+    status, said = paste_login(lab, case.user, sign_in_as="somebody-else@lab.test")
     need(status not in (0, None), f"the wrong identity was taken: {said}")
     mark = lab.dovecot.mark()
     need_login(target)

@@ -29,7 +29,7 @@ def make(folder, name, hosts):
     extensions = folder / f"{name}.ext"
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
 
-    run(["openssl", "req", "-x509", *curve, "-keyout", ca_key, "-out", ca, "-days", "2",
+    run(["openssl", "req", "-x509", *curve, "-keyout", ca_key, "-out", ca, "-days", "60",
          "-subj", f"/CN=mailsplice lab {name} CA",
          "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign"])
     run(["openssl", "req", *curve, "-keyout", key, "-out", request, "-subj", "/CN=localhost"])
@@ -37,6 +37,6 @@ def make(folder, name, hosts):
                           "extendedKeyUsage=serverAuth\n" f"subjectAltName={','.join(hosts)}\n"
                           "authorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n")
     run(["openssl", "x509", "-req", "-in", request, "-CA", ca, "-CAkey", ca_key, "-CAcreateserial",
-         "-days", "2", "-extfile", extensions, "-out", leaf])
+         "-days", "60", "-extfile", extensions, "-out", leaf])
     ca_key.unlink()
     return Certificates(ca, leaf, key)
