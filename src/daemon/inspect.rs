@@ -45,10 +45,10 @@ pub fn inspect(config: &Config) -> Vec<Finding> {
         credentials::service_account(provider, &mut findings);
         scopes(config, provider, &mut findings);
     }
-    // The certificate's end is among the faults of the pair.
+    // The ends of certificates are among the faults of the pairs.
     let ahead = watch::of_configuration(config, SystemClock.now())
         .into_iter()
-        .filter(|warning| warning.what != "certificate");
+        .filter(|warning| !["certificate", "client certificate"].contains(&warning.what));
     findings.extend(ahead.map(|warning| Warning(warning.sentence)));
     findings
 }

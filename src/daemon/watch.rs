@@ -103,6 +103,8 @@ pub fn warnings(config: &Config, accounts: &[Seen], now: u64) -> Vec<Warning> {
 pub fn of_configuration(config: &Config, now: u64) -> Vec<Warning> {
     let secrets = config.providers.iter().filter_map(|p| secret(p, now));
     let mut all: Vec<_> = secrets.collect();
+    let certified = config.providers.iter();
+    all.extend(certified.filter_map(|p| client_certificate(p, now)));
     let served = |listener: &config::Listener| listener.tls != ListenerTls::None;
     if config.listeners.iter().any(served) {
         certificates(config, now, &mut all);
@@ -129,6 +131,27 @@ fn secret(provider: &config::Provider, now: u64) -> Option<Warning> {
             provider.name,
             ends(at, now),
             source.place()
+        ),
+    })
+}
+
+/// The certificate that is shown to the provider in place of a secret.
+fn client_certificate(provider: &config::Provider, now: u64) -> Option<Warning> {
+    let certificate = wiring::client_certificate(provider.client_certificate.as_ref()?);
+    // One that cannot be read is a fault, not a warning: `check` says so.
+    let at = u64::try_from(certificate.facts().ok()?.not_after).unwrap_or(0);
+    stage(at, now)?;
+    let file = certificate.certificate.display();
+    Some(Warning {
+        what: "client certificate",
+        of: provider.name.clone(),
+        expires_at: Some(at),
+        sentence: format!(
+            "The client certificate {file} of provider {} {}; all its accounts stop with it: make a \
+             new one, register it at the provider, then replace certificate and key; a running serve \
+             takes them by itself",
+            provider.name,
+            ends(at, now)
         ),
     })
 }

@@ -54,6 +54,33 @@ fn a_client_secret_is_warned_of_from_thirty_days_before() {
 }
 
 #[test]
+fn a_client_certificate_is_warned_of_from_thirty_days_before() {
+    let file = |name: &str| format!("{}/tests/keys/{name}", env!("CARGO_MANIFEST_DIR"));
+    let config = config(&format!(
+        "preset: microsoft, tenant: x.test, flow: client_credentials, \
+         client_certificate: {{ certificate: {}, private_key: {} }}",
+        file("app.pem"),
+        file("app.key")
+    ));
+    let certificate = config.providers[0].client_certificate.as_ref().unwrap();
+    let facts = wiring::client_certificate(certificate).facts().unwrap();
+    let end = u64::try_from(facts.not_after).unwrap();
+    assert_eq!(of_configuration(&config, end - 31 * DAY), []);
+    let warnings = of_configuration(&config, end - 3 * DAY);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(
+        (warnings[0].what, &*warnings[0].of),
+        ("client certificate", "p")
+    );
+    assert_eq!(warnings[0].expires_at, Some(end));
+    assert!(
+        warnings[0]
+            .sentence
+            .contains("app.pem of provider p ends on")
+    );
+}
+
+#[test]
 fn an_unused_sign_in_is_warned_of_before_the_provider_forgets_it() {
     let status = |age: u64| json!({ "state": "valid", "refresh_token": true, "refreshed_at": NOW - age * DAY });
     assert_eq!(of("preset: microsoft", status(59)), []);
