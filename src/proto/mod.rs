@@ -4,10 +4,11 @@
 //! a random number or knows of an async runtime. A dialogue ends at the hand-over: from then on
 //! the two connections are spliced byte for byte and no protocol is spoken here.
 //!
-//! Each protocol has a room of its own ([`imap`] today); [`sasl`] and [`line`] serve them all.
+//! Each protocol has a room of its own ([`imap`], [`pop3`]); [`sasl`] and [`line`] serve them all.
 
 pub mod imap;
 pub mod line;
+pub mod pop3;
 pub mod sasl;
 
 use secrecy::SecretSlice;
@@ -77,6 +78,8 @@ pub enum RefusalKind {
     Credentials,
     /// Temporary: the same login may work later.
     Temporary,
+    /// Temporary: somebody else has the mailbox open (RFC 2449 §8.1.2, RFC 5530 §3).
+    InUse,
     /// A person has to act (sign in again, mend the configuration, ask an administrator);
     /// another password does not help.
     Person,
@@ -92,6 +95,7 @@ impl RefusalKind {
         match self {
             Self::Credentials => "AUTHENTICATIONFAILED",
             Self::Temporary => "UNAVAILABLE",
+            Self::InUse => "INUSE",
             Self::Person => "CONTACTADMIN",
             Self::Privacy => "PRIVACYREQUIRED",
             Self::Authorization => "AUTHORIZATIONFAILED",

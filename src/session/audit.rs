@@ -75,7 +75,7 @@ impl From<Refusal> for Denied {
     fn from(refusal: Refusal) -> Self {
         let reason = match refusal.kind {
             RefusalKind::Credentials => "wrong_password",
-            RefusalKind::Temporary => "temporary",
+            RefusalKind::Temporary | RefusalKind::InUse => "temporary",
             RefusalKind::Person | RefusalKind::Privacy | RefusalKind::Authorization => "upstream",
         };
         Self::new(reason, refusal)
