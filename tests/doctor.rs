@@ -464,7 +464,10 @@ async fn a_mailbox_with_imap_switched_off() {
     let enable = format!("Set-CASMailbox -Identity {USER} -ImapEnabled $true");
     said.failed_at("command", &[&enable]);
     assert_eq!(said.step("sasl")["outcome"], "ok");
-    assert_eq!(said.step("command")["code"], "User is authenticated but not connected");
+    assert_eq!(
+        said.step("command")["code"],
+        "User is authenticated but not connected"
+    );
 
     // The same for a program: first what it needs in Exchange, with the classic mistake.
     lab.prepare(&app_only(&lab));

@@ -310,6 +310,7 @@ impl House {
             },
             tls,
             allow_from: listener.allow_from.clone(),
+            login_as: listener.login_as.as_deref().map(Into::into),
         })
     }
 

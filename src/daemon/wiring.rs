@@ -20,7 +20,7 @@ use crate::oauth::{
 };
 use crate::observe::Events;
 use crate::proto;
-use crate::proto::imap::UpstreamTls;
+use crate::proto::dialogue::UpstreamTls;
 use crate::proto::sasl::Mechanism;
 use crate::session::{Limits, Plan, RegistryLimits, Route, UpstreamServer};
 use crate::store::{BoxFuture, FileStore, StoreKey};

@@ -1,11 +1,12 @@
 //! The dialogues before login, without any I/O.
 //!
-//! Bytes come in, [steps](imap::Step) go out; nothing in here opens a socket, reads a clock, takes
+//! Bytes come in, [steps](dialogue::ClientStep) go out; nothing in here opens a socket, reads a clock, takes
 //! a random number or knows of an async runtime. A dialogue ends at the hand-over: from then on
 //! the two connections are spliced byte for byte and no protocol is spoken here.
 //!
-//! Each protocol has a room of its own ([`imap`], [`pop3`]); [`sasl`] and [`line`] serve them all.
+//! Each protocol has a room of its own ([`imap`], [`pop3`]); [`dialogue`], [`sasl`] and [`line`] serve them all.
 
+pub mod dialogue;
 pub mod imap;
 pub mod line;
 pub mod pop3;

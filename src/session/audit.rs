@@ -9,7 +9,7 @@ use super::refusal::Meant;
 use crate::net::relay::RelayEnd;
 use crate::oauth::TokenError;
 use crate::observe::{Event, Events, event};
-use crate::proto::imap::Refused;
+use crate::proto::dialogue::Refused;
 use crate::proto::{Refusal, RefusalKind};
 
 /// The longest response code that is kept, in octets; RFC 5530 has none longer than 20.

@@ -26,9 +26,12 @@ use crate::net::relay::Unread;
 use crate::net::stream::Stream;
 use crate::oauth::AccessToken;
 use crate::observe::{Event, event};
-use crate::proto::imap::{Capabilities, ClientEnd, ClientSide, ClientStep, Protection};
+use crate::proto::dialogue::{ClientEnd, ClientStep, Protection};
+use crate::proto::imap::{Capabilities, ClientSide};
 use crate::proto::{Credentials, Refusal, RefusalKind, sasl};
 
+/// In place of a device password's label, for a device that never logs in.
+const LOGIN_AS: &str = "(login_as)";
 /// Octets read from a client at a time before login.
 const READ: usize = 4096;
 /// How long the greeting waits for the capabilities of an upstream that is not known yet.
@@ -90,7 +93,8 @@ struct Login {
 
 /// Why the wait for a login ended.
 enum Wait {
-    Credentials(Credentials),
+    /// Without credentials: as the listener says.
+    Login(Option<Credentials>),
     Ended(&'static str),
     Evicted(Evicted),
     TimedOut,
@@ -103,7 +107,7 @@ struct LoggedIn {
     /// See [`super::Registry::moment`].
     begun: u64,
     upstream: Ready,
-    success: crate::proto::imap::Success,
+    success: crate::proto::dialogue::Success,
     token_age: u64,
 }
 
@@ -134,7 +138,7 @@ impl Login {
                 }
             };
             let farewell = match wait {
-                Wait::Credentials(credentials) => {
+                Wait::Login(credentials) => {
                     let began = Instant::now();
                     match self.log_in(credentials, &mut ahead).await {
                         Ok(done) => return self.hand_over(client, dialogue, waiting, done),
@@ -227,7 +231,8 @@ impl Login {
                 return Wait::Ended("no connection");
             };
             match step {
-                ClientStep::Login(credentials) => return Wait::Credentials(credentials),
+                ClientStep::Login(credentials) => return Wait::Login(Some(credentials)),
+                ClientStep::LoginAs => return Wait::Login(None),
                 ClientStep::Send(bytes) => {
                     let sent = async {
                         stream.write_all(&bytes).await?;
@@ -276,12 +281,14 @@ impl Login {
     /// Decides about a login, all the way to the upstream's verdict.
     async fn log_in(
         &self,
-        credentials: Credentials,
+        credentials: Option<Credentials>,
         ahead: &mut Option<Ahead>,
     ) -> Result<LoggedIn, Denied> {
         let begun = self.shared.registry.moment();
-        let (account, label) = self.admit(&credentials).await?;
-        drop(credentials);
+        let (account, label) = match credentials {
+            Some(credentials) => self.admit(&credentials).await?,
+            None => self.without_login()?,
+        };
         let Some((route, mailbox)) = self.plan.route(&account) else {
             // Removed from the configuration a moment ago.
             return Err(Refusal::credentials().into());
@@ -307,6 +314,15 @@ impl Login {
             success,
             token_age,
         })
+    }
+
+    /// The account of devices that never log in; who may be one is decided by their networks, see
+    /// [`Listener::allow_from`].
+    fn without_login(&self) -> Result<(Arc<str>, Arc<str>), Denied> {
+        let Some(account) = &self.listener.login_as else {
+            return Err(Refusal::credentials().into());
+        };
+        Ok((account.clone(), Arc::from(LOGIN_AS)))
     }
 
     /// Whether the password opens an account.
@@ -382,7 +398,7 @@ impl Login {
         mailbox: &str,
         server: &UpstreamServer,
         ahead: Option<Ahead>,
-    ) -> Result<(Ready, crate::proto::imap::Success, u64), Denied> {
+    ) -> Result<(Ready, crate::proto::dialogue::Success, u64), Denied> {
         let tokens = &self.shared.tokens;
         let mut token = tokens
             .access_token(account)

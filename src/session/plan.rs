@@ -17,7 +17,8 @@ use crate::net::relay::RelayLimits;
 use crate::oauth::Tokens;
 use crate::observe::Events;
 use crate::proto;
-use crate::proto::imap::{Capabilities, UpstreamTls};
+use crate::proto::dialogue::UpstreamTls;
+use crate::proto::imap::Capabilities;
 use crate::proto::sasl::Mechanism;
 
 /// What all sessions share for the life of the process.
@@ -80,6 +81,8 @@ pub struct Listener {
     pub tls: ListenerTls,
     /// Networks that may connect; empty means all.
     pub allow_from: Vec<IpNet>,
+    /// The account (its key) of devices that never log in.
+    pub login_as: Option<Arc<str>>,
 }
 
 /// How a listener protects clients' connections.

@@ -5,7 +5,7 @@ use tracing::warn;
 use super::plan::Shared;
 use crate::oauth::table::{self, MailProtocol, Row, RowClass};
 use crate::oauth::{AccessToken, Class, TokenError};
-use crate::proto::imap::{Refused, RefusedBecause};
+use crate::proto::dialogue::{Refused, RefusedBecause};
 use crate::proto::{Refusal, RefusalKind};
 
 /// What the client is told when there is no token for its account.

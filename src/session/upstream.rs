@@ -17,7 +17,8 @@ use super::plan::UpstreamServer;
 use crate::net::dial::{self, DialError};
 use crate::net::stream::Stream;
 use crate::oauth::table::{self, MailProtocol, RowClass};
-use crate::proto::imap::{Fault, Refused, Success, UpstreamSide, UpstreamStep};
+use crate::proto::dialogue::{Fault, Refused, Success, UpstreamStep};
+use crate::proto::imap::UpstreamSide;
 use crate::proto::{Refusal, RefusalKind};
 
 /// Octets read at a time before login; replies are short.
@@ -122,7 +123,7 @@ impl ConnectError {
             ),
             Self::Dialogue {
                 host,
-                fault: fault @ (Fault::PreAuth | Fault::NotImap | Fault::NoStartTls),
+                fault: fault @ (Fault::PreAuth | Fault::WrongProtocol(_) | Fault::NoStartTls),
             } => {
                 let text = format!("{host}: {fault}; check servers.imap of the provider");
                 Refusal::new(RefusalKind::Person, text)

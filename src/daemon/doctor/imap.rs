@@ -14,7 +14,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{ClientConfig, ProtocolVersion};
 
 use crate::net::stream::Stream;
-use crate::proto::imap::{Capabilities, Fault, Refused, UpstreamSide, UpstreamStep, UpstreamTls};
+use crate::proto::dialogue::{Fault, Refused, UpstreamStep, UpstreamTls};
+use crate::proto::imap::{Capabilities, UpstreamSide};
 use crate::proto::line::{Inbox, Line};
 use crate::proto::printable;
 use crate::proto::sasl::Mechanism;

@@ -11,7 +11,7 @@ use crate::config::{SaslMechanism, UpstreamTls};
 use crate::net::stream::Stream;
 use crate::oauth::table::{self, MailProtocol, Row, RowClass, When};
 use crate::oauth::{AccessToken, Tokens};
-use crate::proto::imap::{Fault, Refused, RefusedBecause, UpstreamTls as Begin};
+use crate::proto::dialogue::{Fault, Refused, RefusedBecause, UpstreamTls as Begin};
 use crate::proto::sasl::{self, Mechanism};
 
 /// The server agrees to STARTTLS.

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::capabilities::Capabilities;
 use super::command::{Body, Command, SaslMechanism};
 use super::framer::{Frame, Framer};
-use super::upstream_side::Success;
+use crate::proto::dialogue::{ClientEnd, ClientStep, Protection, Success};
 use crate::proto::line::Line;
 use crate::proto::sasl::{self, SaslError};
 use crate::proto::{Credentials, Limits, Refusal, RefusalKind, printable};
@@ -14,47 +14,6 @@ use crate::proto::{Credentials, Limits, Refusal, RefusalKind, printable};
 /// The longest sentence sent to a client, in octets: with tag and code it stays under the 512
 /// that POP3 and SMTP allow, so that the same sentences serve all protocols.
 const LONGEST_TEXT: usize = 400;
-
-/// Whether a password may be shown on this connection, and whether TLS can be started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protection {
-    /// TLS is up, or plain text is allowed on this listener.
-    LoginAllowed,
-    /// Plain text until STARTTLS (RFC 9051 §6.2.1); no login before.
-    StartTlsFirst,
-}
-
-/// What the driver has to do next. Not `Debug`: it may hold a password.
-pub enum ClientStep {
-    /// Read from the client and call [`ClientSide::receive`].
-    Read,
-    /// Send these bytes to the client.
-    Send(Bytes),
-    /// Start TLS on the client's connection, then call [`ClientSide::tls_started`]. What the
-    /// client had sent in plain text behind STARTTLS has been thrown away: that many octets.
-    StartTls {
-        /// Octets thrown away; more than zero is an attack or a broken client.
-        discarded: usize,
-    },
-    /// Decide about these credentials, then call [`ClientSide::refuse`] or
-    /// [`ClientSide::accept`].
-    Login(Credentials),
-    /// Close the connection.
-    Close(ClientEnd),
-}
-
-/// Why a dialogue ended without a login.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClientEnd {
-    /// LOGOUT.
-    Logout,
-    /// A line, or a literal sent without waiting, over the limit.
-    TooLong,
-    /// Too many commands that were not understood.
-    TooManyBadCommands,
-    /// The driver ended it ([`ClientSide::bye`]).
-    Bye,
-}
 
 /// The dialogue with a client from the greeting to the login.
 pub struct ClientSide {

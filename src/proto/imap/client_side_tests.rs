@@ -42,6 +42,7 @@ fn play(
     let mut pieces = pieces.into_iter();
     loop {
         match dialogue.step() {
+            ClientStep::LoginAs => panic!("of SMTP alone"),
             ClientStep::Send(bytes) => story.said.push_str(std::str::from_utf8(&bytes).unwrap()),
             ClientStep::Read => match pieces.next() {
                 Some(piece) => dialogue.receive(piece),

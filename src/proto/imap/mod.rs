@@ -13,7 +13,5 @@ mod response;
 mod upstream_side;
 
 pub use capabilities::Capabilities;
-pub use client_side::{ClientEnd, ClientSide, ClientStep, Protection};
-pub use upstream_side::{
-    Fault, Refused, RefusedBecause, Success, UpstreamSide, UpstreamStep, UpstreamTls,
-};
+pub use client_side::ClientSide;
+pub use upstream_side::UpstreamSide;

@@ -2,10 +2,10 @@
 
 use bytes::{Bytes, BytesMut};
 use secrecy::{ExposeSecret, SecretString};
-use thiserror::Error;
 
 use super::capabilities::Capabilities;
 use super::response::{Response, Status, Word};
+use crate::proto::dialogue::{Fault, Refused, RefusedBecause, Success, UpstreamStep, UpstreamTls};
 use crate::proto::line::{Inbox, Line};
 use crate::proto::printable;
 use crate::proto::sasl::{self, Mechanism};
@@ -19,91 +19,6 @@ const MOST_UNTAGGED: usize = 64 * 1024;
 const MOST_CHALLENGES: u8 = 4;
 /// Lines read in one wait for a tagged response, before we give up.
 const MOST_LINES: u16 = 1000;
-
-/// How the connection is protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UpstreamTls {
-    /// TLS is up already, or the connection stays on loopback.
-    Ready,
-    /// STARTTLS must come first (RFC 8314); there is no way round it.
-    StartTls,
-}
-
-/// What the driver has to do next. Not `Debug`: it may hold a token.
-pub enum UpstreamStep {
-    /// Read from the upstream and call [`UpstreamSide::receive`].
-    Read,
-    /// Send these bytes upstream.
-    Send(Bytes),
-    /// Start TLS, then call [`UpstreamSide::tls_started`]. What the server had sent in plain text
-    /// behind its OK has been thrown away: that many octets.
-    StartTls {
-        /// Octets thrown away; more than zero is an attack or a broken server.
-        discarded: usize,
-    },
-    /// The server is ready for [`UpstreamSide::authenticate`].
-    Ready,
-    /// The login succeeded; go on with [`UpstreamSide::into_unread`].
-    Accepted(Success),
-    /// The login was refused; another [`UpstreamSide::authenticate`] may follow.
-    Refused(Refused),
-    /// The connection is of no more use.
-    Failed(Fault),
-}
-
-/// The success of a login, as the server told it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Success {
-    /// Untagged responses before the tagged one, with their line ends.
-    pub untagged: Bytes,
-    /// All that followed `OK ` in the tagged response.
-    pub text: Bytes,
-}
-
-/// A refused login.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
-    /// What is to be made of it.
-    pub because: RefusedBecause,
-    /// The server's words, printable and cut, for the log.
-    pub text: String,
-    /// `status` of the error challenge, if there was one.
-    pub status: Option<String>,
-}
-
-/// What a refusal means for the token, by its status and response code; words may say more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefusedBecause {
-    /// The server does not want this token: a new one may help, once.
-    Token,
-    /// The server has trouble of its own, or throttles: the token is not to blame.
-    Temporary,
-    /// The server did not understand the command or the mechanism: a new token does not help.
-    Protocol,
-}
-
-/// Why a connection is of no more use.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Fault {
-    /// `* BYE`, in the server's words.
-    #[error("the server closed the connection: {0}")]
-    Bye(String),
-    /// `* PREAUTH`: the login would be somebody else's (RFC 9051 §7.1.4).
-    #[error("the server greeted with PREAUTH: it takes us for somebody who has logged in already")]
-    PreAuth,
-    /// The first line is no IMAP greeting.
-    #[error("what answers there is not an IMAP server")]
-    NotImap,
-    /// STARTTLS refused; we never go on in plain text.
-    #[error("the server refuses STARTTLS")]
-    NoStartTls,
-    /// A line, or all lines together, over the limit.
-    #[error("the server sends more than an IMAP server sends before login")]
-    TooMuch,
-    /// The driver called out of turn; a bug of ours, told instead of a panic.
-    #[error("internal error: the dialogue was asked out of turn")]
-    OutOfTurn,
-}
 
 /// The dialogue with a server from its greeting to the login.
 pub struct UpstreamSide {
@@ -272,7 +187,7 @@ impl UpstreamSide {
                     }
                 }
                 Reply::Tagged(..) => State::Failed(Fault::NoStartTls),
-                Reply::Challenge(..) => State::Failed(Fault::NotImap),
+                Reply::Challenge(..) => State::Failed(Fault::WrongProtocol("IMAP")),
                 Reply::Capability(open, _) => State::StartTlsReply(open),
                 Reply::Failed(fault) => State::Failed(fault),
             },
@@ -284,7 +199,7 @@ impl UpstreamSide {
                 }
                 // A server that refuses CAPABILITY has none to announce.
                 Reply::Tagged(..) => State::Idle,
-                Reply::Challenge(..) => State::Failed(Fault::NotImap),
+                Reply::Challenge(..) => State::Failed(Fault::WrongProtocol("IMAP")),
                 Reply::Failed(fault) => State::Failed(fault),
             },
             State::Challenge {
@@ -348,13 +263,13 @@ impl UpstreamSide {
 
     fn greeting(&mut self, tls: UpstreamTls, line: &[u8]) -> State {
         let Response::Untagged(status) = Response::read(line, "") else {
-            return State::Failed(Fault::NotImap);
+            return State::Failed(Fault::WrongProtocol("IMAP"));
         };
         match status.word {
             Word::Ok => {}
             Word::PreAuth => return State::Failed(Fault::PreAuth),
             Word::Bye => return State::Failed(Fault::Bye(words(status.rest))),
-            Word::No | Word::Bad => return State::Failed(Fault::NotImap),
+            Word::No | Word::Bad => return State::Failed(Fault::WrongProtocol("IMAP")),
         }
         if tls == UpstreamTls::StartTls {
             return State::StartTlsReply(self.send("STARTTLS"));

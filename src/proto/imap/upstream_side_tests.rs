@@ -182,10 +182,13 @@ fn servers_that_cannot_be_used_are_named() {
     for (greeting, fault) in [
         (&b"* PREAUTH welcome\r\n"[..], Fault::PreAuth),
         (b"* BYE too busy\r\n", Fault::Bye("too busy".to_owned())),
-        (b"HTTP/1.1 400 Bad Request\r\n", Fault::NotImap),
-        (b"220 smtp.x.test ESMTP\r\n", Fault::NotImap),
-        (b"+OK POP3\r\n", Fault::NotImap),
-        (b"\r\n", Fault::NotImap),
+        (
+            b"HTTP/1.1 400 Bad Request\r\n",
+            Fault::WrongProtocol("IMAP"),
+        ),
+        (b"220 smtp.x.test ESMTP\r\n", Fault::WrongProtocol("IMAP")),
+        (b"+OK POP3\r\n", Fault::WrongProtocol("IMAP")),
+        (b"\r\n", Fault::WrongProtocol("IMAP")),
     ] {
         assert_eq!(xoauth2(&[greeting]).fault, Some(fault), "{greeting:?}");
     }
@@ -242,7 +245,7 @@ fn no_token_without_starttls() {
         let story = at_every_split(UpstreamTls::StartTls, Mechanism::Xoauth2, says);
         assert!(matches!(
             story.fault,
-            Some(Fault::NoStartTls | Fault::NotImap)
+            Some(Fault::NoStartTls | Fault::WrongProtocol("IMAP"))
         ));
         assert!(!story.sent.contains("TOKEN"));
     }

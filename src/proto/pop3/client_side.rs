@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use zeroize::Zeroizing;
 
 use super::capabilities::Capabilities;
-use crate::proto::imap::{ClientEnd, ClientStep, Protection, Success};
+use crate::proto::dialogue::{ClientEnd, ClientStep, Protection, Success};
 use crate::proto::line::{Inbox, Line};
 use crate::proto::sasl::{self, SaslError};
 use crate::proto::{Credentials, Limits, Refusal, RefusalKind, printable};

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
 use super::{Capabilities, ClientSide};
-use crate::proto::imap::{ClientEnd, ClientStep, Protection, Success};
+use crate::proto::dialogue::{ClientEnd, ClientStep, Protection, Success};
 use crate::proto::{Limits, Refusal, RefusalKind};
 
 const GREETING: &str = "+OK mailsplice ready\r\n";
@@ -59,6 +59,7 @@ fn play(
     let mut pieces = pieces.into_iter();
     loop {
         match dialogue.step() {
+            ClientStep::LoginAs => panic!("of SMTP alone"),
             ClientStep::Send(bytes) => story.said.push_str(std::str::from_utf8(&bytes).unwrap()),
             ClientStep::Read => match pieces.next() {
                 Some(piece) => dialogue.receive(piece),

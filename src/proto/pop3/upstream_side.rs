@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::capabilities::Capabilities;
-use crate::proto::imap::{Fault, Refused, RefusedBecause, Success, UpstreamStep, UpstreamTls};
+use crate::proto::dialogue::{Fault, Refused, RefusedBecause, Success, UpstreamStep, UpstreamTls};
 use crate::proto::line::{Inbox, Line};
 use crate::proto::printable;
 use crate::proto::sasl::{self, Mechanism};
@@ -229,7 +229,7 @@ impl UpstreamSide {
                     status: status.or_else(|| sasl::challenge_status(challenge)),
                 }
             }
-            _ => State::Failed(Fault::NotImap),
+            _ => State::Failed(Fault::WrongProtocol("POP3")),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The dialogue with a server: tables run at every split point.
 
 use super::UpstreamSide;
-use crate::proto::imap::{Fault, RefusedBecause, UpstreamStep, UpstreamTls};
+use crate::proto::dialogue::{Fault, RefusedBecause, UpstreamStep, UpstreamTls};
 use crate::proto::sasl::Mechanism;
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -138,7 +138,7 @@ fn stls_comes_before_anything_else_and_plain_text_behind_it_is_thrown_away() {
 #[test]
 fn what_is_no_pop3_server_is_named_and_floods_are_bounded() {
     let rows: [(Vec<u8>, Fault); 5] = [
-        (b"* OK IMAP\r\n".to_vec(), Fault::NotImap),
+        (b"* OK IMAP\r\n".to_vec(), Fault::WrongProtocol("POP3")),
         (
             b"-ERR too many connections\r\n".to_vec(),
             Fault::Bye("too many connections".into()),

@@ -5,7 +5,7 @@ use super::token::permission;
 use crate::config::Protocol;
 use crate::daemon::doctor::subject::{Subject, powershell, shell};
 use crate::oauth::table::Row;
-use crate::proto::imap::RefusedBecause;
+use crate::proto::dialogue::RefusedBecause;
 
 /// The server took the token and opens no mailbox: the causes that are possible, likeliest first.
 /// `identity` is who signed in, `object_id` the one in an app-only token.

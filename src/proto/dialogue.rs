@@ -1,0 +1,260 @@
+//! What the dialogues of all protocols have in common: steps, ends, faults; and one type for each side
+//! that is any of them.
+
+use bytes::Bytes;
+use secrecy::SecretString;
+use thiserror::Error;
+
+use super::{Credentials, Limits, Refusal, imap, pop3, sasl::Mechanism};
+
+/// Whether a password may be shown on this connection, and whether TLS can be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protection {
+    /// TLS is up, or plain text is allowed on this listener.
+    LoginAllowed,
+    /// Plain text until STARTTLS or STLS (RFC 9051 §6.2.1, RFC 2595 §4, RFC 3207); no login before.
+    StartTlsFirst,
+}
+
+/// What the driver has to do next. Not `Debug`: it may hold a password.
+pub enum ClientStep {
+    /// Read from the client and call [`ClientSide::receive`].
+    Read,
+    /// Send these bytes to the client.
+    Send(Bytes),
+    /// Start TLS on the client's connection, then call [`ClientSide::tls_started`]. What the
+    /// client had sent in plain text behind STARTTLS has been thrown away: that many octets.
+    StartTls {
+        /// Octets thrown away; more than zero is an attack or a broken client.
+        discarded: usize,
+    },
+    /// Decide about these credentials, then call [`ClientSide::refuse`] or
+    /// [`ClientSide::accept`].
+    Login(Credentials),
+    /// The client sends mail without a login, on a listener that allows it: log in as the listener
+    /// says, then call [`ClientSide::refuse`] or [`ClientSide::accept`]. SMTP only.
+    LoginAs,
+    /// Close the connection.
+    Close(ClientEnd),
+}
+
+/// Why a dialogue ended without a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientEnd {
+    /// LOGOUT or QUIT.
+    Logout,
+    /// A line, or a literal sent without waiting, over the limit.
+    TooLong,
+    /// Too many commands that were not understood.
+    TooManyBadCommands,
+    /// The driver ended it ([`ClientSide::bye`]).
+    Bye,
+}
+
+/// How the connection is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamTls {
+    /// TLS is up already, or the connection stays on loopback.
+    Ready,
+    /// STARTTLS or STLS must come first (RFC 8314); there is no way round it.
+    StartTls,
+}
+
+/// What the driver has to do next. Not `Debug`: it may hold a token.
+pub enum UpstreamStep {
+    /// Read from the upstream and call [`UpstreamSide::receive`].
+    Read,
+    /// Send these bytes upstream.
+    Send(Bytes),
+    /// Start TLS, then call [`UpstreamSide::tls_started`]. What the server had sent in plain text
+    /// behind its OK has been thrown away: that many octets.
+    StartTls {
+        /// Octets thrown away; more than zero is an attack or a broken server.
+        discarded: usize,
+    },
+    /// The server is ready for [`UpstreamSide::authenticate`].
+    Ready,
+    /// The login succeeded; go on with [`UpstreamSide::into_unread`].
+    Accepted(Success),
+    /// The login was refused; another [`UpstreamSide::authenticate`] may follow.
+    Refused(Refused),
+    /// The connection is of no more use.
+    Failed(Fault),
+}
+
+/// The success of a login, as the server told it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Success {
+    /// IMAP: untagged responses before the tagged one, with their line ends. Else empty.
+    pub untagged: Bytes,
+    /// IMAP: all that followed `OK ` in the tagged response. Else the whole reply, without its last
+    /// line end.
+    pub text: Bytes,
+}
+
+/// A refused login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// What is to be made of it.
+    pub because: RefusedBecause,
+    /// The server's words, printable and cut, for the log.
+    pub text: String,
+    /// `status` of the error challenge, if there was one.
+    pub status: Option<String>,
+}
+
+/// What a refusal means for the token, by its status and response code; words may say more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusedBecause {
+    /// The server does not want this token: a new one may help, once.
+    Token,
+    /// The server has trouble of its own, or throttles: the token is not to blame.
+    Temporary,
+    /// The server did not understand the command or the mechanism: a new token does not help.
+    Protocol,
+}
+
+/// Why a connection is of no more use.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// The server's goodbye (`* BYE`, `-ERR` in place of a greeting, 421 or 554), in its words.
+    #[error("the server closed the connection: {0}")]
+    Bye(String),
+    /// `* PREAUTH`: the login would be somebody else's (RFC 9051 §7.1.4).
+    #[error("the server greeted with PREAUTH: it takes us for somebody who has logged in already")]
+    PreAuth,
+    /// The first line is no greeting of this protocol.
+    #[error("what answers there is not an {0} server")]
+    WrongProtocol(&'static str),
+    /// STARTTLS refused; we never go on in plain text.
+    #[error("the server refuses STARTTLS")]
+    NoStartTls,
+    /// A line, or all lines together, over the limit.
+    #[error("the server sends more than mail servers send before login")]
+    TooMuch,
+    /// The driver called out of turn; a bug of ours, told instead of a panic.
+    #[error("internal error: the dialogue was asked out of turn")]
+    OutOfTurn,
+}
+
+/// The dialogue with a client, of any protocol.
+pub enum ClientSide {
+    /// IMAP.
+    Imap(imap::ClientSide),
+    /// POP3.
+    Pop3(pop3::ClientSide),
+}
+
+/// The dialogue with a server, of any protocol.
+pub enum UpstreamSide {
+    /// IMAP.
+    Imap(imap::UpstreamSide),
+    /// POP3.
+    Pop3(pop3::UpstreamSide),
+}
+
+/// What a server announces, in any protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Capabilities {
+    /// Of `CAPABILITY`.
+    Imap(imap::Capabilities),
+    /// Of `CAPA`.
+    Pop3(pop3::Capabilities),
+}
+
+/// Calls the same method of whatever dialogue it is.
+macro_rules! each {
+    ($dialogue:expr, $inner:ident => $call:expr) => {
+        match $dialogue {
+            Self::Imap($inner) => $call,
+            Self::Pop3($inner) => $call,
+        }
+    };
+}
+
+impl ClientSide {
+    /// Begins the dialogue of the protocol that `capabilities` are of; the first step sends the
+    /// greeting.
+    pub fn new(capabilities: Capabilities, protection: Protection, limits: Limits) -> Self {
+        match capabilities {
+            Capabilities::Imap(list) => Self::Imap(imap::ClientSide::new(list, protection, limits)),
+            Capabilities::Pop3(list) => Self::Pop3(pop3::ClientSide::new(list, protection, limits)),
+        }
+    }
+
+    /// Adds bytes read from the client.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        each!(self, dialogue => dialogue.receive(bytes));
+    }
+
+    /// Replaces the upstream's capabilities with newer ones; those of another protocol are ignored.
+    pub fn learn(&mut self, capabilities: Capabilities) {
+        match (self, capabilities) {
+            (Self::Imap(dialogue), Capabilities::Imap(list)) => dialogue.learn(list),
+            (Self::Pop3(dialogue), Capabilities::Pop3(list)) => dialogue.learn(list),
+            _ => {}
+        }
+    }
+
+    /// The next thing to do. While a verdict or TLS is outstanding that is [`ClientStep::Read`];
+    /// nothing the client sent meanwhile is acted upon.
+    pub fn step(&mut self) -> ClientStep {
+        each!(self, dialogue => dialogue.step())
+    }
+
+    /// TLS is up: the client starts anew.
+    pub fn tls_started(&mut self) {
+        each!(self, dialogue => dialogue.tls_started());
+    }
+
+    /// Refuses the login; the dialogue goes on.
+    pub fn refuse(&mut self, refusal: &Refusal) {
+        each!(self, dialogue => dialogue.refuse(refusal));
+    }
+
+    /// Accepts the login: gives what to send to the client (the upstream's success) and what the
+    /// client has already sent for the upstream.
+    pub fn accept(self, success: &Success) -> (Bytes, Bytes) {
+        each!(self, dialogue => dialogue.accept(success))
+    }
+
+    /// Ends the dialogue with a last word.
+    pub fn bye(&mut self, text: &str) {
+        each!(self, dialogue => dialogue.bye(text));
+    }
+}
+
+impl UpstreamSide {
+    /// Adds bytes read from the upstream.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        each!(self, dialogue => dialogue.receive(bytes));
+    }
+
+    /// The next thing to do.
+    pub fn step(&mut self) -> UpstreamStep {
+        each!(self, dialogue => dialogue.step())
+    }
+
+    /// TLS is up: what was learned before is forgotten and asked again.
+    pub fn tls_started(&mut self) {
+        each!(self, dialogue => dialogue.tls_started());
+    }
+
+    /// What the server announced, once known.
+    pub fn capabilities(&self) -> Option<Capabilities> {
+        match self {
+            Self::Imap(dialogue) => dialogue.capabilities().cloned().map(Capabilities::Imap),
+            Self::Pop3(dialogue) => dialogue.capabilities().cloned().map(Capabilities::Pop3),
+        }
+    }
+
+    /// Logs in with this message, once the server is [ready](UpstreamStep::Ready).
+    pub fn authenticate(&mut self, mechanism: Mechanism, message: SecretString) {
+        each!(self, dialogue => dialogue.authenticate(mechanism, message));
+    }
+
+    /// What the server has sent behind its success.
+    pub fn into_unread(self) -> Bytes {
+        each!(self, dialogue => dialogue.into_unread())
+    }
+}
