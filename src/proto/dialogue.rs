@@ -5,7 +5,7 @@ use bytes::Bytes;
 use secrecy::SecretString;
 use thiserror::Error;
 
-use super::{Credentials, Limits, Refusal, imap, pop3, sasl::Mechanism};
+use super::{Credentials, Limits, Refusal, imap, pop3, sasl::Mechanism, smtp};
 
 /// Whether a password may be shown on this connection, and whether TLS can be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +143,8 @@ pub enum ClientSide {
     Imap(imap::ClientSide),
     /// POP3.
     Pop3(pop3::ClientSide),
+    /// SMTP submission.
+    Smtp(smtp::ClientSide),
 }
 
 /// The dialogue with a server, of any protocol.
@@ -151,6 +153,8 @@ pub enum UpstreamSide {
     Imap(imap::UpstreamSide),
     /// POP3.
     Pop3(pop3::UpstreamSide),
+    /// SMTP submission.
+    Smtp(smtp::UpstreamSide),
 }
 
 /// What a server announces, in any protocol.
@@ -160,6 +164,8 @@ pub enum Capabilities {
     Imap(imap::Capabilities),
     /// Of `CAPA`.
     Pop3(pop3::Capabilities),
+    /// Of EHLO.
+    Smtp(smtp::Capabilities),
 }
 
 /// Calls the same method of whatever dialogue it is.
@@ -168,6 +174,7 @@ macro_rules! each {
         match $dialogue {
             Self::Imap($inner) => $call,
             Self::Pop3($inner) => $call,
+            Self::Smtp($inner) => $call,
         }
     };
 }
@@ -179,6 +186,17 @@ impl ClientSide {
         match capabilities {
             Capabilities::Imap(list) => Self::Imap(imap::ClientSide::new(list, protection, limits)),
             Capabilities::Pop3(list) => Self::Pop3(pop3::ClientSide::new(list, protection, limits)),
+            Capabilities::Smtp(list) => Self::Smtp(smtp::ClientSide::new(list, protection, limits)),
+        }
+    }
+
+    /// The same for devices that never log in, see [`ClientStep::LoginAs`]; nothing changes for protocols
+    /// other than SMTP.
+    #[must_use]
+    pub fn login_as(self) -> Self {
+        match self {
+            Self::Smtp(dialogue) => Self::Smtp(dialogue.login_as()),
+            other => other,
         }
     }
 
@@ -192,6 +210,7 @@ impl ClientSide {
         match (self, capabilities) {
             (Self::Imap(dialogue), Capabilities::Imap(list)) => dialogue.learn(list),
             (Self::Pop3(dialogue), Capabilities::Pop3(list)) => dialogue.learn(list),
+            (Self::Smtp(dialogue), Capabilities::Smtp(list)) => dialogue.learn(list),
             _ => {}
         }
     }
@@ -245,6 +264,7 @@ impl UpstreamSide {
         match self {
             Self::Imap(dialogue) => dialogue.capabilities().cloned().map(Capabilities::Imap),
             Self::Pop3(dialogue) => dialogue.capabilities().cloned().map(Capabilities::Pop3),
+            Self::Smtp(dialogue) => dialogue.capabilities().cloned().map(Capabilities::Smtp),
         }
     }
 

@@ -4,13 +4,14 @@
 //! a random number or knows of an async runtime. A dialogue ends at the hand-over: from then on
 //! the two connections are spliced byte for byte and no protocol is spoken here.
 //!
-//! Each protocol has a room of its own ([`imap`], [`pop3`]); [`dialogue`], [`sasl`] and [`line`] serve them all.
+//! Each protocol has a room of its own ([`imap`], [`pop3`], [`smtp`]); [`dialogue`], [`sasl`] and [`line`] serve them all.
 
 pub mod dialogue;
 pub mod imap;
 pub mod line;
 pub mod pop3;
 pub mod sasl;
+pub mod smtp;
 
 use secrecy::SecretSlice;
 

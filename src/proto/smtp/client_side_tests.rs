@@ -1,0 +1,332 @@
+//! The dialogue with a client: tables run at every split point, and properties.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use secrecy::ExposeSecret;
+
+use super::{Capabilities, ClientSide};
+use crate::proto::dialogue::{ClientEnd, ClientStep, Protection, Success};
+use crate::proto::{Limits, Refusal, RefusalKind};
+
+const GREETING: &str = "220 mailsplice ESMTP ready\r\n";
+const EHLO: &str = "250-mailsplice\r\n250-SIZE 1000\r\n250-PIPELINING\r\n250-AUTH PLAIN LOGIN\r\n\
+    250 AUTH=PLAIN LOGIN\r\n";
+
+/// All that came of a dialogue.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Story {
+    said: String,
+    logins: Vec<(Vec<u8>, Vec<u8>)>,
+    /// How often the listener was to log in.
+    login_as: usize,
+    end: Option<ClientEnd>,
+    discarded: Option<usize>,
+    unread: Vec<u8>,
+}
+
+fn dialogue(protection: Protection) -> ClientSide {
+    let mut list = Capabilities::default();
+    for line in [
+        "SIZE 1000",
+        "PIPELINING",
+        "AUTH XOAUTH2",
+        "STARTTLS",
+        "XCLIENT ADDR",
+    ] {
+        list.add(line.as_bytes());
+    }
+    ClientSide::new(list, protection, Limits::default())
+}
+
+/// Feeds `input` cut at `cuts`; logins get `verdict`: a refusal, or acceptance, which ends the
+/// dialogue with the hand-over.
+fn play(
+    mut dialogue: ClientSide,
+    input: &[u8],
+    cuts: &[usize],
+    verdict: Option<&Refusal>,
+) -> Story {
+    let mut story = Story::default();
+    let mut pieces = Vec::new();
+    let mut from = 0;
+    for &cut in cuts {
+        pieces.push(&input[from..cut]);
+        from = cut;
+    }
+    pieces.push(&input[from..]);
+    let mut pieces = pieces.into_iter();
+    loop {
+        match dialogue.step() {
+            ClientStep::Send(bytes) => {
+                story.said.push_str(std::str::from_utf8(&bytes).unwrap());
+                continue;
+            }
+            ClientStep::Read => {
+                match pieces.next() {
+                    Some(piece) => dialogue.receive(piece),
+                    None => return story,
+                }
+                continue;
+            }
+            ClientStep::StartTls { discarded } => {
+                story.discarded = Some(discarded);
+                dialogue.tls_started();
+                continue;
+            }
+            ClientStep::Close(end) => {
+                story.end = Some(end);
+                return story;
+            }
+            ClientStep::Login(credentials) => {
+                let password = credentials.password.expose_secret().to_vec();
+                story.logins.push((credentials.user, password));
+            }
+            ClientStep::LoginAs => story.login_as += 1,
+        }
+        if let Some(refusal) = verdict {
+            dialogue.refuse(refusal);
+            continue;
+        }
+        for piece in pieces.by_ref() {
+            dialogue.receive(piece);
+        }
+        let success = Success {
+            untagged: Bytes::new(),
+            text: Bytes::from_static(b"235-2.7.0 Authentication\r\n235 2.7.0 successful"),
+        };
+        let (to_client, unread) = dialogue.accept(&success);
+        story
+            .said
+            .push_str(std::str::from_utf8(&to_client).unwrap());
+        story.unread = unread.to_vec();
+        return story;
+    }
+}
+
+/// Runs a row whole, cut at every byte once, and byte by byte: always the same story.
+fn at_every_split(new: impl Fn() -> ClientSide, input: &[u8], verdict: Option<&Refusal>) -> Story {
+    let whole = play(new(), input, &[], verdict);
+    for cut in 1..input.len() {
+        assert_eq!(play(new(), input, &[cut], verdict), whole, "cut at {cut}");
+    }
+    let every: Vec<usize> = (1..input.len()).collect();
+    assert_eq!(play(new(), input, &every, verdict), whole, "byte by byte");
+    whole
+}
+
+fn allowed() -> ClientSide {
+    dialogue(Protection::LoginAllowed)
+}
+
+#[test]
+fn logins_in_every_form_hand_over_exactly_what_follows() {
+    let follow = b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nx\r\n.\r\n\x00\xff";
+    let rows: &[(&[u8], &str)] = &[
+        (b"AUTH PLAIN AGJvYgBwdw==\r\n", ""),
+        (b"auth plain\r\nYm9iAGJvYgBwdw\r\n", "334 \r\n"),
+        (
+            b"AUTH LOGIN\r\nYm9i\r\ncHc=\r\n",
+            "334 VXNlcm5hbWU6\r\n334 UGFzc3dvcmQ6\r\n",
+        ),
+        (b"AUTH LOGIN Ym9i\ncHc\n", "334 UGFzc3dvcmQ6\r\n"),
+        (
+            b"AUTH LOGIN =\r\nYm9i\r\ncHc=\r\n",
+            "334 VXNlcm5hbWU6\r\n334 UGFzc3dvcmQ6\r\n",
+        ),
+        (
+            b"HELO printer\r\nAUTH PLAIN AGJvYgBwdw==\r\n",
+            "250 mailsplice\r\n",
+        ),
+        (
+            b"RSET\r\nNOOP x\r\nAUTH PLAIN AGJvYgBwdw==\r\n",
+            "250 2.0.0 OK\r\n250 2.0.0 OK\r\n",
+        ),
+    ];
+    for (input, said) in rows {
+        let input = [*input, follow].concat();
+        let story = at_every_split(allowed, &input, None);
+        assert_eq!(story.logins, [(b"bob".to_vec(), b"pw".to_vec())]);
+        let expected =
+            format!("{GREETING}{said}235-2.7.0 Authentication\r\n235 2.7.0 successful\r\n");
+        assert_eq!(story.said, expected);
+        assert_eq!(story.unread, follow);
+    }
+}
+
+#[test]
+fn the_announcement_is_the_servers_with_our_ways_to_log_in() {
+    let story = at_every_split(allowed, b"EHLO [10.0.0.1]\r\n", None);
+    assert_eq!(story.said, format!("{GREETING}{EHLO}"));
+    let first = || dialogue(Protection::StartTlsFirst);
+    let story = at_every_split(first, b"EHLO x\r\n", None);
+    assert!(story.said.ends_with("250-PIPELINING\r\n250 STARTTLS\r\n"));
+}
+
+#[test]
+fn everything_else_before_a_login_is_answered_in_smtps_terms() {
+    let rows: &[(&str, &str)] = &[
+        ("EHLO\r\n", "501 5.5.4 "),
+        ("LHLO x\r\n", "500 5.5.1 "),
+        ("MAIL FROM:<a@b>\r\n", "530 5.7.0 Authentication required"),
+        ("RCPT TO:<a@b>\r\n", "530 5.7.0 "),
+        ("DATA\r\n", "530 5.7.0 "),
+        ("VRFY x\r\n", "530 5.7.0 "),
+        ("AUTH\r\n", "501 5.5.4 "),
+        ("AUTH CRAM-MD5\r\n", "504 5.5.4 "),
+        ("AUTH PLAIN !\r\n", "501 5.5.2 "),
+        ("AUTH PLAIN\r\n*\r\n", "334 \r\n501 5.7.0 "),
+        ("AUTH PLAIN eABib2IAcHc=\r\n", "535 5.7.8 "),
+        ("STARTTLS\r\n", "503 5.5.1 "),
+        ("STARTTLS now\r\n", "501 5.5.4 "),
+        ("HELP\r\n", "214 "),
+        ("\r\n", "500 5.5.1 "),
+        ("GET / HTTP/1.1\r\n", "500 5.5.1 "),
+        ("QUIT\r\n", "221 2.0.0 "),
+        ("BDAT x\r\n", "501 5.5.4 "),
+    ];
+    for (input, answer) in rows {
+        let story = at_every_split(allowed, input.as_bytes(), None);
+        let said = story.said.strip_prefix(GREETING).unwrap();
+        assert!(said.starts_with(answer), "{input:?}: {said}");
+        assert!(story.logins.is_empty() && story.unread.is_empty());
+    }
+}
+
+#[test]
+fn the_octets_of_a_refused_bdat_are_no_commands() {
+    let input = b"BDAT 12 LAST\r\nQUIT\r\nQUIT\r\nNOOP\r\nBDAT 0\r\nBDAT 3\r\nQUIAUTH PLAIN AGJvYgBwdw==\r\n";
+    let story = at_every_split(allowed, input, None);
+    assert_eq!(story.logins.len(), 1);
+    assert!(story.end.is_none());
+    assert_eq!(story.said.matches("530 5.7.0").count(), 3, "{}", story.said);
+    assert_eq!(story.said.matches("250 2.0.0 OK").count(), 1);
+}
+
+#[test]
+fn nothing_sent_before_tls_counts_after_it() {
+    let first = || dialogue(Protection::StartTlsFirst);
+    let story = play(
+        first(),
+        b"STARTTLS\r\nAUTH PLAIN AGJvYgBwdw==\r\n",
+        &[],
+        None,
+    );
+    assert_eq!(story.discarded, Some(25));
+    assert!(story.logins.is_empty());
+    let rows: &[(&[u8], &str)] = &[
+        (b"AUTH PLAIN AGJvYgBwdw==\r\n", "538 5.7.11 "),
+        (b"AUTH LOGIN\r\n", "538 5.7.11 "),
+        (
+            b"MAIL FROM:<a@b>\r\n",
+            "530 5.7.0 Must issue a STARTTLS command first",
+        ),
+    ];
+    for (input, answer) in rows {
+        let story = at_every_split(first, input, None);
+        let said = story.said.strip_prefix(GREETING).unwrap();
+        assert!(said.starts_with(answer), "{said}");
+        assert!(story.logins.is_empty());
+    }
+}
+
+#[test]
+fn refusals_tell_devices_to_keep_their_mail_or_to_ask_for_another_password() {
+    let rows = [
+        (RefusalKind::Credentials, "535 5.7.8"),
+        (RefusalKind::Authorization, "535 5.7.8"),
+        (RefusalKind::Temporary, "454 4.7.0"),
+        (RefusalKind::InUse, "454 4.7.0"),
+        (RefusalKind::Person, "454 4.7.0"),
+        (RefusalKind::Privacy, "538 5.7.11"),
+    ];
+    for (kind, code) in rows {
+        let refusal = Refusal::new(kind, "because\r\n250 \u{e9}");
+        let input = b"AUTH PLAIN AGJvYgBwdw==\r\nNOOP\r\n";
+        let story = at_every_split(allowed, input, Some(&refusal));
+        let expected = format!("{GREETING}{code} because??250 ?\r\n250 2.0.0 OK\r\n");
+        assert_eq!(story.said, expected);
+    }
+}
+
+#[test]
+fn a_device_that_never_logs_in_is_logged_in_at_its_mail_command() {
+    let new = || allowed().login_as();
+    let input = b"HELO printer\r\nMAIL FROM:<scan@b> SIZE=9\r\nRCPT TO:<c@d>\r\n";
+    let story = at_every_split(new, input, None);
+    assert_eq!((story.login_as, story.logins.len()), (1, 0));
+    assert_eq!(story.said, format!("{GREETING}250 mailsplice\r\n"));
+    assert_eq!(
+        story.unread,
+        b"MAIL FROM:<scan@b> SIZE=9\r\nRCPT TO:<c@d>\r\n"
+    );
+    for kind in [RefusalKind::Temporary, RefusalKind::Person] {
+        let refusal = Refusal::new(kind, "later");
+        let story = at_every_split(new, b"MAIL FROM:<a@b>\r\nQUIT\r\n", Some(&refusal));
+        let expected = format!("{GREETING}451 4.7.0 later\r\n221 2.0.0 Goodbye\r\n");
+        assert_eq!(story.said, expected);
+    }
+    // AUTH still works, and nothing else is let through.
+    let story = at_every_split(new, b"AUTH PLAIN AGJvYgBwdw==\r\n", None);
+    assert_eq!((story.login_as, story.logins.len()), (0, 1));
+    let story = at_every_split(new, b"RCPT TO:<a@b>\r\n", None);
+    assert!(story.said.contains("530 5.7.0") && story.login_as == 0);
+}
+
+#[test]
+fn lines_and_patience_are_bounded() {
+    let long = format!("AUTH PLAIN {}\r\n", "QUFB".repeat(3072));
+    let story = play(allowed(), long.as_bytes(), &[], None);
+    assert!(story.said.contains("501 5.5.2"), "12,288 octets are read");
+    let endless = vec![b'x'; 20_000];
+    let story = play(allowed(), &endless, &[], None);
+    assert_eq!(story.end, Some(ClientEnd::TooLong));
+    assert!(story.said.contains("500 5.5.2"));
+    let mut input = b"AUTH PLAIN\r\n".to_vec();
+    input.extend_from_slice(&endless);
+    let story = play(allowed(), &input, &[], None);
+    assert!(story.said.contains("500 5.5.6"));
+    let story = play(allowed(), "FOO\r\n".repeat(30).as_bytes(), &[], None);
+    assert_eq!(story.end, Some(ClientEnd::TooManyBadCommands));
+    assert!(story.said.ends_with("goodbye\r\n") && story.said.contains("421 4.7.0"));
+    let mut dialogue = allowed();
+    dialogue.bye("The proxy is stopping");
+    let story = play(dialogue, b"", &[], None);
+    assert!(story.said.ends_with("421 4.3.2 The proxy is stopping\r\n"));
+}
+
+proptest! {
+    #[test]
+    fn any_input_gives_the_same_story_however_it_is_cut(
+        words in proptest::collection::vec(
+            prop::sample::select(vec![
+                &b"EHLO x\r\n"[..],
+                b"AUTH PLAIN AGJvYgBwdw==\r\n",
+                b"AUTH LOGIN\r\n",
+                b"Ym9i\r\n",
+                b"*\r\n",
+                b"MAIL FROM:<>\r\n",
+                b"BDAT 7\r\n",
+                b"\r\n",
+                b"\xff\x00",
+                b"STARTTLS\r\n",
+                b"QUIT\r\n",
+            ]),
+            0..12,
+        ),
+        cut in any::<prop::sample::Index>(),
+        login_as: bool,
+    ) {
+        let input = words.concat();
+        let new = || if login_as { allowed().login_as() } else { allowed() };
+        let refusal = Refusal::credentials();
+        let whole = play(new(), &input, &[], Some(&refusal));
+        let at = if input.is_empty() { 0 } else { cut.index(input.len()) };
+        prop_assert_eq!(play(new(), &input, &[at], Some(&refusal)), whole);
+    }
+
+    #[test]
+    fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        play(allowed(), &bytes, &[], None);
+        play(dialogue(Protection::StartTlsFirst), &bytes, &[], None);
+    }
+}

@@ -1,0 +1,14 @@
+//! SMTP submission before login (RFC 5321, RFC 4954, RFC 6409): the dialogue with the client and the one
+//! with the upstream server.
+
+mod capabilities;
+mod client_side;
+#[cfg(test)]
+mod client_side_tests;
+mod upstream_side;
+#[cfg(test)]
+mod upstream_side_tests;
+
+pub use capabilities::Capabilities;
+pub use client_side::ClientSide;
+pub use upstream_side::UpstreamSide;

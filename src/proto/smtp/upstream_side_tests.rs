@@ -1,0 +1,240 @@
+//! The dialogue with a server: tables run at every split point.
+
+use proptest::prelude::*;
+
+use super::UpstreamSide;
+use crate::proto::dialogue::{Fault, RefusedBecause, UpstreamStep, UpstreamTls};
+use crate::proto::sasl::Mechanism;
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Story {
+    said: String,
+    accepted: Option<Vec<u8>>,
+    refused: Option<(RefusedBecause, String, Option<String>)>,
+    failed: Option<Fault>,
+    discarded: Option<usize>,
+    unread: Vec<u8>,
+    chunking: bool,
+}
+
+fn play(tls: UpstreamTls, mechanism: Mechanism, input: &[u8], cuts: &[usize]) -> Story {
+    let mut dialogue = UpstreamSide::new(tls);
+    let mut story = Story::default();
+    let mut pieces = Vec::new();
+    let mut from = 0;
+    for &cut in cuts {
+        pieces.push(&input[from..cut]);
+        from = cut;
+    }
+    pieces.push(&input[from..]);
+    let mut pieces = pieces.into_iter();
+    loop {
+        let step = dialogue.step();
+        if let Some(list) = dialogue.capabilities() {
+            story.chunking = list.announced(&[]).contains(&"CHUNKING");
+        }
+        match step {
+            UpstreamStep::Send(bytes) => story.said.push_str(std::str::from_utf8(&bytes).unwrap()),
+            UpstreamStep::Read => match pieces.next() {
+                Some(piece) => dialogue.receive(piece),
+                None => return story,
+            },
+            UpstreamStep::Ready if story.refused.is_some() => return story,
+            UpstreamStep::Ready => dialogue.authenticate(mechanism, "TOKEN".into()),
+            UpstreamStep::StartTls { discarded } => {
+                story.discarded = Some(discarded);
+                dialogue.tls_started();
+            }
+            UpstreamStep::Accepted(success) => {
+                story.accepted = Some(success.text.to_vec());
+                for piece in pieces.by_ref() {
+                    dialogue.receive(piece);
+                }
+                story.unread = dialogue.into_unread().to_vec();
+                return story;
+            }
+            UpstreamStep::Refused(refused) => {
+                story.refused = Some((refused.because, refused.text, refused.status));
+            }
+            UpstreamStep::Failed(fault) => {
+                story.failed = Some(fault);
+                return story;
+            }
+        }
+    }
+}
+
+fn at_every_split(input: &str) -> Story {
+    let input = input.as_bytes();
+    let whole = play(UpstreamTls::Ready, Mechanism::Xoauth2, input, &[]);
+    for cut in 1..input.len() {
+        let cut_once = play(UpstreamTls::Ready, Mechanism::Xoauth2, input, &[cut]);
+        assert_eq!(cut_once, whole, "cut at {cut}");
+    }
+    whole
+}
+
+const READY: &str = "220-hello\r\n220 host Microsoft ESMTP MAIL Service ready\r\n\
+    250-host Hello\r\n250-SIZE 157286400\r\n250-AUTH LOGIN XOAUTH2\r\n250 CHUNKING\r\n";
+
+#[test]
+fn a_login_takes_two_lines_and_hands_over_what_follows() {
+    let story = at_every_split(&format!(
+        "{READY}334 \r\n235-2.7.0 Accepted\r\n235 2.7.0 go on\r\n250 later\r\n"
+    ));
+    assert_eq!(story.said, "EHLO [127.0.0.1]\r\nAUTH XOAUTH2\r\nTOKEN\r\n");
+    assert_eq!(
+        story.accepted.unwrap(),
+        b"235-2.7.0 Accepted\r\n235 2.7.0 go on"
+    );
+    assert_eq!(story.unread, b"250 later\r\n");
+    assert!(story.chunking);
+    // As terse as servers get.
+    let story = at_every_split("220\r\n250\r\n334\r\n235\r\n");
+    assert_eq!(story.accepted.unwrap(), b"235");
+}
+
+#[test]
+fn refusals_are_told_apart_and_keep_the_servers_words() {
+    use RefusedBecause::{Protocol, Temporary, Token};
+    let challenge = "eyJzdGF0dXMiOiI0MDEifQ==";
+    let rows = [
+        (
+            "334 \r\n535 5.7.3 Authentication unsuccessful [X]\r\n",
+            Token,
+            "535 5.7.3 Authentication unsuccessful [X]",
+            None,
+        ),
+        (
+            "334 \r\n334 CHALLENGE\r\n535-5.7.8 Username and\r\n535 5.7.8 password\r\n",
+            Token,
+            "535 5.7.8 Username and 5.7.8 password",
+            Some("401"),
+        ),
+        (
+            "334 \r\n454 4.7.0 Temporary\r\n",
+            Temporary,
+            "454 4.7.0 Temporary",
+            None,
+        ),
+        (
+            "334 \r\n421 4.7.0 busy\r\n",
+            Temporary,
+            "421 4.7.0 busy",
+            None,
+        ),
+        (
+            "334 \r\n501 5.5.2 what\r\n",
+            Protocol,
+            "501 5.5.2 what",
+            None,
+        ),
+        (
+            "504 5.5.4 Unrecognized authentication type\r\n",
+            Protocol,
+            "504 5.5.4 Unrecognized authentication type",
+            None,
+        ),
+        (
+            "535 5.7.139 SmtpClientAuthentication is disabled for the Tenant.\r\n",
+            Protocol,
+            "535 5.7.139 SmtpClientAuthentication is disabled for the Tenant.",
+            None,
+        ),
+        ("454 4.7.0 later\r\n", Temporary, "454 4.7.0 later", None),
+    ];
+    for (input, because, words, status) in rows {
+        let story = at_every_split(&format!("{READY}{}", input.replace("CHALLENGE", challenge)));
+        let expected = (because, words.to_owned(), status.map(str::to_owned));
+        assert_eq!(story.refused, Some(expected), "{input}");
+    }
+    let story = at_every_split(&format!("{READY}334 \r\n334 {challenge}\r\n535 no\r\n"));
+    assert!(
+        story.said.ends_with("TOKEN\r\n\r\n"),
+        "the empty answer to the challenge"
+    );
+}
+
+#[test]
+fn tls_comes_first_and_what_was_said_before_it_is_forgotten() {
+    let input = "220 host ESMTP\r\n250-host\r\n250 STARTTLS\r\n220 go\r\n250-host\r\n250 CHUNKING\r\n334 \r\n235 in\r\n";
+    let cut = input.find("220 go\r\n").unwrap() + "220 go\r\n".len();
+    let story = play(
+        UpstreamTls::StartTls,
+        Mechanism::Oauthbearer,
+        input.as_bytes(),
+        &[cut],
+    );
+    assert_eq!(
+        story.said,
+        "EHLO [127.0.0.1]\r\nSTARTTLS\r\nEHLO [127.0.0.1]\r\nAUTH OAUTHBEARER\r\nTOKEN\r\n"
+    );
+    assert_eq!(story.discarded, Some(0));
+    assert!(story.accepted.is_some() && story.chunking);
+    // Injected behind the 220 in plain text: thrown away, so that no token follows it.
+    let story = play(
+        UpstreamTls::StartTls,
+        Mechanism::Xoauth2,
+        input.as_bytes(),
+        &[],
+    );
+    assert!(story.discarded.unwrap() > 0);
+    assert!(!story.said.contains("AUTH") && story.accepted.is_none());
+    for no in ["454 not now\r\n", "502 unknown\r\n"] {
+        let input = format!("220 host\r\n250 host\r\n{no}");
+        let story = play(
+            UpstreamTls::StartTls,
+            Mechanism::Xoauth2,
+            input.as_bytes(),
+            &[],
+        );
+        assert_eq!(story.failed, Some(Fault::NoStartTls));
+        assert!(!story.said.contains("AUTH"));
+    }
+}
+
+#[test]
+fn servers_that_are_none_or_say_too_much() {
+    let wrong = Fault::WrongProtocol("SMTP");
+    let many = "250-x\r\n".repeat(101);
+    let rows = [
+        ("* OK IMAP4 ready\r\n", wrong.clone()),
+        ("+OK POP3\r\n", wrong.clone()),
+        ("220-a\r\n250 b\r\n", wrong.clone()),
+        ("220x\r\n", wrong.clone()),
+        (
+            "554 5.7.1 go away\r\n",
+            Fault::Bye("554 5.7.1 go away".into()),
+        ),
+        ("421 too busy\r\n", Fault::Bye("421 too busy".into())),
+        ("220 a\r\n250 b\r\n250 c\r\n", wrong),
+        (&format!("220 a\r\n{many}"), Fault::TooMuch),
+        (&"2".repeat(20_000), Fault::TooMuch),
+    ];
+    for (input, fault) in rows {
+        let story = play(
+            UpstreamTls::Ready,
+            Mechanism::Xoauth2,
+            input.as_bytes(),
+            &[],
+        );
+        assert_eq!(
+            story.failed,
+            Some(fault),
+            "{}",
+            input.chars().take(60).collect::<String>()
+        );
+    }
+    let endless = format!("{READY}{}", "334 \r\n".repeat(9));
+    assert_eq!(at_every_split(&endless).failed, Some(Fault::TooMuch));
+}
+
+proptest! {
+    #[test]
+    fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        play(UpstreamTls::Ready, Mechanism::Xoauth2, &bytes, &[]);
+        play(UpstreamTls::StartTls, Mechanism::Xoauth2, &bytes, &[]);
+        let input = [READY.as_bytes(), &bytes].concat();
+        play(UpstreamTls::Ready, Mechanism::Xoauth2, &input, &[]);
+    }
+}
