@@ -4,6 +4,7 @@ pub mod dial;
 pub mod egress;
 pub mod listen;
 pub mod probe;
+pub mod proxied;
 pub mod relay;
 pub mod stream;
 pub mod tls;
