@@ -9,6 +9,7 @@ use super::{
     model::{Account, CATCH_ALL, Flow, Protocol},
     provider::Named,
     view::{Found, View},
+    yaml::Node,
 };
 
 /// The accounts that are whole, and the keys of all.
@@ -55,7 +56,46 @@ pub(super) fn read(
         }
         accounts.extend(account(&view, user, provider));
     }
+    check_aliases(nodes, &keys, report);
     (accounts, keys.into_keys().collect())
+}
+
+/// A name must lead to one account: no alias may be another alias, a user, or one whom a catch-all
+/// covers.
+fn check_aliases(nodes: &[Node], keys: &HashMap<String, usize>, report: &mut Report) {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for (index, node) in nodes.iter().enumerate() {
+        let path = format!("accounts[{index}]");
+        let view = View::new(Some(node), &keys::ACCOUNT, &path);
+        for Found { value, line } in view.texts("aliases", forms::user) {
+            let key = Account::key_of(value);
+            let path = view.path("aliases");
+            let domain = key.split_once('@').map(|(_, domain)| domain);
+            let covering = domain.and_then(|name| keys.get(&format!("{CATCH_ALL}{name}")));
+            if key.contains('*') {
+                report.fault(line, path, "must be one name: take out the *");
+            } else if let Some(first) = seen.get(&key).or_else(|| keys.get(&key)) {
+                let message = format!(
+                    "{value} is the name of another account, or given already (line {first}); case \
+                     makes no difference"
+                );
+                report.fault(line, path, message);
+            } else if let Some(first) = covering {
+                let message =
+                    format!("{value} belongs to the account for its whole domain (line {first})");
+                report.fault(line, path, message);
+            }
+            seen.entry(key).or_insert(line);
+        }
+        if view.has("aliases_from") && !view.has("aliases") {
+            let message = "does nothing without aliases";
+            report.warn(
+                view.line_of("aliases_from"),
+                view.path("aliases_from"),
+                message,
+            );
+        }
+    }
 }
 
 fn account(view: &View<'_>, user: Option<Found<&str>>, provider: Option<usize>) -> Option<Account> {
@@ -71,6 +111,16 @@ fn account(view: &View<'_>, user: Option<Found<&str>>, provider: Option<usize>) 
         provider: provider?,
         mailbox: mailbox.unwrap_or_else(|| user.clone()),
         smtp_user: smtp_user.unwrap_or_else(|| user.clone()),
+        aliases: view
+            .texts("aliases", forms::user)
+            .into_iter()
+            .map(|alias| Account::key_of(alias.value))
+            .collect(),
+        aliases_from: view
+            .texts("aliases_from", forms::cidr)
+            .into_iter()
+            .map(|network| network.value)
+            .collect(),
         user,
     })
 }
@@ -92,7 +142,7 @@ fn check_catch_all(view: &View<'_>, user: &Found<&str>, flow: Option<Flow>, repo
         );
         report.fault(view.line_of("provider"), view.path("provider"), message);
     }
-    for key in ["mailbox", "smtp_user"] {
+    for key in ["mailbox", "smtp_user", "aliases"] {
         if view.has(key) {
             let message = "cannot be set for a whole domain, where each user opens the mailbox of \
                            that name: remove it, or give the one user an account of its own";

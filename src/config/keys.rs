@@ -1,7 +1,7 @@
 //! The keys of the file: names, kinds and what they are for.
 
 use super::{
-    forms, limits, notify,
+    forms, limits, listener, notify,
     shape::{Choice, Form, Key, Kind, Need, Table},
 };
 
@@ -266,7 +266,7 @@ pub(super) static LISTENER: Table = Table {
         must(
             "protocol",
             Kind::Choice(&PROTOCOL),
-            "What is spoken there: imap, pop3 or smtp. This version serves imap.",
+            "What is spoken there: imap, pop3 or smtp (submission).",
         ),
         must(
             "bind",
@@ -285,6 +285,18 @@ pub(super) static LISTENER: Table = Table {
             Kind::OneOrMore(&Kind::Text(&forms::CIDR)),
             "Networks that may connect, as in 192.0.2.0/24. Default: all that reach the \
              address.",
+        ),
+        may(
+            "connections",
+            Kind::Limit(&listener::CONNECTIONS),
+            "Connections to this listener at a time; more are closed. A number, default: \
+             limits.connections alone.",
+        ),
+        may(
+            "proxy_protocol_from",
+            Kind::OneOrMore(&Kind::Text(&forms::CIDR)),
+            "Load balancers, as networks: their connections must begin with a PROXY protocol header \
+             (version 1 or 2), which says who the client is. Default none: such a header is an error.",
         ),
         may(
             "login_as",
@@ -495,6 +507,17 @@ pub(super) static ACCOUNT: Table = Table {
             "smtp_user",
             text(&forms::USER),
             "User shown to the SMTP server. Default: user. Not with \"*@domain\".",
+        ),
+        may(
+            "aliases",
+            Kind::OneOrMore(&Kind::Text(&forms::USER)),
+            "Further user names, for devices with short fields; each unique, without case. Not \
+             with \"*@domain\".",
+        ),
+        may(
+            "aliases_from",
+            Kind::OneOrMore(&Kind::Text(&forms::CIDR)),
+            "Networks from which aliases count. Default: all.",
         ),
     ],
 };

@@ -111,6 +111,16 @@ limits! {
          default 10s.";
     token_time: Duration = Time 15 * SECOND, 100, 5 * MINUTE,
         "Time for one request to an OAuth endpoint. A duration, default 15s.";
+    imap_sessions_per_account: usize = Count 2000, 1, 1_000_000,
+        "Sessions of one account at its IMAP server at a time; providers count too. One more \
+         waits for session_wait. A number, default 2000.";
+    pop3_sessions_per_account: usize = Count 2000, 1, 1_000_000,
+        "The same at its POP3 server. A number, default 2000.";
+    smtp_sessions_per_account: usize = Count 3, 1, 1_000_000,
+        "The same at its SMTP server; Exchange Online lets 3 send at a time. A number, default 3.";
+    session_wait: Duration = Time 10 * SECOND, 0, 5 * MINUTE,
+        "Time that a login waits for a session of its account to end, when there are as many as \
+         allowed; then it is told to come back. A duration, default 10s.";
     line: usize = Size 16 * KIB, KIB, MIB,
         "Longest line of a client before login. A size, default 16KiB.";
     literal: usize = Size 8 * KIB, 256, MIB,

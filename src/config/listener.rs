@@ -8,6 +8,7 @@ use std::{
 use super::{
     fault::Report,
     forms, keys,
+    limits::{Bound, Unit},
     model::{Account, CATCH_ALL, Delivery, Listener, ListenerTls, Protocol},
     view::{Found, View},
 };
@@ -109,11 +110,6 @@ fn one(view: &View<'_>, seen: &mut Seen, report: &mut Report) -> Option<Listener
     let login_as = view
         .parsed("login_as", forms::user)
         .map(|user| Account::key_of(user.value));
-    if let Some(protocol) = protocol.filter(|protocol| *protocol != Protocol::Imap) {
-        let name = protocol.as_str();
-        let message = format!("this version serves IMAP only; this {name} listener is skipped");
-        report.warn(view.line_of("protocol"), view.path("protocol"), message);
-    }
     Some(Listener {
         name: name?.value.to_owned(),
         protocol: protocol?,
@@ -123,16 +119,36 @@ fn one(view: &View<'_>, seen: &mut Seen, report: &mut Report) -> Option<Listener
             .into_iter()
             .map(|network| network.value)
             .collect(),
+        connections: view
+            .parsed("connections", |text| CONNECTIONS.read(text))
+            .and_then(|found| usize::try_from(found.value).ok()),
+        proxy_protocol_from: view
+            .texts("proxy_protocol_from", forms::cidr)
+            .into_iter()
+            .map(|network| network.value)
+            .collect(),
         login_as,
         delivery: view.word("delivery", DELIVERY_WORDS).unwrap_or_default(),
     })
 }
 
+/// Connections to one listener.
+pub(super) static CONNECTIONS: Bound = Bound {
+    unit: Unit::Count,
+    default: 0,
+    least: 1,
+    most: 1_000_000,
+};
+
 fn smtp_only(view: &View<'_>, protocol: Protocol, report: &mut Report) {
+    let relay = view.word("delivery", DELIVERY_WORDS) == Some(Delivery::Relay);
     if protocol == Protocol::Smtp {
+        if relay {
+            let message = "this version passes connections on and keeps no queue: take it out";
+            report.fault(view.line_of("delivery"), view.path("delivery"), message);
+        }
         return;
     }
-    let relay = view.word("delivery", DELIVERY_WORDS) == Some(Delivery::Relay);
     for (name, given) in [("login_as", view.has("login_as")), ("delivery", relay)] {
         if given {
             let message = "is for protocol smtp only: take it out";

@@ -163,6 +163,10 @@ pub struct Listener {
     pub tls: ListenerTls,
     /// Networks that may connect; empty: every one that reaches the address.
     pub allow_from: Vec<IpNet>,
+    /// Connections at a time; `None`: as many as [`Limits::connections`](super::Limits) allows.
+    pub connections: Option<usize>,
+    /// Networks whose connections begin with a PROXY protocol header; no other's may.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// The account (as in [`Account::key`]) of devices that never log in; SMTP only.
     pub login_as: Option<String>,
     /// What happens to a message; SMTP only.
@@ -396,6 +400,10 @@ pub struct Account {
     pub mailbox: String,
     /// `user=` of the SASL string for SMTP.
     pub smtp_user: String,
+    /// Further user names, in lower case; unique.
+    pub aliases: Vec<String>,
+    /// Networks from which aliases count; empty: all.
+    pub aliases_from: Vec<IpNet>,
 }
 
 impl Account {
@@ -412,6 +420,8 @@ impl Account {
             user: key.clone(),
             mailbox: key.clone(),
             smtp_user: key.clone(),
+            aliases: Vec::new(),
+            aliases_from: Vec::new(),
             provider: self.provider,
             key,
         }

@@ -6,13 +6,8 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 use super::DaemonError;
-use crate::config::{self, Config, Protocol};
+use crate::config::{self, Config};
 use crate::net::listen;
-
-/// Whether this version serves the listener's protocol.
-pub(super) fn served(listener: &config::Listener) -> bool {
-    listener.protocol == Protocol::Imap
-}
 
 /// A socket that listens and is not accepted from yet.
 pub(super) struct Bound {
@@ -28,7 +23,7 @@ pub(super) struct Bound {
 pub(super) fn bind_all(config: &Config) -> Result<Vec<Bound>, DaemonError> {
     let mut bound = Vec::new();
     let mut failed = Vec::new();
-    for listener in config.listeners.iter().filter(|listener| served(listener)) {
+    for listener in &config.listeners {
         for address in &listener.bind {
             match bind(*address, listener) {
                 Ok(socket) => bound.push(socket),

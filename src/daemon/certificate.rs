@@ -6,7 +6,6 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use super::DaemonError;
-use super::bind::served;
 use super::wiring;
 use crate::config::{self, Config};
 use crate::net::tls::{self, Ensured, ServerTls};
@@ -14,12 +13,7 @@ use crate::net::tls::{self, Ensured, ServerTls};
 /// TLS towards clients; `None` where no listener wants it.
 pub(super) fn server_tls(config: &Config) -> Result<Option<Arc<ServerTls>>, DaemonError> {
     let plain = |listener: &config::Listener| listener.tls == config::ListenerTls::None;
-    if config
-        .listeners
-        .iter()
-        .filter(|listener| served(listener))
-        .all(plain)
-    {
+    if config.listeners.iter().all(plain) {
         return Ok(None);
     }
     ensure_certificate(config)?;

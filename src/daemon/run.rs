@@ -19,18 +19,17 @@ use tracing::{error, info, warn};
 
 use super::DaemonError;
 use super::audit::Sinks;
-use super::bind::{Bound, bind, bind_all, served};
+use super::bind::{Bound, bind, bind_all};
 use super::certificate::{ensure_certificate, server_tls};
 use super::control::{Control, Question};
 use super::watcher::{self, Memory, Watcher};
 use super::wiring::{self, Base, CurrentHttp};
-use crate::access;
-use crate::config::{self, Config, Protocol};
+use crate::config::{self, Config};
 use crate::net::listen;
 use crate::net::tls::{self, Reload, ServerTls};
 use crate::notify::Notifier;
 use crate::oauth::SystemClock;
-use crate::session::{self, Listener, ListenerTls, Registry, Shared, Troubles};
+use crate::session::{self, Listener, ListenerTls, Pacing, Registry, Shared, Troubles};
 
 /// How often certificate files are looked at.
 const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(2);
@@ -141,6 +140,7 @@ pub fn start(config: Config) -> Result<Running, DaemonError> {
         tokens: base.tokens(&config),
         registry: Registry::new(wiring::registry_limits(&config, descriptors)),
         troubles: Troubles::default(),
+        pacing: Pacing::default(),
         ahead: Arc::new(Semaphore::new(config.limits.upstream_ahead)),
         events: base.events.clone(),
         plan: ArcSwap::from_pointee(wiring::plan(&config, &base.client_config, None)),
@@ -199,12 +199,7 @@ impl Running {
                 bound.join(", ")
             )
         };
-        config
-            .listeners
-            .iter()
-            .filter(|listener| served(listener))
-            .map(line)
-            .collect()
+        config.listeners.iter().map(line).collect()
     }
 
     /// Listeners' names and addresses.
@@ -303,13 +298,13 @@ impl House {
         };
         Some(Listener {
             name: listener.name.clone(),
-            protocol: match listener.protocol {
-                Protocol::Imap => access::Protocol::Imap,
-                Protocol::Pop3 => access::Protocol::Pop3,
-                Protocol::Smtp => access::Protocol::Smtp,
-            },
+            protocol: wiring::protocol(listener.protocol),
             tls,
             allow_from: listener.allow_from.clone(),
+            places: listener
+                .connections
+                .map(|most| Arc::new(Semaphore::new(most))),
+            proxy_protocol_from: listener.proxy_protocol_from.clone(),
             login_as: listener.login_as.as_deref().map(Into::into),
         })
     }
@@ -357,7 +352,7 @@ impl House {
     /// Opens new listeners, closes removed ones, gives the others their new settings.
     fn rebind(self: &Arc<Self>, config: &Config) {
         let mut wanted = HashMap::new();
-        for listener in config.listeners.iter().filter(|listener| served(listener)) {
+        for listener in &config.listeners {
             for address in &listener.bind {
                 wanted.insert((listener.name.clone(), *address), listener);
             }

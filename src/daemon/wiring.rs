@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tokio_rustls::rustls::ClientConfig;
 
 use super::DaemonError;
-use crate::access::{self, Gatekeeper, PasswordFile};
+use crate::access::{self, Gatekeeper, PasswordFile, Protocol};
 use crate::config::{self, Config, SecretSource};
 use crate::net::egress::{self, Egress};
 use crate::net::relay::RelayLimits;
@@ -22,7 +22,7 @@ use crate::observe::Events;
 use crate::proto;
 use crate::proto::dialogue::UpstreamTls;
 use crate::proto::sasl::Mechanism;
-use crate::session::{Limits, Plan, RegistryLimits, Route, UpstreamServer};
+use crate::session::{Alias, ByProtocol, Limits, Plan, RegistryLimits, Route, UpstreamServer};
 use crate::store::{BoxFuture, FileStore, StoreKey};
 
 /// A side that has closed gets this long for what is still under way.
@@ -283,47 +283,66 @@ pub fn provider(provider: &config::Provider) -> oauth::Provider {
 /// we trust has changed.
 pub fn plan(config: &Config, client_config: &Arc<ClientConfig>, before: Option<&Plan>) -> Plan {
     let egress = mail_egress(config);
-    let imap: Vec<_> = config
-        .providers
-        .iter()
-        .map(|provider| {
-            let server = server(
-                provider,
-                provider.servers.imap.as_ref()?,
-                client_config,
-                &egress,
-            );
-            let known = before.into_iter().flat_map(|plan| &plan.imap_servers);
-            if let Some(known) = known.clone().find(|known| known.is_same(&server)) {
-                server.capabilities.store(known.capabilities.load_full());
-            }
-            Some(Arc::new(server))
-        })
+    let one = |provider: &config::Provider, protocol: Protocol| {
+        let address = provider.servers.of(of_access(protocol))?;
+        let server = server(provider, protocol, address, client_config, &egress);
+        let mut known = before
+            .into_iter()
+            .flat_map(|plan| plan.servers.of(protocol));
+        if let Some(known) = known.find(|known| known.is_same(&server)) {
+            server.capabilities.store(known.capabilities.load_full());
+        }
+        Some(Arc::new(server))
+    };
+    let providers = config.providers.iter();
+    let of_providers: Vec<_> = providers
+        .map(|provider| ByProtocol::new(|protocol| one(provider, protocol)))
         .collect();
     let mut routes = HashMap::new();
-    let mut imap_servers: Vec<Arc<UpstreamServer>> = Vec::new();
+    let mut servers: ByProtocol<Vec<Arc<UpstreamServer>>> = ByProtocol::default();
     for account in &config.accounts {
-        let server = imap.get(account.provider).cloned().flatten();
-        if let Some(server) = &server
-            && !imap_servers.iter().any(|known| Arc::ptr_eq(known, server))
-        {
-            imap_servers.push(server.clone());
+        let own = of_providers
+            .get(account.provider)
+            .cloned()
+            .unwrap_or_default();
+        for server in own.all().flatten() {
+            let all = servers.of_mut(server.protocol);
+            if !all.iter().any(|known| Arc::ptr_eq(known, server)) {
+                all.push(server.clone());
+            }
         }
+        let users = (!account.is_catch_all()).then(|| {
+            ByProtocol::new(|protocol| match protocol {
+                Protocol::Imap | Protocol::Pop3 => account.mailbox.clone(),
+                Protocol::Smtp => account.smtp_user.clone(),
+            })
+        });
         let route = Route {
-            mailbox: (!account.is_catch_all()).then(|| account.mailbox.clone()),
-            imap: server,
+            users,
+            servers: own,
         };
         routes.insert(account.key.clone(), route);
     }
+    let aliases = config.accounts.iter().flat_map(|account| {
+        account.aliases.iter().map(|name| {
+            let alias = Alias {
+                account: account.key.clone(),
+                from: account.aliases_from.clone(),
+            };
+            (name.clone(), alias)
+        })
+    });
     Plan {
+        aliases: aliases.collect(),
         routes,
-        imap_servers,
+        servers,
         limits: limits(config),
     }
 }
 
 fn server(
     provider: &config::Provider,
+    protocol: Protocol,
     server: &config::Server,
     client_config: &Arc<ClientConfig>,
     egress: &Egress,
@@ -339,7 +358,7 @@ fn server(
     };
     let address = (server.host.as_str(), server.port);
     UpstreamServer::new(
-        &provider.name,
+        (&provider.name, protocol),
         address,
         tls,
         mechanism,
@@ -348,11 +367,34 @@ fn server(
     )
 }
 
+/// A protocol of the configuration, as access knows it.
+pub fn protocol(protocol: config::Protocol) -> Protocol {
+    match protocol {
+        config::Protocol::Imap => Protocol::Imap,
+        config::Protocol::Pop3 => Protocol::Pop3,
+        config::Protocol::Smtp => Protocol::Smtp,
+    }
+}
+
+fn of_access(protocol: Protocol) -> config::Protocol {
+    match protocol {
+        Protocol::Imap => config::Protocol::Imap,
+        Protocol::Pop3 => config::Protocol::Pop3,
+        Protocol::Smtp => config::Protocol::Smtp,
+    }
+}
+
 fn limits(config: &Config) -> Limits {
     let limits = &config.limits;
     Limits {
         login_time: limits.login_time,
         connect_time: limits.connect_time,
+        sessions: ByProtocol::new(|protocol| match protocol {
+            Protocol::Imap => limits.imap_sessions_per_account,
+            Protocol::Pop3 => limits.pop3_sessions_per_account,
+            Protocol::Smtp => limits.smtp_sessions_per_account,
+        }),
+        session_wait: limits.session_wait,
         relay: RelayLimits {
             idle: limits.idle,
             stall: limits.stall,

@@ -1,10 +1,9 @@
-//! Drives one IMAP connection: dialogue, access, token, upstream, relay.
+//! Drives one connection: dialogue, access, token, upstream, relay.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -16,22 +15,23 @@ use zeroize::Zeroizing;
 use super::ahead::Ahead;
 use super::audit::{Denied, age, client_of, turned_away};
 use super::first_words::watch;
+use super::pacing::Permit;
 use super::plan::{Listener, ListenerTls, Plan, Shared, UpstreamServer};
+use super::protocols::{conservative, later, of_table};
 use super::refusal::{About, Meant, token_refusal, without};
 use super::registry::{Evicted, SessionInfo, Waiting};
 use super::splice::Spliced;
 use super::upstream::{Answer, ConnectError, Ready, connect, learn};
-use crate::access::{Attempt, Verdict};
+use crate::net::proxied::read_header;
 use crate::net::relay::Unread;
 use crate::net::stream::Stream;
 use crate::oauth::AccessToken;
 use crate::observe::{Event, event};
-use crate::proto::dialogue::{ClientEnd, ClientStep, Protection};
-use crate::proto::imap::{Capabilities, ClientSide};
+use crate::proto::dialogue::{
+    Capabilities, ClientEnd, ClientSide, ClientStep, Protection, Success,
+};
 use crate::proto::{Credentials, Refusal, RefusalKind, sasl};
 
-/// In place of a device password's label, for a device that never logs in.
-const LOGIN_AS: &str = "(login_as)";
 /// Octets read from a client at a time before login.
 const READ: usize = 4096;
 /// How long the greeting waits for the capabilities of an upstream that is not known yet.
@@ -40,7 +40,9 @@ const LEARN_TIME: Duration = Duration::from_millis(1500);
 /// a connection and time, us only a place among those waiting.
 const WRONG_PASSWORD_DELAY: Duration = Duration::from_secs(1);
 /// What a client is told that made room for newer ones.
-const CROWDED: &str = "[UNAVAILABLE] Too many connections are waiting to log in, try again later";
+const CROWDED: &str = "Too many connections are waiting to log in, try again later";
+/// Time for a load balancer's header: it sends it at once.
+const HEADER_TIME: Duration = Duration::from_secs(5);
 /// Time for a last word to a client that is being ended.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -48,9 +50,23 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub async fn serve(
     shared: Arc<Shared>,
     listener: Arc<Listener>,
-    socket: TcpStream,
-    client: SocketAddr,
+    mut socket: TcpStream,
+    peer: SocketAddr,
 ) {
+    let _place = match &listener.places {
+        None => None,
+        Some(places) => match places.clone().try_acquire_owned() {
+            Ok(place) => Some(place),
+            Err(_) => {
+                warn!(listener = listener.name, client = %peer, "refused: connections of the listener");
+                turned_away(&shared, &listener, peer, "crowded", "");
+                return;
+            }
+        },
+    };
+    let Some(client) = client_behind(&listener, &mut socket, peer).await else {
+        return;
+    };
     let address = client.ip().to_canonical();
     if !listener.allow_from.is_empty()
         && !listener
@@ -83,12 +99,37 @@ pub async fn serve(
     }
 }
 
+/// Who the client is: the peer, or whom a load balancer names. `None` where that cannot be told.
+async fn client_behind(
+    listener: &Listener,
+    socket: &mut TcpStream,
+    peer: SocketAddr,
+) -> Option<SocketAddr> {
+    let address = peer.ip().to_canonical();
+    let balancers = &listener.proxy_protocol_from;
+    if !balancers.iter().any(|network| network.contains(&address)) {
+        return Some(peer);
+    }
+    match timeout(HEADER_TIME, read_header(socket)).await {
+        Ok(Ok(client)) => Some(client.unwrap_or(peer)),
+        Ok(Err(error)) => {
+            // Health checks connect and go.
+            debug!(listener = listener.name, %peer, %error, "no PROXY header");
+            None
+        }
+        Err(_) => {
+            debug!(listener = listener.name, %peer, "no PROXY header in time");
+            None
+        }
+    }
+}
+
 /// A connection before its login.
-struct Login {
-    shared: Arc<Shared>,
-    plan: Arc<Plan>,
-    listener: Arc<Listener>,
-    client: SocketAddr,
+pub(super) struct Login {
+    pub(super) shared: Arc<Shared>,
+    pub(super) plan: Arc<Plan>,
+    pub(super) listener: Arc<Listener>,
+    pub(super) client: SocketAddr,
 }
 
 /// Why the wait for a login ended.
@@ -107,8 +148,9 @@ struct LoggedIn {
     /// See [`super::Registry::moment`].
     begun: u64,
     upstream: Ready,
-    success: crate::proto::dialogue::Success,
+    success: Success,
     token_age: u64,
+    place: Permit,
 }
 
 impl Login {
@@ -117,7 +159,7 @@ impl Login {
         let mut deadline = Instant::now() + limits.login_time;
         let mut ahead = self
             .plan
-            .only_imap_server()
+            .only_server(self.listener.protocol)
             .and_then(|server| Ahead::start(&self.shared.ahead, server, limits.connect_time));
         let secured = tokio::select! {
             biased;
@@ -129,6 +171,9 @@ impl Login {
         let mut client = Some(stream);
         let capabilities = self.capabilities(ahead.is_some()).await;
         let mut dialogue = ClientSide::new(capabilities, protection, limits.dialogue);
+        if self.listener.login_as.is_some() {
+            dialogue = dialogue.login_as();
+        }
         loop {
             let wait = tokio::select! {
                 biased;
@@ -158,19 +203,25 @@ impl Login {
                     debug!(why, "ended before login");
                     None
                 }
-                Wait::TimedOut => Some("Too slow to log in, goodbye"),
+                Wait::TimedOut => Some("Too slow to log in, goodbye".to_owned()),
                 Wait::Evicted(Evicted::Crowded) => {
-                    let text = CROWDED.trim_start_matches("[UNAVAILABLE] ");
-                    turned_away(&self.shared, &self.listener, self.client, "crowded", text);
-                    Some(CROWDED)
+                    turned_away(
+                        &self.shared,
+                        &self.listener,
+                        self.client,
+                        "crowded",
+                        CROWDED,
+                    );
+                    Some(later(self.listener.protocol, CROWDED))
                 }
-                Wait::Evicted(Evicted::Shutdown | Evicted::Revoked) => {
-                    Some("[UNAVAILABLE] The proxy is stopping, try again later")
-                }
+                Wait::Evicted(Evicted::Shutdown | Evicted::Revoked) => Some(later(
+                    self.listener.protocol,
+                    "The proxy is stopping, try again later",
+                )),
             };
             if let Some(text) = farewell {
                 debug!(text, "ended before login");
-                dialogue.bye(text);
+                dialogue.bye(&text);
                 let last_word = self.credentials(&mut client, &mut dialogue);
                 let _ = timeout(FAREWELL, last_word).await;
             }
@@ -193,11 +244,11 @@ impl Login {
     /// The capabilities to announce: learned ones, else those of servers asked just now, else the
     /// conservative set.
     async fn capabilities(&self, connecting: bool) -> Capabilities {
-        if let Some(known) = self.plan.imap_capabilities() {
+        if let Some(known) = self.plan.capabilities(self.listener.protocol) {
             return known;
         }
         let give_up = Instant::now() + LEARN_TIME;
-        for server in &self.plan.imap_servers {
+        for server in self.plan.servers.of(self.listener.protocol) {
             if server.capabilities.load().is_some() || server.was_unreachable() {
                 continue;
             }
@@ -212,14 +263,14 @@ impl Login {
                 });
             }
         }
-        for server in &self.plan.imap_servers {
+        for server in self.plan.servers.of(self.listener.protocol) {
             server
                 .known(give_up.saturating_duration_since(Instant::now()))
                 .await;
         }
-        self.plan
-            .imap_capabilities()
-            .unwrap_or_else(Capabilities::conservative)
+        let protocol = self.listener.protocol;
+        let known = self.plan.capabilities(protocol);
+        known.unwrap_or_else(|| conservative(protocol))
     }
 
     /// Runs the dialogue with the client until it logs in or ends.
@@ -253,7 +304,7 @@ impl Login {
                     }
                     *client = self.start_tls(client.take()).await;
                     dialogue.tls_started();
-                    if let Some(known) = self.plan.imap_capabilities() {
+                    if let Some(known) = self.plan.capabilities(self.listener.protocol) {
                         dialogue.learn(known);
                     }
                 }
@@ -289,20 +340,24 @@ impl Login {
             Some(credentials) => self.admit(&credentials).await?,
             None => self.without_login()?,
         };
-        let Some((route, mailbox)) = self.plan.route(&account) else {
+        let Some(route) = self.plan.route(&account) else {
             // Removed from the configuration a moment ago.
             return Err(Refusal::credentials().into());
         };
-        let Some(server) = &route.imap else {
-            let text = "This account's provider has no IMAP server: set servers.imap";
+        let protocol = self.listener.protocol;
+        let Some(server) = route.servers.of(protocol) else {
+            let name = of_table(protocol).name();
+            let text =
+                format!("This account's provider has no {name} server: set servers.{protocol}");
             let refusal = Refusal::new(RefusalKind::Person, text);
             return Err(Denied::new("configuration", refusal).of(&account, &label));
         };
+        let place = self.place(&account, &label).await?;
         let ahead = ahead
             .take()
-            .filter(|_| self.plan.only_imap_server().is_some());
+            .filter(|_| self.plan.only_server(self.listener.protocol).is_some());
         let (upstream, success, token_age) = self
-            .authenticate(&account, mailbox, server, ahead)
+            .authenticate(&account, route.user(protocol, &account), server, ahead)
             .instrument(info_span!("login", account = &*account))
             .await
             .map_err(|denied| denied.of(&account, &label))?;
@@ -313,76 +368,11 @@ impl Login {
             upstream,
             success,
             token_age,
+            place,
         })
     }
 
-    /// The account of devices that never log in; who may be one is decided by their networks, see
-    /// [`Listener::allow_from`].
-    fn without_login(&self) -> Result<(Arc<str>, Arc<str>), Denied> {
-        let Some(account) = &self.listener.login_as else {
-            return Err(Refusal::credentials().into());
-        };
-        Ok((account.clone(), Arc::from(LOGIN_AS)))
-    }
-
-    /// Whether the password opens an account.
-    async fn admit(&self, credentials: &Credentials) -> Result<(Arc<str>, Arc<str>), Denied> {
-        let attempt = Attempt {
-            user: &credentials.user,
-            password: credentials.password.expose_secret(),
-            protocol: self.listener.protocol,
-            peer: self.client.ip(),
-        };
-        match self.shared.gatekeeper.check(attempt).await {
-            Verdict::Allowed { account, label } => Ok((account, label)),
-            Verdict::Refused => {
-                let account = self.known_name(credentials);
-                self.note_burst(attempt, account.as_deref());
-                match &account {
-                    Some(account) => warn!(
-                        account = &**account,
-                        "wrong device password, or not allowed from here"
-                    ),
-                    None => warn!("unknown user name"),
-                }
-                Err(Denied {
-                    account,
-                    ..Refusal::credentials().into()
-                })
-            }
-            Verdict::Throttled { retry_after } => {
-                let seconds = retry_after.as_secs().max(1);
-                warn!(seconds, "throttled: too many wrong passwords");
-                let account = self.known_name(credentials);
-                self.note_burst(attempt, account.as_deref());
-                let text = format!("Too many wrong passwords; try again in {seconds} seconds");
-                let refusal = Refusal::new(RefusalKind::Temporary, text);
-                Err(Denied {
-                    account,
-                    ..Denied::new("throttled", refusal)
-                })
-            }
-        }
-    }
-
-    /// The user's name where it is one of ours, and only then: people type passwords there.
-    fn known_name(&self, credentials: &Credentials) -> Option<Arc<str>> {
-        let name = String::from_utf8_lossy(&credentials.user).to_lowercase();
-        self.plan.route(&name).map(|_| name.as_str().into())
-    }
-
-    /// Tells of the try that has used up its address's or account's wrong passwords.
-    fn note_burst(&self, attempt: Attempt<'_>, account: Option<&str>) {
-        if self.shared.gatekeeper.is_new_burst(attempt) {
-            self.emit(&Event::BruteForce {
-                client: self.client,
-                account: account.map(str::to_owned),
-                listener: self.listener.name.clone(),
-            });
-        }
-    }
-
-    fn emit(&self, event: &Event) {
+    pub(super) fn emit(&self, event: &Event) {
         self.shared.events.emit(event);
     }
 
@@ -398,7 +388,7 @@ impl Login {
         mailbox: &str,
         server: &UpstreamServer,
         ahead: Option<Ahead>,
-    ) -> Result<(Ready, crate::proto::dialogue::Success, u64), Denied> {
+    ) -> Result<(Ready, Success, u64), Denied> {
         let tokens = &self.shared.tokens;
         let mut token = tokens
             .access_token(account)
@@ -426,7 +416,7 @@ impl Login {
                     return Ok((upstream, success, age(token.issued_at)));
                 }
                 Ok(Answer::Refused(refused)) => {
-                    let meant = Meant::of(&refused);
+                    let meant = Meant::of(self.listener.protocol, &refused);
                     if refreshed || !meant.wants_fresh_token() {
                         let about = About {
                             account,
@@ -495,7 +485,7 @@ impl Login {
 
     fn connect_refusal(&self, error: &ConnectError) -> Refusal {
         warn!(%error, "upstream not usable");
-        error.refusal()
+        error.refusal(self.listener.protocol)
     }
 
     /// The hand-over: from here on bytes are only moved.
@@ -508,7 +498,13 @@ impl Login {
     ) -> Option<Spliced> {
         let (to_client, from_client) = dialogue.accept(&done.success);
         let (upstream, from_upstream) = done.upstream.into_parts();
-        let watch = watch(&self.shared, &self.plan, &done.account, &from_upstream);
+        let watch = watch(
+            &self.shared,
+            &self.plan,
+            self.listener.protocol,
+            &done.account,
+            &from_upstream,
+        );
         let from_upstream = if from_upstream.is_empty() {
             to_client
         } else {
@@ -538,6 +534,7 @@ impl Login {
             unread,
             watch,
             session,
+            place: done.place,
             plan: self.plan,
             login,
             events: self.shared.events.clone(),

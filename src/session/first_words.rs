@@ -11,9 +11,11 @@ use std::sync::Arc;
 use tracing::warn;
 
 use super::plan::{Plan, Shared};
+use super::protocols::of_table;
 use super::refusal::About;
+use crate::access::Protocol;
 use crate::net::relay::Watch;
-use crate::oauth::table::{self, MailProtocol, Row, When};
+use crate::oauth::table::{self, Row, When};
 use crate::observe::Event;
 use crate::proto::printable;
 
@@ -23,19 +25,26 @@ const MOST: usize = 1024;
 /// succeed where the mailbox does not open.
 const ANSWERS: u8 = 4;
 
+/// The same for SMTP, whose replies are short: greetings, a sender and some recipients go before the end
+/// of a message.
+const MOST_SMTP: usize = 8192;
+/// Replies looked at.
+const ANSWERS_SMTP: u8 = 100;
+
 /// A hook for the relay that recognises trouble in the first words of a session, `unread` being
 /// what was read of them already. `None` when there is nothing left to look for.
 pub(super) fn watch(
     shared: &Arc<Shared>,
     plan: &Plan,
+    protocol: Protocol,
     account: &Arc<str>,
     unread: &[u8],
 ) -> Option<Watch> {
-    let (route, mailbox) = plan.route(account)?;
-    let mailbox = mailbox.to_owned();
-    let host = route.imap.as_ref()?.host.clone();
+    let route = plan.route(account)?;
+    let mailbox = route.user(protocol, account).to_owned();
+    let host = route.servers.of(protocol).as_ref()?.host.clone();
     let (shared, account) = (shared.clone(), account.clone());
-    let mut words = FirstWords::default();
+    let mut words = FirstWords::new(protocol);
     let mut hear = move |bytes: &[u8]| {
         let heard = words.hear(bytes);
         match heard {
@@ -108,18 +117,39 @@ enum Heard {
     Nothing,
 }
 
-/// Reads lines of an IMAP server. Stops at a literal: what is in it may be anybody's words.
-#[derive(Default)]
+/// Reads lines of a mail server, as long as they are surely the server's own words: it stops at an
+/// IMAP literal and at the lines of a POP3 message, which may be anybody's.
 struct FirstWords {
+    protocol: Protocol,
     line: Vec<u8>,
     seen: usize,
     answers: u8,
     good: bool,
+    /// SMTP: the lines so far of a reply of several.
+    reply: String,
+    /// SMTP: a message is being taken.
+    in_message: bool,
 }
 
 impl FirstWords {
+    fn new(protocol: Protocol) -> Self {
+        Self {
+            protocol,
+            line: Vec::new(),
+            seen: 0,
+            answers: 0,
+            good: false,
+            reply: String::new(),
+            in_message: false,
+        }
+    }
+
     fn hear(&mut self, bytes: &[u8]) -> Heard {
-        let left = MOST.saturating_sub(self.seen);
+        let (most, answers) = match self.protocol {
+            Protocol::Imap | Protocol::Pop3 => (MOST, ANSWERS),
+            Protocol::Smtp => (MOST_SMTP, ANSWERS_SMTP),
+        };
+        let left = most.saturating_sub(self.seen);
         let looked = bytes.get(..left.min(bytes.len())).unwrap_or_default();
         self.seen += looked.len();
         for piece in looked.split_inclusive(|byte| *byte == b'\n') {
@@ -128,19 +158,25 @@ impl FirstWords {
                 break;
             }
             let line = mem::take(&mut self.line);
-            match self.judge(&String::from_utf8_lossy(&line)) {
+            let line = String::from_utf8_lossy(&line);
+            let line = line.trim_end_matches(['\r', '\n']);
+            let heard = match self.protocol {
+                Protocol::Imap => self.judge_imap(line),
+                Protocol::Pop3 => self.judge_pop3(line),
+                Protocol::Smtp => self.judge_smtp(line),
+            };
+            match heard {
                 Heard::More => {}
                 heard => return heard,
             }
         }
-        if self.answers >= ANSWERS || self.seen >= MOST {
+        if self.answers >= answers || self.seen >= most {
             return self.end();
         }
         Heard::More
     }
 
-    fn judge(&mut self, line: &str) -> Heard {
-        let line = line.trim_end_matches(['\r', '\n']);
+    fn judge_imap(&mut self, line: &str) -> Heard {
         if line.ends_with('}') {
             return self.end();
         }
@@ -149,7 +185,7 @@ impl FirstWords {
         let text = words.next().unwrap_or_default();
         let status = status.unwrap_or_default().to_ascii_uppercase();
         match (tag, &*status) {
-            ("*", "BYE") => trouble(text).unwrap_or_else(|| self.end()),
+            ("*", "BYE") => self.trouble(text).unwrap_or_else(|| self.end()),
             ("*" | "+", _) => Heard::More,
             (_, "OK") => {
                 self.answers += 1;
@@ -158,10 +194,55 @@ impl FirstWords {
             }
             (_, "NO" | "BAD") => {
                 self.answers += 1;
-                trouble(text).unwrap_or(Heard::More)
+                self.trouble(text).unwrap_or(Heard::More)
             }
             // Not IMAP.
             _ => self.end(),
+        }
+    }
+
+    fn judge_pop3(&mut self, line: &str) -> Heard {
+        self.answers += 1;
+        if line.starts_with("+OK") {
+            self.good = true;
+            return Heard::More;
+        }
+        match line.strip_prefix("-ERR") {
+            Some(text) => self.trouble(text.trim_start()).unwrap_or(Heard::More),
+            // A list or a message.
+            None => self.end(),
+        }
+    }
+
+    /// Replies (RFC 5321 §4.2): nothing but the server's own words. The end of the first message that
+    /// is taken is the end of the look.
+    fn judge_smtp(&mut self, line: &str) -> Heard {
+        let code = line.get(..3).unwrap_or_default();
+        if !code.bytes().all(|byte| byte.is_ascii_digit()) || code.is_empty() {
+            return self.end();
+        }
+        let text = line.get(4..).unwrap_or_default();
+        if self.reply.is_empty() {
+            self.reply.push_str(code);
+        }
+        self.reply.push(' ');
+        self.reply.push_str(text);
+        if line.get(3..4) == Some("-") {
+            return Heard::More;
+        }
+        self.answers += 1;
+        let reply = mem::take(&mut self.reply);
+        match code.as_bytes().first() {
+            Some(b'4' | b'5') => self.trouble(&reply).unwrap_or(Heard::More),
+            Some(b'3') => {
+                self.in_message = true;
+                Heard::More
+            }
+            Some(b'2') if self.in_message => {
+                self.good = true;
+                self.end()
+            }
+            _ => Heard::More,
         }
     }
 
@@ -172,13 +253,13 @@ impl FirstWords {
             Heard::Nothing
         }
     }
-}
 
-/// The trouble that a refusal or a goodbye tells of, if it is one of sessions.
-fn trouble(text: &str) -> Option<Heard> {
-    let row = table::mail_error(MailProtocol::Imap, text, None)?;
-    let reply = row.reply.as_ref()?;
-    (reply.when != When::Login).then(|| Heard::Trouble(row, printable(text, 200)))
+    /// The trouble that a refusal or a goodbye tells of, if it is one of sessions.
+    fn trouble(&self, text: &str) -> Option<Heard> {
+        let row = table::mail_error(of_table(self.protocol), text, None)?;
+        let reply = row.reply.as_ref()?;
+        (reply.when != When::Login).then(|| Heard::Trouble(row, printable(text, 200)))
+    }
 }
 
 #[cfg(test)]
@@ -186,7 +267,7 @@ mod tests {
     use super::*;
 
     fn heard(text: &str) -> Heard {
-        FirstWords::default().hear(text.as_bytes())
+        FirstWords::new(Protocol::Imap).hear(text.as_bytes())
     }
 
     fn code(heard: &Heard) -> Option<String> {
@@ -196,33 +277,72 @@ mod tests {
         }
     }
 
+    /// What a server of the protocol says before and with the row's words.
+    fn story(protocol: Protocol, example: &str) -> String {
+        match protocol {
+            Protocol::Imap => {
+                let tag = if example.starts_with("BYE") {
+                    "*"
+                } else {
+                    "A1"
+                };
+                format!("* OK something else\r\nC1 OK done\r\n{tag} {example}\r\n")
+            }
+            Protocol::Pop3 => {
+                let text = example.trim_start_matches("-ERR ");
+                format!("+OK 2 messages\r\n-ERR {text}\r\n")
+            }
+            Protocol::Smtp => {
+                format!("250-host\r\n250 SIZE\r\n250 2.1.0 ok\r\n354 go on\r\n{example}\r\n")
+            }
+        }
+    }
+
     #[test]
     fn every_trouble_of_sessions_is_recognised_however_it_is_cut() {
         let mut rows = 0;
-        for row in table::mail_rows() {
+        let protocols = [Protocol::Imap, Protocol::Pop3, Protocol::Smtp];
+        for (row, protocol) in
+            table::mail_rows().flat_map(|row| protocols.map(|protocol| (row, protocol)))
+        {
             let reply = row.reply.as_ref().unwrap();
-            if reply.when == When::Login || !reply.protocols.contains(&MailProtocol::Imap) {
+            if reply.when == When::Login || !reply.protocols.contains(&of_table(protocol)) {
                 continue;
             }
+            let smtp = reply
+                .example
+                .get(..3)
+                .is_some_and(|code| code.parse::<u16>().is_ok());
+            if smtp != (protocol == Protocol::Smtp) {
+                continue; // The example is of another protocol.
+            }
             rows += 1;
-            let tag = if reply.example.starts_with("BYE") {
-                "*"
-            } else {
-                "A1"
-            };
-            let text = format!(
-                "* OK something else\r\nC1 OK done\r\n{tag} {}\r\n",
-                reply.example
-            );
+            let text = story(protocol, &reply.example);
             for cut in 0..text.len() {
-                let mut words = FirstWords::default();
+                let mut words = FirstWords::new(protocol);
                 let first = words.hear(&text.as_bytes()[..cut]);
                 assert_eq!(first, Heard::More, "{text} cut at {cut}");
                 let found = words.hear(&text.as_bytes()[cut..]);
                 assert_eq!(code(&found), Some(row.code()), "{text} cut at {cut}");
             }
         }
-        assert!(rows >= 10);
+        assert!(rows >= 18, "{rows}");
+    }
+
+    #[test]
+    fn only_the_servers_own_words_count() {
+        let hear = |protocol, text: &str| FirstWords::new(protocol).hear(text.as_bytes());
+        // A message that quotes an error.
+        let quoted =
+            "+OK\r\n+OK 100 octets\r\nSubject: x\r\n-ERR Too many simultaneous connections\r\n";
+        assert_eq!(hear(Protocol::Pop3, quoted), Heard::Works);
+        let sent = "250 ok\r\n250 ok\r\n354 go\r\n250 2.0.0 queued\r\n";
+        assert_eq!(hear(Protocol::Smtp, sent), Heard::Works);
+        assert_eq!(
+            hear(Protocol::Smtp, "550 5.1.1 no such user\r\n"),
+            Heard::More
+        );
+        assert_eq!(hear(Protocol::Smtp, "hello\r\n"), Heard::Nothing);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What sessions work from: where accounts go, which limits hold, and what is shared.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,8 @@ use ipnet::IpNet;
 use tokio::sync::{Notify, Semaphore};
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
+use super::pacing::Pacing;
+use super::protocols::{ByProtocol, common};
 use super::registry::Registry;
 use super::troubles::Troubles;
 use crate::access::{Gatekeeper, Protocol, catch_all_for};
@@ -17,8 +20,7 @@ use crate::net::relay::RelayLimits;
 use crate::oauth::Tokens;
 use crate::observe::Events;
 use crate::proto;
-use crate::proto::dialogue::UpstreamTls;
-use crate::proto::imap::Capabilities;
+use crate::proto::dialogue::{Capabilities, UpstreamTls};
 use crate::proto::sasl::Mechanism;
 
 /// What all sessions share for the life of the process.
@@ -31,6 +33,8 @@ pub struct Shared {
     pub registry: Arc<Registry>,
     /// What mail servers last refused.
     pub troubles: Troubles,
+    /// How many sessions each account has.
+    pub pacing: Pacing,
     /// Bounds connections started before their client has logged in.
     pub ahead: Arc<Semaphore>,
     /// Where it is told what happens.
@@ -44,27 +48,41 @@ pub struct Shared {
 pub struct Plan {
     /// By account key (lower case), catch-alls (`*@contoso.com`) included: ask [`Self::route`].
     pub routes: HashMap<String, Route>,
-    /// Every IMAP server that accounts lead to.
-    pub imap_servers: Vec<Arc<UpstreamServer>>,
+    /// Accounts by their further names, in lower case.
+    pub aliases: HashMap<String, Alias>,
+    /// Every server that accounts lead to.
+    pub servers: ByProtocol<Vec<Arc<UpstreamServer>>>,
     /// See [`Limits`].
     pub limits: Limits,
 }
 
+/// A further name of an account.
+pub struct Alias {
+    /// The account's key.
+    pub account: String,
+    /// Networks from which it counts; empty: all.
+    pub from: Vec<IpNet>,
+}
+
 /// Where an account leads.
 pub struct Route {
-    /// `user=` of the SASL message for IMAP; `None`: the account's own name, for catch-alls.
-    pub mailbox: Option<String>,
-    /// The IMAP server; `None` when the account's provider has none.
-    pub imap: Option<Arc<UpstreamServer>>,
+    /// `user=` of the SASL message; `None`: the account's own name, for catch-alls.
+    pub users: Option<ByProtocol<String>>,
+    /// The servers; `None` where the account's provider has none.
+    pub servers: ByProtocol<Option<Arc<UpstreamServer>>>,
 }
 
 /// Limits of a session.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// Time for a client to log in.
     pub login_time: Duration,
     /// Time for name lookup, TCP, TLS and greeting upstream.
     pub connect_time: Duration,
+    /// Sessions of an account at its server.
+    pub sessions: ByProtocol<usize>,
+    /// How long a login waits for one of them to end.
+    pub session_wait: Duration,
     /// See [`RelayLimits`].
     pub relay: RelayLimits,
     /// See [`proto::Limits`].
@@ -81,6 +99,10 @@ pub struct Listener {
     pub tls: ListenerTls,
     /// Networks that may connect; empty means all.
     pub allow_from: Vec<IpNet>,
+    /// Places for connections, where there is a bound of its own.
+    pub places: Option<Arc<Semaphore>>,
+    /// Networks whose connections begin with a PROXY protocol header.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// The account (its key) of devices that never log in.
     pub login_as: Option<Arc<str>>,
 }
@@ -100,6 +122,8 @@ pub enum ListenerTls {
 pub struct UpstreamServer {
     /// The provider's name, for logs.
     pub provider: String,
+    /// What is spoken there.
+    pub protocol: Protocol,
     /// Name or address.
     pub host: String,
     /// TCP port.
@@ -128,7 +152,7 @@ const UNREACHABLE_FOR: Duration = Duration::from_secs(30);
 impl UpstreamServer {
     /// A server of which nothing is known yet.
     pub fn new(
-        provider: &str,
+        (provider, protocol): (&str, Protocol),
         address: (&str, u16),
         (implicit_tls, tls): (bool, UpstreamTls),
         mechanism: Mechanism,
@@ -137,6 +161,7 @@ impl UpstreamServer {
     ) -> Self {
         Self {
             provider: provider.to_owned(),
+            protocol,
             host: address.0.to_owned(),
             port: address.1,
             implicit_tls,
@@ -158,14 +183,15 @@ impl UpstreamServer {
             && self.tls == other.tls
             && self.mechanism == other.mechanism
             && self.provider == other.provider
+            && self.protocol == other.protocol
     }
 
     /// Keeps what the server announced.
-    pub(super) fn learned(&self, capabilities: Option<&Capabilities>) {
+    pub(super) fn learned(&self, capabilities: Option<Capabilities>) {
         if let Some(new) = capabilities {
             let known = self.capabilities.load();
-            if known.as_deref() != Some(new) {
-                self.capabilities.store(Some(Arc::new(new.clone())));
+            if known.as_deref() != Some(&new) {
+                self.capabilities.store(Some(Arc::new(new)));
             }
         }
     }
@@ -206,40 +232,57 @@ impl UpstreamServer {
 }
 
 impl Plan {
-    /// Where an account leads, and `user=` for it: the account of that name, else the catch-all that
-    /// covers it. To be asked for accounts that the gatekeeper has let in.
-    pub(super) fn route<'a>(&'a self, account: &'a str) -> Option<(&'a Route, &'a str)> {
-        let exact = || {
-            self.routes
-                .get(account)
-                .filter(|route| route.mailbox.is_some())
-        };
-        let covering = || self.routes.get(&catch_all_for(account)?);
-        let route = exact().or_else(covering)?;
-        Some((route, route.mailbox.as_deref().unwrap_or(account)))
+    /// Where an account leads: the account of that name, else the catch-all that covers it. To be
+    /// asked for accounts that the gatekeeper has let in.
+    pub(super) fn route(&self, account: &str) -> Option<&Route> {
+        let exact = self.routes.get(account);
+        exact
+            .filter(|route| route.users.is_some())
+            .or_else(|| self.routes.get(&catch_all_for(account)?))
+    }
+
+    /// The account that a further name stands for, from this address.
+    pub(super) fn alias(&self, name: &[u8], peer: IpAddr) -> Option<&str> {
+        if self.aliases.is_empty() {
+            return None;
+        }
+        let name = std::str::from_utf8(name).ok()?.to_lowercase();
+        let alias = self.aliases.get(&name)?;
+        let peer = peer.to_canonical();
+        let inside = alias.from.is_empty() || alias.from.iter().any(|net| net.contains(&peer));
+        inside.then_some(alias.account.as_str())
     }
 
     /// The catch-all by which [`Self::route`] leads.
     pub(super) fn covering(&self, account: &str) -> Option<String> {
-        let (route, _) = self.route(account)?;
-        catch_all_for(account).filter(|_| route.mailbox.is_none())
+        let route = self.route(account)?;
+        catch_all_for(account).filter(|_| route.users.is_none())
     }
 
     /// The server, where all accounts lead to the same one.
-    pub(super) fn only_imap_server(&self) -> Option<&Arc<UpstreamServer>> {
-        match self.imap_servers.as_slice() {
+    pub(super) fn only_server(&self, protocol: Protocol) -> Option<&Arc<UpstreamServer>> {
+        match self.servers.of(protocol).as_slice() {
             [only] => Some(only),
             _ => None,
         }
     }
 
     /// The capabilities that every server has, once all are known.
-    pub(super) fn imap_capabilities(&self) -> Option<Capabilities> {
-        let known: Option<Vec<_>> = self
-            .imap_servers
-            .iter()
+    pub(super) fn capabilities(&self, protocol: Protocol) -> Option<Capabilities> {
+        let servers = self.servers.of(protocol).iter();
+        let known: Option<Vec<_>> = servers
             .map(|server| server.capabilities.load_full())
             .collect();
-        known.map(|lists| Capabilities::common(lists.iter().map(AsRef::as_ref)))
+        known.map(|lists| common(protocol, lists.iter().map(AsRef::as_ref)))
+    }
+}
+
+impl Route {
+    /// `user=` of the SASL message.
+    pub(super) fn user<'a>(&'a self, protocol: Protocol, account: &'a str) -> &'a str {
+        match &self.users {
+            Some(users) => users.of(protocol),
+            None => account,
+        }
     }
 }

@@ -3,6 +3,8 @@
 use tracing::warn;
 
 use super::plan::Shared;
+use super::protocols::of_table;
+use crate::access::Protocol;
 use crate::oauth::table::{self, MailProtocol, Row, RowClass};
 use crate::oauth::{AccessToken, Class, TokenError};
 use crate::proto::dialogue::{Refused, RefusedBecause};
@@ -52,12 +54,15 @@ impl About<'_> {
 pub(super) struct Meant {
     row: Option<&'static Row>,
     because: RefusedBecause,
+    protocol: MailProtocol,
 }
 
 impl Meant {
-    pub(super) fn of(refused: &Refused) -> Self {
+    pub(super) fn of(protocol: Protocol, refused: &Refused) -> Self {
+        let protocol = of_table(protocol);
         Self {
-            row: table::mail_error(MailProtocol::Imap, &refused.text, refused.status.as_deref()),
+            protocol,
+            row: table::mail_error(protocol, &refused.text, refused.status.as_deref()),
             because: refused.because,
         }
     }
@@ -88,8 +93,9 @@ impl Meant {
         match (self.row, self.because) {
             (Some(row), _) => about.sentence(row),
             (None, RefusedBecause::Token) => format!(
-                "{host} refused a fresh token: check the scopes, that IMAP is enabled for the \
-                 mailbox, and who signed in (mailsplice status)"
+                "{host} refused a fresh token: check the scopes, that {} is enabled for the \
+                 mailbox, and who signed in (mailsplice status)",
+                self.protocol.name()
             ),
             (None, RefusedBecause::Temporary) => {
                 format!("{host} cannot log anybody in at the moment; try again later")

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::audit::ended;
+use super::pacing::Permit;
 use super::plan::Plan;
 use super::registry::{Evicted, Session};
 use crate::net::relay::{Unread, Watch, relay};
@@ -20,6 +21,7 @@ pub(super) struct Spliced {
     /// Sees the upstream's first bytes pass.
     pub(super) watch: Option<Watch>,
     pub(super) session: Session,
+    pub(super) place: Permit,
     pub(super) plan: Arc<Plan>,
     pub(super) login: Box<event::Login>,
     pub(super) events: Events,
@@ -35,6 +37,7 @@ impl Spliced {
             unread,
             watch,
             session,
+            place,
             plan,
             login,
             events,
@@ -43,6 +46,7 @@ impl Spliced {
         drop(plan);
         let end = relay(client, upstream, unread, watch, limits, session.stop()).await;
         let reason = session.why().map_or(end.reason.name(), Evicted::name);
+        drop(place);
         info!(
             reason,
             to_client = end.to_client,

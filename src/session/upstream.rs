@@ -1,4 +1,4 @@
-//! A connection to an upstream mail server, from dialling to the answer to AUTHENTICATE.
+//! A connection to an upstream mail server, from dialling to the answer to the login.
 
 use std::io;
 use std::time::Duration;
@@ -14,12 +14,13 @@ use tokio_rustls::rustls;
 use tracing::warn;
 
 use super::plan::UpstreamServer;
+use super::protocols::of_table;
+use crate::access::Protocol;
 use crate::net::dial::{self, DialError};
 use crate::net::stream::Stream;
-use crate::oauth::table::{self, MailProtocol, RowClass};
-use crate::proto::dialogue::{Fault, Refused, Success, UpstreamStep};
-use crate::proto::imap::UpstreamSide;
-use crate::proto::{Refusal, RefusalKind};
+use crate::oauth::table::{self, RowClass};
+use crate::proto::dialogue::{Fault, Refused, Success, UpstreamSide, UpstreamStep};
+use crate::proto::{Refusal, RefusalKind, imap, pop3, smtp};
 
 /// Octets read at a time before login; replies are short.
 const READ: usize = 4096;
@@ -96,7 +97,7 @@ impl ConnectError {
     }
 
     /// The passing trouble that a server's goodbye tells of, if the table knows it.
-    fn goodbye(&self) -> Option<String> {
+    fn goodbye(&self, protocol: Protocol) -> Option<String> {
         let Self::Dialogue {
             host,
             fault: Fault::Bye(text),
@@ -104,7 +105,7 @@ impl ConnectError {
         else {
             return None;
         };
-        let row = table::mail_error(MailProtocol::Imap, text, None);
+        let row = table::mail_error(of_table(protocol), text, None);
         let row = row.filter(|row| row.class == RowClass::Retry)?;
         Some(table::fill(&row.sentence, |name| {
             let known = if name == "host" { host } else { "this account" };
@@ -113,7 +114,7 @@ impl ConnectError {
     }
 
     /// What the client is told.
-    pub(super) fn refusal(&self) -> Refusal {
+    pub(super) fn refusal(&self, protocol: Protocol) -> Refusal {
         match self {
             Self::Tls { host, source } if is_certificate(source) => Refusal::new(
                 RefusalKind::Person,
@@ -125,11 +126,11 @@ impl ConnectError {
                 host,
                 fault: fault @ (Fault::PreAuth | Fault::WrongProtocol(_) | Fault::NoStartTls),
             } => {
-                let text = format!("{host}: {fault}; check servers.imap of the provider");
+                let text = format!("{host}: {fault}; check servers.{protocol} of the provider");
                 Refusal::new(RefusalKind::Person, text)
             }
             other => {
-                let known = other.goodbye();
+                let known = other.goodbye(protocol);
                 let text = known.unwrap_or_else(|| format!("{other}; try again later"));
                 Refusal::new(RefusalKind::Temporary, text)
             }
@@ -187,7 +188,7 @@ async fn greet(server: &UpstreamServer, limit: Duration) -> Result<Ready, Connec
     };
     let mut ready = Ready {
         stream,
-        dialogue: UpstreamSide::new(server.tls),
+        dialogue: new_dialogue(server),
     };
     loop {
         match ready.advance(server).await? {
@@ -207,6 +208,14 @@ async fn greet(server: &UpstreamServer, limit: Duration) -> Result<Ready, Connec
             }
             Event::Answer(_) => return Err(server.failed(Fault::OutOfTurn)),
         }
+    }
+}
+
+fn new_dialogue(server: &UpstreamServer) -> UpstreamSide {
+    match server.protocol {
+        Protocol::Imap => UpstreamSide::Imap(imap::UpstreamSide::new(server.tls)),
+        Protocol::Pop3 => UpstreamSide::Pop3(pop3::UpstreamSide::new(server.tls)),
+        Protocol::Smtp => UpstreamSide::Smtp(smtp::UpstreamSide::new(server.tls)),
     }
 }
 
@@ -230,7 +239,7 @@ enum Event {
 }
 
 impl Ready {
-    /// Sends AUTHENTICATE with `message` and waits for the verdict.
+    /// Logs in with `message` and waits for the verdict.
     ///
     /// # Errors
     /// When no verdict came; the connection is of no more use then.

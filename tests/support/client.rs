@@ -128,3 +128,17 @@ pub async fn starttls(lab: &Lab, address: SocketAddr) -> Client {
         buffer: Vec::new(),
     }
 }
+
+/// The same with STLS of POP3 or STARTTLS of SMTP.
+pub async fn upgraded(lab: &Lab, address: SocketAddr, command: &str, agreed: &str) -> Client {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut piece = vec![0; 4096];
+    assert!(stream.read(&mut piece).await.unwrap() > 0);
+    stream.write_all(command.as_bytes()).await.unwrap();
+    let count = stream.read(&mut piece).await.unwrap();
+    assert!(piece[..count].starts_with(agreed.as_bytes()));
+    Client {
+        stream: Box::new(handshake(lab, stream).await),
+        buffer: Vec::new(),
+    }
+}

@@ -7,6 +7,7 @@ pub mod client;
 pub mod egress;
 pub mod endpoint;
 pub mod idp;
+pub mod lines;
 pub mod proxy;
 pub mod rotation;
 pub mod upstream;

@@ -44,7 +44,7 @@ impl Proxy {
             .spawn()
             .unwrap();
         let expected = std::fs::read_to_string(lab.path("proxy.yaml")).unwrap();
-        let expected = expected.matches("protocol: imap").count();
+        let expected = expected.matches(" protocol: ").count();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let log = Arc::new(Mutex::new(String::new()));
         let mut addresses = HashMap::new();
