@@ -367,3 +367,40 @@ async fn a_load_balancer_says_who_the_client_is_and_nobody_else_does() {
     // The client that was named is the one that is logged.
     assert!(proxy.log().contains("198.51.100.1"), "{}", proxy.log());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_walks_through_every_protocol_that_is_listened_for() {
+    let (lab, pop3, smtp, yaml) = lab("", "").await;
+    pop3.set(|habits| habits.answer = Some("+OK 3 120".to_owned()));
+    smtp.set(|habits| habits.answer = Some("250 2.0.0 ok".to_owned()));
+    let without_imap = yaml
+        .lines()
+        .filter(|line| !line.contains("protocol: imap"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    std::fs::write(lab.path("proxy.yaml"), without_imap).unwrap();
+    let _proxy = Proxy::start(&lab, &[]).await;
+    let said = run(&lab, &["doctor", USER, "--json"], "")
+        .success()
+        .stdout();
+    let report: Value = serde_json::from_str(&said).unwrap();
+    let steps = report["steps"].as_array().unwrap();
+    for (protocol, text) in [("pop3", "STAT: 3 messages"), ("smtp", "NOOP: OK")] {
+        let mine = |step: &&Value| step["protocol"] == protocol;
+        let command = steps
+            .iter()
+            .filter(mine)
+            .find(|step| step["step"] == "command");
+        assert_eq!(command.unwrap()["text"], text, "{said}");
+    }
+    assert!(!steps.iter().any(|step| step["protocol"] == "imap"));
+    // SMTP switched off for the organisation: the step, the code and the mend.
+    let disabled = "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for \
+                    the Tenant. Visit https://aka.ms/smtp_auth_disabled for more information.";
+    smtp.set(|habits| habits.verdict = Some(disabled.to_owned()));
+    let out = run(&lab, &["doctor", USER], "");
+    assert_eq!(out.status(), 1);
+    let said = out.stdout();
+    assert!(said.contains("[535 5.7.139 (tenant)]"), "{said}");
+    assert!(said.contains("Set-TransportConfig"), "{said}");
+}

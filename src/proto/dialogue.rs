@@ -168,6 +168,17 @@ pub enum Capabilities {
     Smtp(smtp::Capabilities),
 }
 
+impl Capabilities {
+    /// Whether the server offers this SASL mechanism.
+    pub fn offers(&self, mechanism: &str) -> bool {
+        match self {
+            Self::Imap(list) => list.has(&format!("AUTH={mechanism}")),
+            Self::Pop3(list) => list.offers(mechanism) == Some(true),
+            Self::Smtp(list) => list.offers(mechanism) == Some(true),
+        }
+    }
+}
+
 /// Calls the same method of whatever dialogue it is.
 macro_rules! each {
     ($dialogue:expr, $inner:ident => $call:expr) => {

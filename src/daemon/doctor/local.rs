@@ -9,10 +9,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::imap::handshake;
 use super::network::{described, readable, with_chain};
 use super::step::Finding;
 use super::subject::{Subject, shell};
+use super::talk::handshake;
 use crate::access;
 use crate::config::{Listener, ListenerTls, Protocol};
 use crate::daemon::wiring;
@@ -31,11 +31,7 @@ pub(super) async fn passwords(subject: &Subject<'_>) -> Finding {
         Ok(entries) => entries,
         Err(error) => return Finding::failed(format!("device passwords cannot be read: {error}")),
     };
-    let protocol = match subject.protocol {
-        Protocol::Imap => access::Protocol::Imap,
-        Protocol::Pop3 => access::Protocol::Pop3,
-        Protocol::Smtp => access::Protocol::Smtp,
-    };
+    let protocol = wiring::protocol(subject.protocol);
     let usable: Vec<_> = entries
         .iter()
         .filter(|entry| entry.protocols.is_empty() || entry.protocols.contains(&protocol))
@@ -287,7 +283,9 @@ async fn look(
 ) -> Seen {
     let reachable = reachable(address);
     let allowed = |net: &ipnet::IpNet| net.contains(&reachable.ip());
-    if !listener.allow_from.is_empty() && !listener.allow_from.iter().any(allowed) {
+    let closed = !listener.allow_from.is_empty() && !listener.allow_from.iter().any(allowed);
+    // From where a load balancer speaks we would have to be one.
+    if closed || listener.proxy_protocol_from.iter().any(allowed) {
         return Seen::NotForUs;
     }
     let mut stream = match connect_each(&[reachable], limit).await.pop() {
@@ -299,8 +297,8 @@ async fn look(
     };
     let plain = match listener.tls {
         ListenerTls::Implicit => Ok(()),
-        ListenerTls::None => plain(&mut stream, &[], limit).await,
-        ListenerTls::StartTls => plain(&mut stream, &[b"a STARTTLS\r\n"], limit).await,
+        ListenerTls::None => plain(&mut stream, subject.protocol, false, limit).await,
+        ListenerTls::StartTls => plain(&mut stream, subject.protocol, true, limit).await,
     };
     if let Err(why) = plain {
         return Seen::Odd(why);
@@ -311,17 +309,28 @@ async fn look(
     tls_of(subject, stream, limit).await
 }
 
-/// Reads the greeting and the answer to each command.
-async fn plain(stream: &mut TcpStream, commands: &[&[u8]], limit: Duration) -> Result<(), String> {
+/// Reads the greeting and, where TLS is to be started, the answer to that.
+async fn plain(
+    stream: &mut TcpStream,
+    protocol: Protocol,
+    start_tls: bool,
+    limit: Duration,
+) -> Result<(), String> {
+    let (greeting, command, agreed) = match protocol {
+        Protocol::Imap => ("* OK", "a STARTTLS\r\n", "a OK"),
+        Protocol::Pop3 => ("+OK", "STLS\r\n", "+OK"),
+        Protocol::Smtp => ("220", "STARTTLS\r\n", "220"),
+    };
     let exchange = async {
-        let greeting = line(stream).await?;
-        if !greeting.starts_with("* OK") {
-            return Err(format!("answers {greeting:?}"));
+        let answer = line(stream).await?;
+        if !answer.starts_with(greeting) {
+            return Err(format!("answers {answer:?}"));
         }
-        for command in commands {
-            stream.write_all(command).await.map_err(|e| e.to_string())?;
+        if start_tls {
+            let sent = stream.write_all(command.as_bytes()).await;
+            sent.map_err(|error| error.to_string())?;
             let answer = line(stream).await?;
-            if !answer.starts_with("a OK") {
+            if !answer.starts_with(agreed) {
                 return Err(format!("answers {answer:?}"));
             }
         }

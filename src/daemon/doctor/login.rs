@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::imap::{Agreed, Answer, Broken, Login, Session, Talk};
 use super::mend;
 use super::step::{Done, Finding};
 use super::subject::Subject;
+use super::talk::{Agreed, Answer, Broken, Login, Session, Talk};
 use super::token::{Held, known_identity};
 use crate::config::{SaslMechanism, UpstreamTls};
 use crate::net::stream::Stream;
-use crate::oauth::table::{self, MailProtocol, Row, RowClass, When};
+use crate::oauth::table::{self, Row, RowClass, When};
 use crate::oauth::{AccessToken, Tokens};
 use crate::proto::dialogue::{Fault, Refused, RefusedBecause, UpstreamTls as Begin};
 use crate::proto::sasl::{self, Mechanism};
@@ -20,13 +20,18 @@ pub(super) async fn start_tls(
     socket: tokio::net::TcpStream,
     limit: Duration,
 ) -> Done<(tokio::net::TcpStream, Agreed)> {
-    let talk = Talk::new(Stream::Plain(socket), Begin::StartTls, limit);
+    let talk = Talk::new(
+        subject.protocol,
+        Stream::Plain(socket),
+        Begin::StartTls,
+        limit,
+    );
     match talk.until_start_tls().await {
         Ok(agreed) => Ok((agreed, Finding::ok("agreed"))),
         Err(error) => {
             let mends = match error {
                 Broken::Fault(Fault::NoStartTls) => mend::start_tls(subject),
-                _ => mend::not_imap(subject),
+                _ => mend::wrong_server(subject),
             };
             let text = format!("{}: {error}", subject.address());
             Err(Finding::failed(text).mend(mends))
@@ -35,10 +40,15 @@ pub(super) async fn start_tls(
 }
 
 /// A conversation over a connection that is as protected as it shall be.
-pub(super) fn begin(stream: Stream, agreed: Option<Agreed>, limit: Duration) -> Talk {
+pub(super) fn begin(
+    subject: &Subject<'_>,
+    stream: Stream,
+    agreed: Option<Agreed>,
+    limit: Duration,
+) -> Talk {
     match agreed {
         Some(agreed) => agreed.over(stream),
-        None => Talk::new(stream, Begin::Ready, limit),
+        None => Talk::new(subject.protocol, stream, Begin::Ready, limit),
     }
 }
 
@@ -46,16 +56,15 @@ pub(super) fn begin(stream: Stream, agreed: Option<Agreed>, limit: Duration) -> 
 pub(super) async fn greeting(subject: &Subject<'_>, mut talk: Talk) -> Done<Talk> {
     if let Err(error) = talk.until_ready().await {
         let text = format!("{}: {error}", subject.address());
-        return Err(Finding::failed(text).mend(mend::not_imap(subject)));
+        return Err(Finding::failed(text).mend(mend::wrong_server(subject)));
     }
     let (mechanism, other) = match mechanism(subject) {
         Mechanism::Xoauth2 => (Mechanism::Xoauth2, Mechanism::Oauthbearer),
         Mechanism::Oauthbearer => (Mechanism::Oauthbearer, Mechanism::Xoauth2),
     };
     let offers = |mechanism: Mechanism| {
-        let name = format!("AUTH={}", mechanism.name());
         talk.capabilities()
-            .is_some_and(|capabilities| capabilities.has(&name))
+            .is_some_and(|capabilities| capabilities.offers(mechanism.name()))
     };
     let name = mechanism.name();
     let finding = if offers(mechanism) {
@@ -105,7 +114,7 @@ pub(super) async fn log_in(
         Login::Refused(talk, refused) => (talk, refused),
     };
     let (talk, refused) = first;
-    if !wants_fresh_token(&refused) {
+    if !wants_fresh_token(subject, &refused) {
         return Ok(Verdict::Out(refused));
     }
     let Ok(newer) = tokens.replace(&subject.who.key, &held.token).await else {
@@ -136,21 +145,22 @@ fn message(subject: &Subject<'_>, token: &AccessToken) -> Result<secrecy::Secret
 }
 
 /// What the table makes of a refusal.
-fn row_of(refused: &Refused) -> Option<&'static Row> {
-    table::mail_error(MailProtocol::Imap, &refused.text, refused.status.as_deref())
+fn row_of(subject: &Subject<'_>, refused: &Refused) -> Option<&'static Row> {
+    let status = refused.status.as_deref();
+    table::mail_error(subject.of_table(), &refused.text, status)
 }
 
 /// As sessions judge it, see `session::refusal`.
-fn wants_fresh_token(refused: &Refused) -> bool {
-    match row_of(refused).and_then(|row| row.reply.as_ref()) {
+fn wants_fresh_token(subject: &Subject<'_>, refused: &Refused) -> bool {
+    match row_of(subject, refused).and_then(|row| row.reply.as_ref()) {
         Some(reply) => reply.refresh,
         None => refused.because == RefusedBecause::Token,
     }
 }
 
 /// The trouble after a login that the words tell of, if the table knows it.
-fn trouble(text: &str) -> Option<&'static Row> {
-    let row = table::mail_error(MailProtocol::Imap, text, None)?;
+fn trouble(subject: &Subject<'_>, text: &str) -> Option<&'static Row> {
+    let row = table::mail_error(subject.of_table(), text, None)?;
     let reply = row.reply.as_ref()?;
     (reply.when != When::Login).then_some(row)
 }
@@ -169,7 +179,7 @@ pub(super) fn refused(subject: &Subject<'_>, held: &Held, refused: &Refused) -> 
         held.status.identity.as_deref(),
         held.claims.as_ref(),
     );
-    let row = row_of(refused);
+    let row = row_of(subject, refused);
     Finding::failed(text)
         .code(row.map(Row::code))
         .detail("reply", words)
@@ -218,23 +228,23 @@ pub(super) async fn command(
     held: &Held,
     mut session: Session,
 ) -> Result<Finding, Finding> {
-    const STATUS: &str = "STATUS INBOX (MESSAGES)";
-    let first = session.command(STATUS).await;
+    let harmless = session.harmless();
+    let first = session.command(harmless).await;
     let refusal = match first {
         Ok(answer) if answer.ok => {
             session.leave().await;
-            let finding = Finding::ok(format!("{STATUS}: {}", summary(&answer)));
+            let finding = Finding::ok(format!("{harmless}: {}", summary(&answer)));
             return Ok(finding);
         }
-        Ok(answer) if trouble(&answer.text).is_some() => {
+        Ok(answer) if trouble(subject, &answer.text).is_some() => {
             return Err(failed(subject, held, &answer.text));
         }
-        Err(Broken::Bye(text)) if trouble(&text).is_some() => {
+        Err(Broken::Bye(text)) if trouble(subject, &text).is_some() => {
             return Err(failed(subject, held, &text));
         }
         Ok(answer) => answer.text,
         Err(error) => {
-            let text = format!("{STATUS}: {error}");
+            let text = format!("{harmless}: {error}");
             return Err(Finding::failed(text).mend(mend::refused(
                 subject,
                 None,
@@ -249,12 +259,14 @@ pub(super) async fn command(
         Ok(answer) if answer.ok => {
             session.leave().await;
             Ok(Finding::warning(format!(
-                "NOOP answered, but {STATUS} was refused: {refusal}"
+                "NOOP answered, but {harmless} was refused: {refusal}"
             )))
         }
-        Ok(answer) if trouble(&answer.text).is_some() => Err(failed(subject, held, &answer.text)),
+        Ok(answer) if trouble(subject, &answer.text).is_some() => {
+            Err(failed(subject, held, &answer.text))
+        }
         _ => Err(
-            Finding::failed(format!("{STATUS}: {refusal}")).mend(mend::refused(
+            Finding::failed(format!("{harmless}: {refusal}")).mend(mend::refused(
                 subject,
                 None,
                 RefusedBecause::Temporary,
@@ -269,14 +281,20 @@ fn summary(answer: &Answer) -> String {
     let messages = answer
         .lines
         .iter()
-        .find_map(|line| line.split_once("MESSAGES ")?.1.split([' ', ')']).next())
+        .map(String::as_str)
+        .chain([answer.text.as_str()])
+        .find_map(|line| {
+            // `* STATUS INBOX (MESSAGES 3)`, `+OK 3 120`.
+            let counted = line.split_once("MESSAGES ").or(line.split_once("+OK "))?;
+            counted.1.split([' ', ')']).next()
+        })
         .filter(|count| !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit()));
     messages.map_or_else(|| "OK".to_owned(), |count| format!("{count} messages"))
 }
 
 /// The server took the token and then said this.
 fn failed(subject: &Subject<'_>, held: &Held, reply: &str) -> Finding {
-    let row = trouble(reply);
+    let row = trouble(subject, reply);
     let reply = held.token.hidden_in(reply);
     let host = &subject.server.host;
     // An administrator's move: the mailbox is not opened. All other troubles of sessions pass.

@@ -5,7 +5,6 @@
 //! Nothing here changes more than a login through `serve` would: tokens come from the same engine,
 //! under the same locks.
 
-mod imap;
 mod local;
 mod login;
 mod mend;
@@ -13,6 +12,7 @@ mod network;
 mod scopes;
 mod step;
 mod subject;
+mod talk;
 mod token;
 
 pub use step::{Outcome, Report, Step};
@@ -21,11 +21,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use self::imap::Talk;
 use self::login::Verdict;
 use self::scopes::Judged;
 use self::step::{Done, Finding, Walk};
 use self::subject::Subject;
+use self::talk::Talk;
 use super::control::{self, Question};
 use super::inspect;
 use super::wiring::{self, Base};
@@ -49,25 +49,15 @@ pub async fn examine(
 ) -> Report {
     let mut steps = Vec::new();
     let tokens = base.tokens(config);
-    for protocol in Protocol::ALL {
-        let listened = config.listeners.iter().any(|l| l.protocol == protocol);
-        match protocol {
-            Protocol::Imap => {
-                let around = Around {
-                    config,
-                    base,
-                    tokens: &tokens,
-                    account,
-                };
-                Box::pin(around.imap(&mut steps, tell)).await;
-            }
-            // Their steps come with the protocols themselves.
-            Protocol::Pop3 | Protocol::Smtp if listened => {
-                let mut walk = Walk::new(protocol.as_str(), &["protocol"], &mut steps, tell);
-                walk.note(Finding::skipped("not in this version yet"));
-            }
-            Protocol::Pop3 | Protocol::Smtp => {}
-        }
+    let around = Around {
+        config,
+        base,
+        tokens: &tokens,
+        account,
+    };
+    let listened = |protocol: &Protocol| config.listeners.iter().any(|l| l.protocol == *protocol);
+    for protocol in Protocol::ALL.into_iter().filter(listened) {
+        Box::pin(around.walk(protocol, &mut steps, tell)).await;
     }
     // A refresh that is cut off after the provider has answered would lose a rotated token.
     tokens.finish().await;
@@ -109,13 +99,13 @@ struct Around<'a> {
 }
 
 impl Around<'_> {
-    async fn imap(&self, steps: &mut Vec<Step>, tell: &mut dyn FnMut(&Step)) {
+    async fn walk(&self, protocol: Protocol, steps: &mut Vec<Step>, tell: &mut dyn FnMut(&Step)) {
         let provider = self.config.providers.get(self.account.provider);
-        let server = provider.and_then(|provider| provider.servers.imap.as_ref());
+        let server = provider.and_then(|provider| provider.servers.of(protocol));
         let who = wiring::account(self.config, self.account);
         let holder = self.holder().or_else(|| who.clone());
         let plan = plan(server.map(|server| server.tls));
-        let mut walk = Walk::new(Protocol::Imap.as_str(), &plan, steps, tell);
+        let mut walk = Walk::new(protocol.as_str(), &plan, steps, tell);
         match (provider, server, &who, &holder) {
             (Some(provider), Some(server), Some(who), Some(holder)) => {
                 let subject = Subject {
@@ -124,12 +114,12 @@ impl Around<'_> {
                     provider,
                     who,
                     holder,
-                    protocol: Protocol::Imap,
+                    protocol,
                     server,
                 };
                 let _ = self.steps(&subject, &mut walk).await;
             }
-            _ => walk.note(no_server(self.config, provider)),
+            _ => walk.note(no_server(self.config, protocol, provider)),
         }
         walk.end();
     }
@@ -168,7 +158,7 @@ impl Around<'_> {
 
         // Whether a doubt about the token is a fault, only the server knows.
         let mut verdict = login::log_in(subject, talk, &mut held, self.tokens).await;
-        if verdict.as_ref().is_err_and(imap::Broken::is_gone)
+        if verdict.as_ref().is_err_and(talk::Broken::is_gone)
             && let Some(again) = reach_again(subject, limits.connect_time).await
         {
             // The connection had waited for the token, perhaps too long.
@@ -255,7 +245,7 @@ async fn reach(subject: &Subject<'_>, walk: &mut Walk<'_>, limit: Duration) -> O
             walk.take(network::tls(subject, socket, limit, now).await)?
         }
     };
-    Some(login::begin(stream, agreed, limit))
+    Some(login::begin(subject, stream, agreed, limit))
 }
 
 /// The same once more, without telling.
@@ -312,11 +302,12 @@ fn configuration(subject: &Subject<'_>) -> Done<()> {
     Ok(((), detailed(finding)))
 }
 
-fn no_server(config: &Config, provider: Option<&config::Provider>) -> Finding {
+fn no_server(config: &Config, protocol: Protocol, provider: Option<&config::Provider>) -> Finding {
     let name = provider.map_or("?", |provider| &provider.name);
-    let text = format!("provider {name} has no IMAP server");
+    let word = protocol.as_str();
+    let text = format!("provider {name} has no {word} server");
     Finding::failed(text).mend([format!(
-        "Add it to provider {name} in {}: servers: {{ imap: {{ address: \"HOST:993\", tls: implicit }} }}",
+        "Add it to provider {name} in {}: servers: {{ {word}: {{ address: \"HOST:PORT\", tls: implicit }} }}",
         config.file.display()
     )])
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::imap::handshake;
 use super::mend;
 use super::step::{Done, Finding};
 use super::subject::Subject;
+use super::talk::handshake;
 use crate::net::dial::{self, resolve};
 use crate::net::egress::Egress;
 use crate::net::probe::connect_each;

@@ -1,7 +1,7 @@
 //! Whom the walk is about, and how its values are written into commands.
 
 use crate::config::{self, Account, Config, PresetName, Protocol, Provider, Server};
-use crate::oauth::table::{self, ClientKind, Row};
+use crate::oauth::table::{self, ClientKind, MailProtocol, Row};
 use crate::oauth::{self, lookup};
 
 /// One account and one of its servers.
@@ -53,6 +53,15 @@ impl Subject<'_> {
         match self.protocol {
             Protocol::Imap | Protocol::Pop3 => &self.account.mailbox,
             Protocol::Smtp => &self.account.smtp_user,
+        }
+    }
+
+    /// The protocol as the error table knows it.
+    pub(super) fn of_table(&self) -> MailProtocol {
+        match self.protocol {
+            Protocol::Imap => MailProtocol::Imap,
+            Protocol::Pop3 => MailProtocol::Pop3,
+            Protocol::Smtp => MailProtocol::Smtp,
         }
     }
 

@@ -159,12 +159,13 @@ pub(in crate::daemon::doctor) fn start_tls(subject: &Subject<'_>) -> Vec<String>
     )]
 }
 
-/// What answers is no IMAP server that can be used.
-pub(in crate::daemon::doctor) fn not_imap(subject: &Subject<'_>) -> Vec<String> {
+/// What answers is no server of the protocol that can be used.
+pub(in crate::daemon::doctor) fn wrong_server(subject: &Subject<'_>) -> Vec<String> {
     vec![format!(
-        "Is {} the IMAP server? Correct {}. A server that closes at once may be too busy, or refuse \
+        "Is {} the {} server? Correct {}. A server that closes at once may be too busy, or refuse \
          this network.",
         subject.address(),
+        subject.of_table().name(),
         subject.server_place()
     )]
 }

@@ -1,4 +1,4 @@
-//! The conversation with an IMAP server, piece by piece, so that each piece can be judged.
+//! The conversation with a mail server, piece by piece, so that each piece can be judged.
 
 use std::io;
 use std::sync::Arc;
@@ -13,12 +13,14 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{ClientConfig, ProtocolVersion};
 
+use crate::config::Protocol;
 use crate::net::stream::Stream;
-use crate::proto::dialogue::{Fault, Refused, UpstreamStep, UpstreamTls};
-use crate::proto::imap::{Capabilities, UpstreamSide};
+use crate::proto::dialogue::{
+    Capabilities, Fault, Refused, UpstreamSide, UpstreamStep, UpstreamTls,
+};
 use crate::proto::line::{Inbox, Line};
-use crate::proto::printable;
 use crate::proto::sasl::Mechanism;
+use crate::proto::{imap, pop3, printable, smtp};
 
 /// Octets read at a time.
 const READ: usize = 4096;
@@ -56,6 +58,7 @@ impl Broken {
 
 /// A conversation before login.
 pub(super) struct Talk {
+    protocol: Protocol,
     stream: Stream,
     dialogue: UpstreamSide,
     limit: Duration,
@@ -71,6 +74,7 @@ pub(super) enum Login {
 
 /// A conversation after login.
 pub(super) struct Session {
+    protocol: Protocol,
     stream: Stream,
     inbox: Inbox,
     limit: Duration,
@@ -112,10 +116,21 @@ pub(super) async fn handshake(
 impl Talk {
     /// A conversation over `stream`, which waits for the greeting. `limit` is the time for each
     /// piece of it.
-    pub(super) fn new(stream: Stream, tls: UpstreamTls, limit: Duration) -> Self {
+    pub(super) fn new(
+        protocol: Protocol,
+        stream: Stream,
+        tls: UpstreamTls,
+        limit: Duration,
+    ) -> Self {
+        let dialogue = match protocol {
+            Protocol::Imap => UpstreamSide::Imap(imap::UpstreamSide::new(tls)),
+            Protocol::Pop3 => UpstreamSide::Pop3(pop3::UpstreamSide::new(tls)),
+            Protocol::Smtp => UpstreamSide::Smtp(smtp::UpstreamSide::new(tls)),
+        };
         Self {
+            protocol,
             stream,
-            dialogue: UpstreamSide::new(tls),
+            dialogue,
             limit,
         }
     }
@@ -124,7 +139,9 @@ impl Talk {
     pub(super) async fn until_start_tls(mut self) -> Result<(TcpStream, Agreed), Broken> {
         match self.advance().await? {
             Event::StartTls => match self.stream {
-                Stream::Plain(socket) => Ok((socket, Agreed(self.dialogue, self.limit))),
+                Stream::Plain(socket) => {
+                    Ok((socket, Agreed(self.protocol, self.dialogue, self.limit)))
+                }
                 Stream::Tls(_) => Err(Broken::Fault(Fault::OutOfTurn)),
             },
             _ => Err(Broken::Fault(Fault::OutOfTurn)),
@@ -140,7 +157,7 @@ impl Talk {
     }
 
     /// What the server announced, once it is ready.
-    pub(super) fn capabilities(&self) -> Option<&Capabilities> {
+    pub(super) fn capabilities(&self) -> Option<Capabilities> {
         self.dialogue.capabilities()
     }
 
@@ -156,6 +173,7 @@ impl Talk {
                 let mut inbox = Inbox::default();
                 inbox.push(&self.dialogue.into_unread());
                 Ok(Login::Accepted(Session {
+                    protocol: self.protocol,
                     stream: self.stream,
                     inbox,
                     limit: self.limit,
@@ -201,16 +219,17 @@ impl Talk {
 }
 
 /// A conversation between STARTTLS and TLS.
-pub(super) struct Agreed(UpstreamSide, Duration);
+pub(super) struct Agreed(Protocol, UpstreamSide, Duration);
 
 impl Agreed {
     /// TLS is up.
     pub(super) fn over(mut self, stream: Stream) -> Talk {
-        self.0.tls_started();
+        self.1.tls_started();
         Talk {
+            protocol: self.0,
             stream,
-            dialogue: self.0,
-            limit: self.1,
+            dialogue: self.1,
+            limit: self.2,
         }
     }
 }
@@ -231,16 +250,32 @@ impl Session {
             .unwrap_or(Err(Broken::TimedOut(limit)))
     }
 
+    /// One command that changes nothing but needs the mailbox, as far as the protocol has one.
+    pub(super) fn harmless(&self) -> &'static str {
+        match self.protocol {
+            Protocol::Imap => "STATUS INBOX (MESSAGES)",
+            Protocol::Pop3 => "STAT",
+            Protocol::Smtp => "NOOP",
+        }
+    }
+
     /// Takes leave; the server is left either way.
     pub(super) async fn leave(mut self) {
-        let _ = self.command("LOGOUT").await;
+        let goodbye = match self.protocol {
+            Protocol::Imap => "LOGOUT",
+            Protocol::Pop3 | Protocol::Smtp => "QUIT",
+        };
+        let _ = self.command(goodbye).await;
         let _ = timeout(self.limit, self.stream.shutdown()).await;
     }
 
     async fn exchange(&mut self, command: &str) -> Result<Answer, Broken> {
         self.commands += 1;
-        let tag = format!("D{}", self.commands);
-        let line = format!("{tag} {command}\r\n");
+        let tag = match self.protocol {
+            Protocol::Imap => format!("D{} ", self.commands),
+            Protocol::Pop3 | Protocol::Smtp => String::new(),
+        };
+        let line = format!("{tag}{command}\r\n");
         self.stream.write_all(line.as_bytes()).await?;
         self.stream.flush().await?;
         let mut lines = Vec::new();
@@ -260,14 +295,9 @@ impl Session {
                 self.inbox.push(buffer.get(..count).unwrap_or_default());
             };
             let line = printable(&String::from_utf8_lossy(&line), WORDS);
-            if let Some(text) = line.strip_prefix(&format!("{tag} ")) {
-                return Ok(Answer {
-                    ok: text
-                        .get(..2)
-                        .is_some_and(|word| word.eq_ignore_ascii_case("OK")),
-                    text: text.to_owned(),
-                    lines,
-                });
+            if let Some(answer) = self.answer(&tag, &line) {
+                let (ok, text) = answer;
+                return Ok(Answer { ok, text, lines });
             }
             if let Some(text) = line.strip_prefix("* BYE ") {
                 bye = Some(text.to_owned());
@@ -275,5 +305,26 @@ impl Session {
             lines.push(line);
         }
         Err(Broken::Fault(Fault::TooMuch))
+    }
+
+    /// Whether the line ends the answer: whether it is a good one, and the server's words.
+    fn answer(&self, tag: &str, line: &str) -> Option<(bool, String)> {
+        let starts = |text: &str, word: &str| {
+            let start = text.get(..word.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(word))
+        };
+        match self.protocol {
+            Protocol::Imap => {
+                let text = line.strip_prefix(tag)?;
+                Some((starts(text, "OK"), text.to_owned()))
+            }
+            Protocol::Pop3 => {
+                let text = line.strip_prefix("-ERR").map_or(line, str::trim_start);
+                Some((starts(line, "+OK"), text.to_owned()))
+            }
+            // All lines of a reply but the last have a hyphen behind the code.
+            Protocol::Smtp if line.get(3..4) == Some("-") => None,
+            Protocol::Smtp => Some((line.starts_with('2'), line.to_owned())),
+        }
     }
 }
