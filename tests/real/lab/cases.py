@@ -29,13 +29,15 @@ class Case:
     password: str = None  # None: one that mailsplice makes
     program: str = "python3"
     oauth: bool = False
+    protocol: str = "imap"  # pop3 and smtp have a proxy of their own
 
 
 class Lab:
-    """Everything that runs: identity provider, Dovecot, and two proxies.
+    """Everything that runs: identity provider, Dovecot, and three proxies.
 
     `clients` has two providers, so two different upstreams behind each listener: implicit TLS with XOAUTH2 and
     STARTTLS with OAUTHBEARER, both app-only. `people` has one upstream for all: accounts that sign in, and app-only ones.
+    `mail` is like `clients`, for POP3 and SMTP.
     """
 
     def __init__(self, binary, keep):
@@ -51,7 +53,7 @@ class Lab:
         self.client_pair = [secrets / f"client{file.suffix}" for file in self.first_pair]
         self.use_pair(self.first_pair)
         self.secret = secrets / "app"
-        self.clients = self.people = None
+        self.clients = self.people = self.mail = None
 
     def use_pair(self, pair):
         """Puts certificate, key and passphrase where the proxies look for them."""
@@ -72,7 +74,7 @@ class Lab:
         implicit = {"address": f"{Dovecot.tls_address}:{self.dovecot.tls_port}", "tls": "implicit"}
         starttls = {"address": f"{self.dovecot.starttls_address}:{self.dovecot.starttls_port}", "tls": "starttls"}
         self.imap = {IMPLICIT: implicit, STARTTLS: starttls}
-        self.clients = self._started("clients", [case for case in cases if case.user and not case.oauth], [
+        self.clients = self._started("clients", [case for case in cases if case.user and not case.oauth and case.protocol == "imap"], [
             app_provider(IMPLICIT, self.idp, secret, implicit),
             app_provider(STARTTLS, self.idp, secret, starttls, sasl="oauthbearer"),
         ])
@@ -81,6 +83,16 @@ class Lab:
             app_provider("lab-app", self.idp, secret, implicit),
             certificate_provider("lab-certificate", self.idp, *self.client_pair, implicit),
         ], log_filter="trace")
+
+        self.mail = self._started("mail", [case for case in cases if case.protocol != "imap"], [
+            app_provider(IMPLICIT, self.idp, secret, None, servers=self._servers("implicit", Dovecot.tls_address)),
+            app_provider(STARTTLS, self.idp, secret, None, sasl="oauthbearer",
+                         servers=self._servers("starttls", self.dovecot.starttls_address)),
+        ], protocols=("pop3", "smtp"))
+
+    def _servers(self, kind, address):
+        return {protocol: {"address": f"{address}:{ports[kind]}", "tls": kind}
+                for protocol, ports in self.dovecot.ports.items()}
 
     def _started(self, name, cases, providers, **more):
         """A proxy that serves the accounts of these cases; none where there are none."""
@@ -94,7 +106,7 @@ class Lab:
         return proxy
 
     def proxies(self):
-        return [proxy for proxy in (self.clients, self.people) if proxy]
+        return [proxy for proxy in (self.clients, self.people, self.mail) if proxy]
 
     def proxy(self, name, providers, accounts, **more):
         ca = more.pop("upstream_ca", self.upstream.ca)
@@ -102,6 +114,9 @@ class Lab:
 
     def target(self, case, security=None):
         """What a client needs for the case's account."""
+        if case.protocol != "imap":
+            port = self.mail.by_protocol[case.protocol][security or case.security]
+            return self._target(case, security or case.security, port, case.user, self.mail.passwords[case.user])
         proxy = self.people if case.oauth else self.clients
         return self.target_on(proxy, case, case.user, security)
 
@@ -113,7 +128,8 @@ class Lab:
     def _target(self, case, security, port, user, password):
         home = self.directory.make(f"homes/{case.name.replace('/', '-')}", 0o700)
         give(home)
-        return Target(security, port, self.front.ca, user, password, home, self.dovecot.mailbox(user))
+        return Target(security, port, self.front.ca, user, password, home, self.dovecot.mailbox(user),
+                      sink=self.dovecot.sink)
 
     def log_tail(self):
         return [proxy.logs() for proxy in self.proxies()]
@@ -132,6 +148,8 @@ class DirectLab(Lab):
     def target(self, case, security=None):
         security = security or case.security
         port = self.dovecot.tls_port if security == "implicit" else self.dovecot.starttls_port
+        if case.protocol != "imap":
+            port = self.dovecot.ports[case.protocol]["implicit" if security == "implicit" else "starttls"]
         return self._target(case, security, port, case.user, self._passwords[case.user])
 
 

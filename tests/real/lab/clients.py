@@ -31,6 +31,7 @@ class Target:
     home: pathlib.Path  # an empty folder of its own
     mailbox: Mailbox
     host: str = "localhost"
+    sink: object = None  # where sent mail arrives
 
     def env(self):
         return {"PATH": os.environ["PATH"], "HOME": str(self.home), "TERM": "xterm", "LANG": "C.UTF-8",

@@ -7,6 +7,7 @@ import re
 import shutil
 
 from .base import Process, free_port, give, listening, run, unprivileged, wait_for
+from .sink import Sink
 
 COMMON = """
 base_dir = {home}/run
@@ -16,7 +17,11 @@ auth_debug = yes
 default_internal_user = {owner}
 default_internal_group = {group}
 default_login_user = {owner}
-protocols = imap
+protocols = imap pop3 submission
+hostname = lab
+submission_relay_host = 127.0.0.1
+submission_relay_port = {relay_port}
+submission_max_mail_size = 200M
 disable_plaintext_auth = yes
 ssl = yes
 ssl_cert = <{certificate}
@@ -56,6 +61,32 @@ service imap-login {{
   inet_listener imaps {{
     address = {tls_address}
     port = {tls_port}
+    ssl = yes
+  }}
+}}
+service pop3-login {{
+  chroot =
+  service_count = 0
+  inet_listener pop3 {{
+    address = {starttls_address}
+    port = {pop3_starttls}
+  }}
+  inet_listener pop3s {{
+    address = {tls_address}
+    port = {pop3_implicit}
+    ssl = yes
+  }}
+}}
+service submission-login {{
+  chroot =
+  service_count = 0
+  inet_listener submission {{
+    address = {starttls_address}
+    port = {smtp_starttls}
+  }}
+  inet_listener submissions {{
+    address = {tls_address}
+    port = {smtp_implicit}
     ssl = yes
   }}
 }}
@@ -121,6 +152,10 @@ class Dovecot:
         self.starttls_address = "127.0.0.2" if idp else "127.0.0.1"
         self.tls_port = free_port(self.tls_address)
         self.starttls_port = free_port(self.starttls_address)
+        # For POP3 and SMTP: by protocol, then by kind.
+        self.ports = {protocol: {"implicit": free_port(self.tls_address), "starttls": free_port(self.starttls_address)}
+                      for protocol in ("pop3", "smtp")}
+        self.sink = Sink()
         self._drop, owner = unprivileged()
         account = pwd.getpwnam(owner)
         group = run(["id", "-gn", owner]).stdout.decode().strip()
@@ -131,6 +166,8 @@ class Dovecot:
             "home": folder, "owner": owner, "group": group, "uid": account.pw_uid, "gid": account.pw_gid,
             "certificate": certificate, "key": key, "tls_port": self.tls_port, "tls_address": self.tls_address,
             "starttls_port": self.starttls_port, "starttls_address": self.starttls_address,
+            "relay_port": self.sink.port,
+            **{f"{protocol}_{kind}": port for protocol, ports in self.ports.items() for kind, port in ports.items()},
         }
         text = COMMON.format(**values) + (OAUTH if idp else PLAIN).format(**values)
         (folder / "dovecot.conf").write_text(text)

@@ -61,10 +61,12 @@ class Proxy:
     """One configuration with its state directory; `start` runs `serve` on it."""
 
     def __init__(self, binary, folder, front, upstream_ca, providers, accounts, log_filter="info",
-                 environment=None):
+                 environment=None, protocols=("imap",)):
         self.binary = binary
         self.folder = folder
-        self.ports = {security: free_port() for security in ("implicit", "starttls", "none")}
+        self.by_protocol = {protocol: {security: free_port() for security in ("implicit", "starttls", "none")}
+                            for protocol in protocols}
+        self.ports = self.by_protocol.get("imap", {})
         self.config = folder / "proxy.yaml"
         self.config.write_text(yaml({
             "state_dir": "./state",
@@ -73,8 +75,8 @@ class Proxy:
                     "names": ["localhost", "127.0.0.1"]},
             "trust": {"extra_ca": str(upstream_ca)},
             "listeners": [
-                {"name": f"imap-{security}", "protocol": "imap", "bind": f"127.0.0.1:{port}", "tls": security}
-                for security, port in self.ports.items()
+                {"name": f"{protocol}-{security}", "protocol": protocol, "bind": f"127.0.0.1:{port}", "tls": security}
+                for protocol, ports in self.by_protocol.items() for security, port in ports.items()
             ],
             "providers": providers,
             "accounts": [{"user": user, "provider": provider} for user, provider in accounts],
@@ -118,7 +120,8 @@ class Proxy:
 
     def _ready(self):
         lines = [line for line in self._process.text().splitlines() if re.search("ready|listening", line, re.IGNORECASE)]
-        return all(any(f"127.0.0.1:{port}" in line for line in lines) for port in self.ports.values())
+        return all(any(f"127.0.0.1:{port}" in line for line in lines) for ports in self.by_protocol.values()
+                   for port in ports.values())
 
     def stop(self):
         """SIGTERM; the exit status must be 0."""
