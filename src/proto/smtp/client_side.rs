@@ -11,6 +11,9 @@ use crate::proto::{Credentials, Limits, Refusal, RefusalKind, printable};
 
 /// The longest sentence, in octets: a reply line has at most 512 (RFC 5321 §4.5.3.1.5).
 const LONGEST_TEXT: usize = 400;
+/// The longest chunk of BDAT that is waited for without a login, in octets. It is thrown away as it comes
+/// and costs no memory; nobody has reason for a longer one.
+const LONGEST_CHUNK: u64 = 16 * 1024 * 1024;
 /// Our name in the greeting and in answer to EHLO.
 const NAME: &str = "mailsplice";
 
@@ -272,6 +275,10 @@ impl ClientSide {
                 self.say("221 2.0.0 Goodbye");
                 State::Ended(ClientEnd::Logout)
             }
+            other if is_foreign(other) => {
+                let text = "This is an SMTP server, goodbye";
+                self.ended(ClientEnd::TooManyBadCommands, "421 4.7.0", text)
+            }
             _ => self.bad("500 5.5.1", "Unknown command"),
         }
     }
@@ -290,12 +297,18 @@ impl ClientSide {
         let (count, _) = split(argument);
         let count = std::str::from_utf8(count)
             .ok()
+            // `parse` alone would take a sign.
+            .filter(|n| n.bytes().all(|octet| octet.is_ascii_digit()))
             .and_then(|n| n.parse::<u64>().ok());
         let Some(count) = count else {
             // Where the next command begins, nobody can tell.
             let text = "BDAT needs a number of octets";
             return self.ended(ClientEnd::TooManyBadCommands, "501 5.5.4", text);
         };
+        if count > LONGEST_CHUNK {
+            let text = "Chunk too long without a login, goodbye";
+            return self.ended(ClientEnd::TooLong, "421 4.7.0", text);
+        }
         match self.not_logged_in() {
             State::Command => State::Skip(count),
             ended => ended,
@@ -429,6 +442,17 @@ fn auth_code(kind: RefusalKind) -> &'static str {
         RefusalKind::Temporary | RefusalKind::InUse | RefusalKind::Person => "454 4.7.0",
         RefusalKind::Privacy => "538 5.7.11",
     }
+}
+
+/// Whether a verb, in upper case, is of HTTP or a mail header: a web page that has a browser post a
+/// dialogue to us (on a listener with `login_as` it would need no password), or a message that does
+/// not wait for 354. Neither may go on until one of its lines is a command; Postfix does the same
+/// (`smtpd_forbidden_commands`).
+fn is_foreign(verb: &[u8]) -> bool {
+    const HTTP: [&[u8]; 7] = [
+        b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"CONNECT",
+    ];
+    HTTP.contains(&verb) || verb.len() > 1 && verb.ends_with(b":")
 }
 
 /// The first word, and what follows the space behind it. `MAIL` and `RCPT` may be followed by a colon

@@ -180,7 +180,7 @@ fn everything_else_before_a_login_is_answered_in_smtps_terms() {
         ("STARTTLS now\r\n", "501 5.5.4 "),
         ("HELP\r\n", "214 "),
         ("\r\n", "500 5.5.1 "),
-        ("GET / HTTP/1.1\r\n", "500 5.5.1 "),
+        ("GET / HTTP/1.1\r\n", "421 4.7.0 "),
         ("QUIT\r\n", "221 2.0.0 "),
         ("BDAT x\r\n", "501 5.5.4 "),
     ];
@@ -328,5 +328,51 @@ proptest! {
     fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         play(allowed(), &bytes, &[], None);
         play(dialogue(Protection::StartTlsFirst), &bytes, &[], None);
+    }
+}
+
+#[test]
+fn a_web_page_cannot_make_a_browser_speak_smtp_to_us() {
+    // Such headers as browsers send with a page's POST of plain text to another site: fewer lines than there
+    // is patience for, then the page's own words.
+    let headers = [
+        "Host: 192.0.2.10:2525",
+        "Connection: keep-alive",
+        "Content-Length: 70",
+        "sec-ch-ua-platform: \"Linux\"",
+        "User-Agent: Mozilla/5.0",
+        "sec-ch-ua: \"Chromium\"",
+        "Content-Type: text/plain;charset=UTF-8",
+        "sec-ch-ua-mobile: ?0",
+        "Accept: */*",
+        "Origin: https://evil.example",
+        "Sec-Fetch-Site: cross-site",
+        "Sec-Fetch-Mode: no-cors",
+        "Sec-Fetch-Dest: empty",
+        "Referer: https://evil.example/",
+        "Accept-Encoding: gzip, deflate",
+        "Accept-Language: en",
+    ]
+    .join("\r\n");
+    let body = "HELO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n";
+    let page = format!("POST / HTTP/1.1\r\n{headers}\r\n\r\n{body}");
+    // A message that does not wait for 354 is no better.
+    let message = format!("HELO x\r\nDATA\r\nSubject: x\r\n\r\n{body}");
+    for input in [page, message] {
+        let device = || allowed().login_as();
+        let story = at_every_split(device, input.as_bytes(), None);
+        assert_eq!(story.login_as, 0);
+        assert_eq!(story.end, Some(ClientEnd::TooManyBadCommands));
+    }
+}
+
+#[test]
+fn a_chunk_without_login_is_bounded() {
+    for size in ["16777217", "18446744073709551615", "+5"] {
+        let story = at_every_split(allowed, format!("BDAT {size}\r\nQUIT\r\n").as_bytes(), None);
+        assert!(
+            story.end.is_some_and(|end| end != ClientEnd::Logout),
+            "{size}"
+        );
     }
 }
