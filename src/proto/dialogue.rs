@@ -126,6 +126,10 @@ pub enum Fault {
     /// The first line is no greeting of this protocol.
     #[error("what answers there is not an {0} server")]
     WrongProtocol(&'static str),
+    /// Plain text behind the reply to STARTTLS, that many octets: somebody puts words into the
+    /// server's mouth, or it is broken (RFC 3207 §6). SMTP only.
+    #[error("the server sent {0} octets of plain text behind its reply to STARTTLS")]
+    Injected(usize),
     /// STARTTLS refused; we never go on in plain text.
     #[error("the server refuses STARTTLS")]
     NoStartTls,

@@ -41,7 +41,6 @@ enum State {
     StartTlsReply,
     Tls {
         announced: bool,
-        discarded: usize,
     },
     Idle,
     /// AUTH is sent without the message: tokens can be longer than a command line may be (RFC 4954
@@ -106,7 +105,11 @@ impl UpstreamSide {
     /// TLS is up: what was learned before is forgotten and asked again (RFC 3207 §4.2).
     pub fn tls_started(&mut self) {
         self.capabilities = None;
-        self.state = self.ehlo(UpstreamTls::Ready);
+        self.state = if matches!(self.state, State::Tls { .. }) {
+            self.ehlo(UpstreamTls::Ready)
+        } else {
+            State::Failed(Fault::OutOfTurn)
+        };
     }
 
     /// What the server announced, once known.
@@ -132,15 +135,10 @@ impl UpstreamSide {
     fn advance(&mut self, state: State) -> (State, Option<UpstreamStep>) {
         match state {
             State::Idle => (State::Idle, Some(UpstreamStep::Ready)),
-            State::Tls {
-                announced: false,
-                discarded,
-            } => {
-                let state = State::Tls {
-                    announced: true,
-                    discarded,
-                };
-                (state, Some(UpstreamStep::StartTls { discarded }))
+            State::Tls { announced: false } => {
+                // Nothing waits behind the reply, else it would have been a fault.
+                let step = UpstreamStep::StartTls { discarded: 0 };
+                (State::Tls { announced: true }, Some(step))
             }
             State::Tls { .. } => (state, Some(UpstreamStep::Read)),
             State::Accepted(success) => (State::Over, Some(UpstreamStep::Accepted(success))),
@@ -206,11 +204,13 @@ impl UpstreamSide {
                 self.capabilities = Some(list);
                 State::Idle
             }
-            (State::StartTlsReply, 220) => State::Tls {
-                announced: false,
-                discarded: self.inbox.discard(),
+            (State::StartTlsReply, 220) => match self.inbox.discard() {
+                0 => State::Tls { announced: false },
+                octets => State::Failed(Fault::Injected(octets)),
             },
-            (State::StartTlsReply, 400..=599) => State::Failed(Fault::NoStartTls),
+            // 454: TLS is not available at the moment (RFC 3207 §4).
+            (State::StartTlsReply, 400..=499) => State::Failed(Fault::Bye(reply.words())),
+            (State::StartTlsReply, 500..=599) => State::Failed(Fault::NoStartTls),
             (State::Challenge { mechanism, message }, 334) => {
                 self.say(message.expose_secret());
                 State::Verdict {
@@ -219,6 +219,8 @@ impl UpstreamSide {
                     status: None,
                 }
             }
+            // The end of a connection that waited too long for its client, and no answer to us.
+            (State::Challenge { .. }, 421) => State::Failed(Fault::Bye(reply.words())),
             // It refuses before it has seen the token.
             (State::Challenge { .. }, 400..=599) => reply.refused(None, false),
             (State::Verdict { .. }, 235) => State::Accepted(Success {

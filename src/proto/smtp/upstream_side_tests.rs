@@ -171,16 +171,7 @@ fn tls_comes_first_and_what_was_said_before_it_is_forgotten() {
     );
     assert_eq!(story.discarded, Some(0));
     assert!(story.accepted.is_some() && story.chunking);
-    // Injected behind the 220 in plain text: thrown away, so that no token follows it.
-    let story = play(
-        UpstreamTls::StartTls,
-        Mechanism::Xoauth2,
-        input.as_bytes(),
-        &[],
-    );
-    assert!(story.discarded.unwrap() > 0);
-    assert!(!story.said.contains("AUTH") && story.accepted.is_none());
-    for no in ["454 not now\r\n", "502 unknown\r\n"] {
+    for no in ["554 no\r\n", "502 unknown\r\n"] {
         let input = format!("220 host\r\n250 host\r\n{no}");
         let story = play(
             UpstreamTls::StartTls,
@@ -237,4 +228,43 @@ proptest! {
         let input = [READY.as_bytes(), &bytes].concat();
         play(UpstreamTls::Ready, Mechanism::Xoauth2, &input, &[]);
     }
+}
+
+#[test]
+fn a_goodbye_before_the_token_is_no_answer_to_the_login() {
+    // What a server says to a connection that waited too long for its client: a new one may do.
+    let story = at_every_split(&format!("{READY}421 4.4.2 idle for too long\r\n"));
+    let bye = Fault::Bye("421 4.4.2 idle for too long".into());
+    assert_eq!((story.failed, story.refused), (Some(bye), None));
+    assert!(!story.said.contains("TOKEN"));
+}
+
+#[test]
+fn text_behind_the_reply_to_starttls_is_a_fault() {
+    for injected in ["2", "250 x\r\n", "250-x\r\n250 AUTH XOAUTH2\r\n334 \r\n"] {
+        let input = format!("220 x\r\n250 x\r\n220 go\r\n{injected}");
+        let (tls, xoauth2) = (UpstreamTls::StartTls, Mechanism::Xoauth2);
+        let story = play(tls, xoauth2, input.as_bytes(), &[]);
+        assert_eq!(story.failed, Some(Fault::Injected(injected.len())));
+        assert_eq!(story.said, "EHLO [127.0.0.1]\r\nSTARTTLS\r\n");
+    }
+}
+
+#[test]
+fn starttls_that_is_refused_for_now_is_temporary() {
+    let input = b"220 x\r\n250 x\r\n454 4.7.0 TLS not available\r\n";
+    let story = play(UpstreamTls::StartTls, Mechanism::Xoauth2, input, &[]);
+    let bye = Fault::Bye("454 4.7.0 TLS not available".into());
+    assert_eq!(story.failed, Some(bye));
+    assert_eq!(story.said, "EHLO [127.0.0.1]\r\nSTARTTLS\r\n");
+}
+
+#[test]
+fn tls_counts_only_when_it_was_asked_for() {
+    let mut dialogue = UpstreamSide::new(UpstreamTls::StartTls);
+    dialogue.tls_started();
+    assert!(matches!(
+        dialogue.step(),
+        UpstreamStep::Failed(Fault::OutOfTurn)
+    ));
 }
