@@ -285,6 +285,12 @@ impl ClientSide {
 
     /// RFC 4954 §6; RFC 3207 §4.
     fn not_logged_in(&mut self) -> State {
+        if self.login_as && self.protection == Protection::LoginAllowed {
+            // Pipelined behind a MAIL that was refused for now: a permanent answer would cost the device
+            // its mail.
+            self.say("503 5.5.1 Send MAIL first");
+            return State::Command;
+        }
         let text = match self.protection {
             Protection::LoginAllowed => "Authentication required",
             Protection::StartTlsFirst => "Must issue a STARTTLS command first",

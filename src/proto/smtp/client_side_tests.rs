@@ -269,7 +269,16 @@ fn a_device_that_never_logs_in_is_logged_in_at_its_mail_command() {
     let story = at_every_split(new, b"AUTH PLAIN AGJvYgBwdw==\r\n", None);
     assert_eq!((story.login_as, story.logins.len()), (0, 1));
     let story = at_every_split(new, b"RCPT TO:<a@b>\r\n", None);
-    assert!(story.said.contains("530 5.7.0") && story.login_as == 0);
+    assert!(story.said.contains("503 5.5.1") && story.login_as == 0);
+    // A group of a hundred recipients behind a MAIL that is refused for now.
+    let group = format!(
+        "MAIL FROM:<a@b>\r\n{}RSET\r\n",
+        "RCPT TO:<c@d>\r\n".repeat(100)
+    );
+    let refusal = Refusal::new(RefusalKind::Temporary, "later");
+    let story = play(new(), group.as_bytes(), &[], Some(&refusal));
+    assert_eq!(story.said.matches("503 5.5.1").count(), 100);
+    assert!(story.said.ends_with("250 2.0.0 OK\r\n") && story.end.is_none());
 }
 
 #[test]
