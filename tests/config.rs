@@ -394,3 +394,41 @@ fn a_large_file_is_read() {
     }
     assert_eq!(parse(&text).config.accounts.len(), 10_001);
 }
+
+#[test]
+fn a_short_name_leads_to_one_account() {
+    let provider = "preset: google, client_secret: { file: s }";
+    let with = |aliases: &str, more: &str| {
+        let account = "- { user: alice@example.com, provider: p";
+        with_provider(provider).replace(account, &format!("{account}, {aliases}")) + more
+    };
+    let bob = "- { user: Bob, provider: p, aliases: hall }\n";
+    let config = parse(&with(
+        "aliases: [Scan, HALL2], aliases_from: 10.0.0.0/8",
+        bob,
+    ))
+    .config;
+    assert_eq!(config.accounts[0].aliases, ["scan", "hall2"]);
+    for (aliases, words) in [
+        ("aliases: [bob]", "is the name of another account"),
+        ("aliases: [hall]", "given already (line 7)"),
+        ("aliases: [a, A]", "given already (line 7)"),
+        ("aliases: ['*@example.org']", "must be one name"),
+        (
+            "aliases: [alice@example.com]",
+            "is the name of another account",
+        ),
+    ] {
+        let faults = faults(&with(aliases, bob));
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].contains(words), "{faults:?}");
+    }
+}
+
+#[test]
+fn smtp_listeners_keep_no_queue_and_say_so() {
+    let listener = "- { name: s, protocol: smtp, bind: 127.0.0.1:2525, tls: none, delivery: relay }\nproviders:\n";
+    let text = with_provider("preset: google, client_secret: { file: s }");
+    let faults = faults(&text.replace("providers:\n", listener));
+    assert!(faults[0].contains("keeps no queue"), "{faults:?}");
+}
