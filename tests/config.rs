@@ -426,9 +426,11 @@ fn a_short_name_leads_to_one_account() {
 }
 
 #[test]
-fn smtp_listeners_keep_no_queue_and_say_so() {
+fn a_listener_with_a_queue_is_skipped_and_says_so() {
     let listener = "- { name: s, protocol: smtp, bind: 127.0.0.1:2525, tls: none, delivery: relay }\nproviders:\n";
     let text = with_provider("preset: google, client_secret: { file: s }");
-    let faults = faults(&text.replace("providers:\n", listener));
-    assert!(faults[0].contains("keeps no queue"), "{faults:?}");
+    let Loaded { config, warnings } = parse(&text.replace("providers:\n", listener));
+    let told = |warning: &Fault| warning.message.contains("keeps no queue");
+    assert!(warnings.iter().any(told), "{warnings:?}");
+    assert!(config.listeners[0].is_served() && !config.listeners[1].is_served());
 }

@@ -173,6 +173,13 @@ pub struct Listener {
     pub delivery: Delivery,
 }
 
+impl Listener {
+    /// Whether this version serves it: there is no queue yet.
+    pub fn is_served(&self) -> bool {
+        self.delivery == Delivery::Splice
+    }
+}
+
 /// A mail provider with one OAuth client registration.
 #[derive(Clone, Debug)]
 pub struct Provider {

@@ -23,7 +23,7 @@ pub(super) struct Bound {
 pub(super) fn bind_all(config: &Config) -> Result<Vec<Bound>, DaemonError> {
     let mut bound = Vec::new();
     let mut failed = Vec::new();
-    for listener in &config.listeners {
+    for listener in config.listeners.iter().filter(|one| one.is_served()) {
         for address in &listener.bind {
             match bind(*address, listener) {
                 Ok(socket) => bound.push(socket),

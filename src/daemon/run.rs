@@ -199,7 +199,12 @@ impl Running {
                 bound.join(", ")
             )
         };
-        config.listeners.iter().map(line).collect()
+        config
+            .listeners
+            .iter()
+            .filter(|one| one.is_served())
+            .map(line)
+            .collect()
     }
 
     /// Listeners' names and addresses.
@@ -352,7 +357,7 @@ impl House {
     /// Opens new listeners, closes removed ones, gives the others their new settings.
     fn rebind(self: &Arc<Self>, config: &Config) {
         let mut wanted = HashMap::new();
-        for listener in &config.listeners {
+        for listener in config.listeners.iter().filter(|one| one.is_served()) {
             for address in &listener.bind {
                 wanted.insert((listener.name.clone(), *address), listener);
             }
