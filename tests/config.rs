@@ -434,3 +434,45 @@ fn a_listener_with_a_queue_is_skipped_and_says_so() {
     assert!(warnings.iter().any(told), "{warnings:?}");
     assert!(config.listeners[0].is_served() && !config.listeners[1].is_served());
 }
+
+#[test]
+fn no_listener_is_an_open_relay() {
+    let text = with_provider("preset: google, client_secret: { file: s }");
+    let with = |bind: &str, more: &str| {
+        let listener = format!(
+            "- {{ name: s, protocol: smtp, bind: '{bind}', tls: none, login_as: alice@example.com{more} }}\nproviders:\n"
+        );
+        text.replace("providers:\n", &listener)
+    };
+    for (bind, more, key) in [
+        ("192.0.2.1:25", "", "login_as"),
+        ("192.0.2.1:25", ", allow_from: 0.0.0.0/0", "allow_from"),
+        (
+            "192.0.2.1:25",
+            ", allow_from: [192.0.2.0/24, 128.0.0.0/1]",
+            "allow_from",
+        ),
+        ("[2001:db8::1]:25", ", allow_from: '::/0'", "allow_from"),
+        ("127.0.0.1:2525", ", allow_from: 0.0.0.0/4", "allow_from"),
+        (
+            "127.0.0.1:2525",
+            ", proxy_protocol_from: 127.0.0.1",
+            "login_as",
+        ),
+        (
+            "192.0.2.1:25",
+            ", allow_from: 192.0.2.0/24, proxy_protocol_from: 0.0.0.0/0",
+            "proxy_protocol_from",
+        ),
+    ] {
+        let faults = faults(&with(bind, more));
+        let path = format!("listeners[1].{key}");
+        assert!(
+            faults.iter().any(|fault| fault.contains(&path)),
+            "{more}: {faults:?}"
+        );
+    }
+    let good =
+        ", allow_from: [192.0.2.0/24, 10.0.0.0/8, 'fd00::/8'], proxy_protocol_from: 192.0.2.9";
+    parse(&with("192.0.2.1:25", good));
+}

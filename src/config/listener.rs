@@ -5,6 +5,8 @@ use std::{
     net::SocketAddr,
 };
 
+use ipnet::IpNet;
+
 use super::{
     fault::Report,
     forms, keys,
@@ -101,12 +103,27 @@ fn one(view: &View<'_>, seen: &mut Seen, report: &mut Report) -> Option<Listener
     if view.has("login_as") && !view.has("allow_from") {
         let message = "lets everyone in who reaches the port: name their networks in allow_from";
         let (line, path) = (view.line_of("login_as"), view.path("login_as"));
-        if off_loopback {
+        // Behind a load balancer everybody comes from the loopback.
+        if off_loopback || view.has("proxy_protocol_from") {
             report.fault(line, path, message);
         } else {
             report.warn(line, path, message);
         }
     }
+    if view.has("login_as") {
+        narrow(
+            view,
+            "allow_from",
+            "whoever it lets in sends as this account",
+            report,
+        );
+    }
+    narrow(
+        view,
+        "proxy_protocol_from",
+        "whoever it lets in can claim any address",
+        report,
+    );
     let login_as = view
         .parsed("login_as", forms::user)
         .map(|user| Account::key_of(user.value));
@@ -131,6 +148,26 @@ fn one(view: &View<'_>, seen: &mut Seen, report: &mut Report) -> Option<Listener
         delivery: view.word("delivery", DELIVERY_WORDS).unwrap_or_default(),
     })
 }
+
+/// Whether the networks of a key are those of one site, not half of the internet.
+fn narrow(view: &View<'_>, key: &str, why: &str, report: &mut Report) {
+    for Found { value, line } in view.texts(key, forms::cidr) {
+        let wide = match value {
+            IpNet::V4(net) => net.prefix_len() < NARROW_V4,
+            // Addresses of version 4 inside version 6 count as what they are.
+            IpNet::V6(net) => net.prefix_len() < NARROW_V6,
+        };
+        if wide {
+            let message = format!("{value} is too wide: {why}. Name the networks of your own site");
+            report.fault(line, view.path(key), message);
+        }
+    }
+}
+
+/// The widest network of a site: 10.0.0.0/8, and fc00::/7, all local addresses (RFC 4193).
+const NARROW_V4: u8 = 8;
+/// See [`NARROW_V4`].
+const NARROW_V6: u8 = 7;
 
 /// Connections to one listener.
 pub(super) static CONNECTIONS: Bound = Bound {
