@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::config::UpstreamTls;
+use crate::config::{Protocol, UpstreamTls};
 use crate::daemon::doctor::subject::{Subject, shell};
 use crate::net::tls::{CertFault, CertInfo};
 use crate::observe::time::minutes;
@@ -33,11 +33,12 @@ pub(in crate::daemon::doctor) fn tcp(
     let refused = failures
         .iter()
         .any(|(_, kind)| *kind == io::ErrorKind::ConnectionRefused);
+    let (tls, starttls) = usual_ports(subject.protocol);
     let mut lines = Vec::new();
     if refused {
         lines.push(format!(
-            "Something refuses port {port} on {host}: is the port right ({})? Usual ones: 993 with tls: \
-             implicit, 143 with tls: starttls. Is the server running?",
+            "Something refuses port {port} on {host}: is the port right ({})? Usual ones: {tls} with tls: \
+             implicit, {starttls} with tls: starttls. Is the server running?",
             subject.server_place()
         ));
     }
@@ -76,14 +77,24 @@ pub(in crate::daemon::doctor) fn egress(subject: &Subject<'_>, proxy: &str) -> V
     ]
 }
 
+/// The ports for TLS from the first byte and for STARTTLS (RFC 8314, IANA).
+fn usual_ports(protocol: Protocol) -> (u16, u16) {
+    match protocol {
+        Protocol::Imap => (993, 143),
+        Protocol::Pop3 => (995, 110),
+        Protocol::Smtp => (465, 587),
+    }
+}
+
 /// The handshake failed for another reason than the certificate.
 pub(in crate::daemon::doctor) fn tls(subject: &Subject<'_>) -> Vec<String> {
     let place = subject.server_place();
     let port = subject.server.port;
+    let (_, starttls) = usual_ports(subject.protocol);
     let mut lines = Vec::new();
     if subject.server.tls == UpstreamTls::Implicit {
         lines.push(format!(
-            "Does port {port} speak TLS from the first byte? Port 143 wants tls: starttls ({place})."
+            "Does port {port} speak TLS from the first byte? Port {starttls} wants tls: starttls ({place})."
         ));
     }
     lines.push(format!(
@@ -152,9 +163,10 @@ pub(in crate::daemon::doctor) fn certificate(
 /// STARTTLS was refused, or something else came.
 pub(in crate::daemon::doctor) fn start_tls(subject: &Subject<'_>) -> Vec<String> {
     vec![format!(
-        "The server does no STARTTLS on port {}: use port 993 with tls: implicit ({}). mailsplice never \
+        "The server does no STARTTLS on port {}: use port {} with tls: implicit ({}). mailsplice never \
          goes on in plain text.",
         subject.server.port,
+        usual_ports(subject.protocol).0,
         subject.server_place()
     )]
 }
