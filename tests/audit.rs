@@ -171,7 +171,7 @@ accounts:
     let refusal = |listener: &str, account: Value, label: Value, reason: &str, text: &str| {
         let mut event = from(listener);
         let rest = json!({ "event": "refusal", "account": account, "label": label,
-            "reason": reason, "code": null, "text": text });
+            "reason": reason, "code": null, "text": text, "count": 1 });
         event
             .as_object_mut()
             .unwrap()
@@ -393,19 +393,38 @@ async fn guessing_is_one_burst_and_many_refusals() {
             answer(&mut client, &format!("a LOGIN {USER} wrong\r\n")).await;
         }
     }
-    let told = events(&lab, 8).await;
-    let reasons: Vec<_> = told[1..]
-        .iter()
-        .map(|event| event["reason"].clone())
-        .collect();
+    // One line for each cause; the second wrong password has used up the budget.
+    let told = events(&lab, 4).await;
+    let reasons = |told: &[Value]| -> Vec<_> {
+        let of = |event: &Value| (event["reason"].clone(), event["count"].clone());
+        told.iter().map(of).collect()
+    };
     let (wrong, late) = (json!("wrong_password"), json!("throttled"));
-    // The second try has used them up.
-    let expected = [&wrong, &Value::Null, &wrong, &late, &late, &late, &late];
-    assert_eq!(reasons.iter().collect::<Vec<_>>(), expected);
+    let expected = [
+        (wrong.clone(), json!(1)),
+        (Value::Null, Value::Null),
+        (late.clone(), json!(1)),
+    ];
+    assert_eq!(reasons(&told[1..]), expected);
     assert_eq!(
         plain(&told[2]),
         json!({ "event": "brute_force", "account": KEY, "listener": "plain" })
     );
+    let status = run(&lab, &["status", "--json"], "").success().stdout();
+    let status: Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(
+        status["counters"]["mailsplice_refusals_total"],
+        json!([
+            { "reason": "throttled", "value": 4 },
+            { "reason": "wrong_password", "value": 2 },
+        ])
+    );
+    // The rest comes as counts, at the latest when the service stops.
+    proxy.signal("-TERM");
+    let told = events(&lab, 6).await;
+    let mut counts = reasons(&told[4..]);
+    counts.sort_by_key(|(reason, _)| reason.to_string());
+    assert_eq!(counts, [(late, json!(3)), (wrong, json!(1))]);
     assert_eq!(told[4]["account"], KEY);
 }
 

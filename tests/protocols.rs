@@ -355,15 +355,23 @@ async fn a_load_balancer_says_who_the_client_is_and_nobody_else_does() {
         open("PROXY TCP4 198.51.100.1 192.0.2.2 12345 25\r\n").await,
         None
     );
-    assert_eq!(open("PROXY UNKNOWN\r\n").await, None);
+    // Health checks are greeted.
+    assert_eq!(open("PROXY UNKNOWN\r\n").await.as_deref(), Some(greeting));
     assert_eq!(open("").await, None);
-    // From elsewhere a header is no header; and one connection is all there.
+    // From elsewhere a header is no header, and the log says whom to list.
     let mut client = Client::plain(proxy.address("direct")).await;
     assert_eq!(client.line().await, greeting);
     client.send(inside).await;
-    assert!(client.line().await.starts_with("500 5.5.1"));
+    assert_eq!(client.try_line().await, None);
+    proxy
+        .logged("is not in proxy_protocol_from of listener direct")
+        .await;
+    // One connection is all there: who has not logged in makes room.
+    let mut client = Client::plain(proxy.address("direct")).await;
+    assert_eq!(client.line().await, greeting);
     let mut second = Client::plain(proxy.address("direct")).await;
-    assert_eq!(second.try_line().await, None);
+    assert_eq!(second.line().await, greeting);
+    assert!(client.line().await.starts_with("421 4.3.2 Too many"));
     // The client that was named is the one that is logged.
     assert!(proxy.log().contains("198.51.100.1"), "{}", proxy.log());
 }

@@ -46,6 +46,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::store::catch_all_for;
 
+pub(crate) use self::throttle::{Budget, Network, Table};
 pub use self::{
     entry::{Entry, Kind, Limits, parse_network},
     error::AccessError,

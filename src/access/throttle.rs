@@ -8,21 +8,21 @@ use std::{collections::HashMap, hash::Hash, net::IpAddr, time::Duration};
 
 /// How many addresses, and how many unknown names, are kept in mind at once. When there are more,
 /// the least guilty are forgotten.
-pub(super) const CAPACITY: usize = 4096;
+pub(crate) const CAPACITY: usize = 4096;
 
 /// A moment, in nanoseconds since the start.
-pub(super) type Moment = u64;
+pub(crate) type Moment = u64;
 
 /// The rule for a kind of budget.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     cost: u64,
     whole: u64,
 }
 
 impl Budget {
     /// `limit` tries within `forget`.
-    pub(super) fn new(limit: u32, forget: Duration) -> Self {
+    pub(crate) fn new(limit: u32, forget: Duration) -> Self {
         let limit = u64::from(limit.max(1));
         let forget = u64::try_from(forget.as_nanos()).unwrap_or(u64::MAX / 4);
         let cost = (forget.min(u64::MAX / 4) / limit).max(1);
@@ -33,7 +33,7 @@ impl Budget {
     }
 
     /// Takes one try; the error says when the next will be there.
-    pub(super) fn take(self, whole_at: &mut Moment, now: Moment) -> Result<(), Duration> {
+    pub(crate) fn take(self, whole_at: &mut Moment, now: Moment) -> Result<(), Duration> {
         let after = (*whole_at).max(now).saturating_add(self.cost);
         match (after - now).checked_sub(self.whole) {
             None | Some(0) => {
@@ -45,16 +45,16 @@ impl Budget {
     }
 
     /// Gives one try back.
-    pub(super) fn give_back(self, whole_at: &mut Moment) {
+    pub(crate) fn give_back(self, whole_at: &mut Moment) {
         *whole_at = whole_at.saturating_sub(self.cost);
     }
 }
 
 /// One account's or address's budget.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Spent {
+pub(crate) struct Spent {
     /// When it is whole again.
-    pub(super) whole_at: Moment,
+    pub(crate) whole_at: Moment,
     /// When it would have been whole again after the last try that it refused: until then, refusals
     /// belong to one burst.
     quiet_at: Moment,
@@ -63,7 +63,7 @@ pub(super) struct Spent {
 impl Spent {
     /// To be asked after a refused try: whether it is the first of a burst. Says no where this
     /// budget had something left.
-    pub(super) fn is_new_burst(&mut self, budget: Budget, now: Moment) -> bool {
+    pub(crate) fn is_new_burst(&mut self, budget: Budget, now: Moment) -> bool {
         let mut left = self.whole_at;
         if budget.take(&mut left, now).is_ok() {
             return false;
@@ -75,13 +75,13 @@ impl Spent {
 }
 
 /// Budgets by key, at most [`CAPACITY`] of them.
-pub(super) struct Table<K> {
+pub(crate) struct Table<K> {
     budget: Budget,
     spent: HashMap<K, Spent>,
 }
 
 impl<K: Copy + Eq + Hash> Table<K> {
-    pub(super) fn new(budget: Budget) -> Self {
+    pub(crate) fn new(budget: Budget) -> Self {
         Self {
             budget,
             spent: HashMap::new(),
@@ -89,7 +89,7 @@ impl<K: Copy + Eq + Hash> Table<K> {
     }
 
     /// As [`Budget::take`].
-    pub(super) fn take(&mut self, key: K, now: Moment) -> Result<(), Duration> {
+    pub(crate) fn take(&mut self, key: K, now: Moment) -> Result<(), Duration> {
         if let Some(spent) = self.spent.get_mut(&key) {
             return self.budget.take(&mut spent.whole_at, now);
         }
@@ -104,13 +104,13 @@ impl<K: Copy + Eq + Hash> Table<K> {
     }
 
     /// As [`Spent::is_new_burst`].
-    pub(super) fn is_new_burst(&mut self, key: K, now: Moment) -> bool {
+    pub(crate) fn is_new_burst(&mut self, key: K, now: Moment) -> bool {
         let spent = self.spent.get_mut(&key);
         spent.is_some_and(|spent| spent.is_new_burst(self.budget, now))
     }
 
     /// As [`Budget::give_back`].
-    pub(super) fn give_back(&mut self, key: K, now: Moment) {
+    pub(crate) fn give_back(&mut self, key: K, now: Moment) {
         if let Some(spent) = self.spent.get_mut(&key) {
             self.budget.give_back(&mut spent.whole_at);
             if spent.whole_at <= now {
@@ -139,20 +139,20 @@ impl<K: Copy + Eq + Hash> Table<K> {
     }
 
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.spent.len()
     }
 }
 
 /// What counts as one address: an IPv4 address, or the /64 a single IPv6 customer usually has whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Network {
+pub(crate) enum Network {
     V4(u32),
     V6(u64),
 }
 
 impl Network {
-    pub(super) fn of(peer: IpAddr) -> Self {
+    pub(crate) fn of(peer: IpAddr) -> Self {
         match peer.to_canonical() {
             IpAddr::V4(v4) => Self::V4(v4.to_bits()),
             IpAddr::V6(v6) => {

@@ -36,6 +36,12 @@ impl Kept for usize {
     }
 }
 
+impl Kept for u32 {
+    fn kept(number: u64) -> Self {
+        Self::try_from(number).unwrap_or(Self::MAX)
+    }
+}
+
 impl Kept for Duration {
     fn kept(number: u64) -> Self {
         Self::from_millis(number)
@@ -89,15 +95,23 @@ limits! {
         "Client connections in all, logged in or not. Each takes two file \
          descriptors. A number, default 10000.";
     waiting_connections: usize = Count 1024, 1, 1_000_000,
-        "Connections that have not logged in yet; when one more comes, the oldest is ended, so \
-         that silent ones can't lock others out. A number, default 1024.";
+        "Connections that have not logged in yet; when one more comes, the oldest of the busiest \
+         address is ended, so that silent ones can't lock others out. A number, default 1024.";
     waiting_per_address: usize = Count 512, 1, 1_000_000,
-        "Connections from one address that have not logged in yet. A number, default 512.";
+        "Connections from one address (IPv6: one /64) that have not logged in yet. A number, \
+         default 512.";
     upstream_ahead: usize = Count 64, 1, 100_000,
-        "Upstream connections started before their client has logged in, so that strangers \
-         can't make the proxy flood a provider. A number, default 64.";
+        "Upstream connections started before their client has logged in, at a time, so that \
+         strangers can't make the proxy flood a provider. A number, default 64.";
+    upstream_ahead_per_minute: u32 = Count 300, 1, 1_000_000,
+        "The same, in a minute; what leads to a login does not count. A number, default 300.";
+    upstream_ahead_per_address: u32 = Count 30, 1, 1_000_000,
+        "The same, in a minute, for clients of one address. A number, default 30.";
     login_time: Duration = Time MINUTE, SECOND, HOUR,
         "Time that a client has to log in. A duration, default 60s.";
+    keep_alive: Duration = Time 2 * MINUTE, SECOND, HOUR,
+        "Quiet time after which the system asks whether a peer is still there; routers and load \
+         balancers forget quiet connections after four minutes or more. A duration, default 2m.";
     idle: Duration = Time 35 * MINUTE, SECOND, 7 * 24 * HOUR,
         "Time without a byte after which a session is ended. Below 30m it breaks IMAP (RFC 9051 \
          section 5.4). A duration, default 35m.";
@@ -126,8 +140,10 @@ limits! {
     literal: usize = Size 8 * KIB, 256, MIB,
         "Longest IMAP literal before login. A size, default 8KiB.";
     bad_commands: usize = Count 20, 1, 10_000,
-        "Commands before login that are not understood or refused, after which the connection \
-         is closed. A number, default 20.";
+        "Commands before login that are not understood, after which the connection is closed. A \
+         number, default 20.";
+    refused_logins: usize = Count 5, 1, 10_000,
+        "Refused logins after which the connection is closed. A number, default 5.";
     wrong_passwords_per_address: usize = Count 30, 1, 1_000_000,
         "Wrong passwords from one address before it must wait. A number, default 30.";
     wrong_passwords_per_account: usize = Count 60, 1, 1_000_000,

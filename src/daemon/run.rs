@@ -10,7 +10,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
@@ -26,10 +26,11 @@ use super::watcher::{self, Memory, Watcher};
 use super::wiring::{self, Base, CurrentHttp};
 use crate::config::{self, Config};
 use crate::net::listen;
+use crate::net::stream::set_keep_alive;
 use crate::net::tls::{self, Reload, ServerTls};
 use crate::notify::Notifier;
 use crate::oauth::SystemClock;
-use crate::session::{self, Listener, ListenerTls, Pacing, Registry, Shared, Troubles};
+use crate::session::{self, Listener, ListenerTls, Pacing, Registry, Shared, Strangers, Troubles};
 
 /// How often certificate files are looked at.
 const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(2);
@@ -37,6 +38,8 @@ const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(2);
 const RENEW_CERTIFICATES: Duration = Duration::from_secs(3600);
 /// How often password files are looked at, in case nobody told of a change.
 const LOOK_AT_PASSWORDS: Duration = Duration::from_secs(1);
+/// Failed accepts in a row, at ten a second, that cost one line.
+const ACCEPT_FAILURES_A_LINE: u64 = 600;
 /// Time for sessions to end once they were told to.
 const LAST_GASP: Duration = Duration::from_secs(5);
 
@@ -127,6 +130,7 @@ pub async fn until_told_to_stop() -> std::io::Result<()> {
 /// [`DaemonError`]; all addresses that cannot be bound are named at once.
 pub fn start(config: Config) -> Result<Running, DaemonError> {
     let descriptors = raise_descriptors();
+    set_keep_alive(config.limits.keep_alive);
     let base = Base::open(&config)?;
     let server_tls = server_tls(&config)?;
     let bound = bind_all(&config)?;
@@ -141,7 +145,8 @@ pub fn start(config: Config) -> Result<Running, DaemonError> {
         registry: Registry::new(wiring::registry_limits(&config, descriptors)),
         troubles: Troubles::default(),
         pacing: Pacing::default(),
-        ahead: Arc::new(Semaphore::new(config.limits.upstream_ahead)),
+        knocks: wiring::knocks(&config),
+        strangers: Strangers::default(),
         events: base.events.clone(),
         plan: ArcSwap::from_pointee(wiring::plan(&config, &base.client_config, None)),
     });
@@ -239,6 +244,7 @@ impl Running {
             house.shared.registry.stop_sessions();
             let _ = timeout(LAST_GASP, house.sessions.wait()).await;
         }
+        house.shared.tell_of_strangers(true);
         house.notifier.stop().await;
         // A refresh that is cut off after the provider has answered would lose a rotated token.
         house.shared.tokens.finish().await;
@@ -281,14 +287,27 @@ impl House {
         stop: CancellationToken,
     ) {
         loop {
-            let report = |error: &std::io::Error| error!(%error, "a connection was not accepted");
+            let mut failures = 0_u64;
+            // Out of descriptors, this happens ten times a second.
+            let report = |error: &std::io::Error| {
+                if failures.is_multiple_of(ACCEPT_FAILURES_A_LINE) {
+                    error!(%error, "a connection was not accepted");
+                }
+                failures += 1;
+            };
+            let next = async {
+                self.shared.registry.room().await;
+                listen::accept(&socket, report).await
+            };
             let (stream, client) = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                accepted = listen::accept(&socket, report) => accepted,
+                accepted = next => accepted,
             };
-            let session = session::serve(self.shared.clone(), listener.load_full(), stream, client);
-            self.sessions.spawn(session);
+            let arrival = session::arrive(&self.shared, listener.load_full(), stream, client);
+            if let Some(arrival) = arrival {
+                self.sessions.spawn(arrival.serve());
+            }
         }
     }
 
@@ -302,13 +321,11 @@ impl House {
             config::ListenerTls::None => ListenerTls::None,
         };
         Some(Listener {
-            name: listener.name.clone(),
+            name: listener.name.as_str().into(),
             protocol: wiring::protocol(listener.protocol),
             tls,
             allow_from: listener.allow_from.clone(),
-            places: listener
-                .connections
-                .map(|most| Arc::new(Semaphore::new(most))),
+            most: listener.connections,
             proxy_protocol_from: listener.proxy_protocol_from.clone(),
             login_as: listener.login_as.as_deref().map(Into::into),
         })
@@ -332,6 +349,7 @@ impl House {
             error!("the configuration was not reloaded: {error}");
             return;
         }
+        set_keep_alive(config.limits.keep_alive);
         let shared = &self.shared;
         self.sinks.set(config.audit.file.as_deref());
         shared
@@ -394,6 +412,7 @@ impl House {
             loop {
                 tokio::time::sleep(LOOK_AT_PASSWORDS).await;
                 house.shared.gatekeeper.refresh_changed().await;
+                house.shared.tell_of_strangers(false);
             }
         }));
         let watcher = Watcher {

@@ -22,7 +22,9 @@ use crate::observe::Events;
 use crate::proto;
 use crate::proto::dialogue::UpstreamTls;
 use crate::proto::sasl::Mechanism;
-use crate::session::{Alias, ByProtocol, Limits, Plan, RegistryLimits, Route, UpstreamServer};
+use crate::session::{
+    Alias, ByProtocol, Knocks, LEAVING, Limits, Plan, RegistryLimits, Route, UpstreamServer,
+};
 use crate::store::{BoxFuture, FileStore, StoreKey};
 
 /// A side that has closed gets this long for what is still under way.
@@ -404,6 +406,7 @@ fn limits(config: &Config) -> Limits {
             line: limits.line,
             literal: limits.literal,
             bad_commands: limits.bad_commands,
+            refused_logins: limits.refused_logins,
         },
     }
 }
@@ -411,14 +414,30 @@ fn limits(config: &Config) -> Limits {
 /// Bounds on connections: as configured, or less where the system gives fewer file descriptors.
 pub fn registry_limits(config: &Config, descriptors: usize) -> RegistryLimits {
     /// Listeners, logs, the control socket, files being read.
-    const RESERVED: usize = 64;
-    let sessions = (descriptors.saturating_sub(RESERVED) / 2).max(1);
+    const OWN: usize = 64;
     let limits = &config.limits;
+    // What no session has: connections that are being ended, and those started ahead. Of few descriptors
+    // never more than a quarter.
+    let reserved = (OWN + LEAVING + limits.upstream_ahead).min(descriptors / 4);
+    // A session takes two.
+    let sessions = (descriptors.saturating_sub(reserved) / 2).max(1);
+    let connections = limits.connections.min(sessions);
     RegistryLimits {
-        connections: limits.connections.min(sessions),
-        waiting: limits.waiting_connections.min(sessions),
+        connections,
+        // Half stay for those who are logged in or log in, where descriptors are what is short.
+        waiting: limits.waiting_connections.min((sessions / 2).max(1)),
         waiting_per_address: limits.waiting_per_address,
     }
+}
+
+/// Bounds on upstream connections that are started before their client has logged in.
+pub fn knocks(config: &Config) -> Knocks {
+    let limits = &config.limits;
+    Knocks::new(
+        limits.upstream_ahead,
+        limits.upstream_ahead_per_minute,
+        limits.upstream_ahead_per_address,
+    )
 }
 
 /// Where the local CA lives.

@@ -3,6 +3,7 @@
 pub mod dial;
 pub mod egress;
 pub mod listen;
+pub mod opening;
 pub mod probe;
 pub mod proxied;
 pub mod relay;

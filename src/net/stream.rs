@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,9 +11,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
-/// Quiet time after which the kernel asks whether the peer still lives, and between its questions.
-/// Below the five minutes after which many home routers forget a connection.
-const KEEPALIVE: Duration = Duration::from_secs(240);
+/// Seconds of quiet after which the kernel asks whether the peer still lives: one for the process, as it
+/// is a matter of the network it stands in. Below the four minutes after which some load balancers forget a
+/// connection.
+static KEEP_ALIVE: AtomicU64 = AtomicU64::new(120);
+
+/// Sets the quiet time for connections made from now on; at least a second.
+pub fn set_keep_alive(quiet: Duration) {
+    KEEP_ALIVE.store(quiet.as_secs().max(1), Ordering::Relaxed);
+}
 
 /// A connection to a client or an upstream.
 pub enum Stream {
@@ -39,9 +46,10 @@ impl<T: Into<TlsStream<TcpStream>>> From<T> for Stream {
 /// works, so failures are left alone.
 pub fn tune(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
+    let quiet = Duration::from_secs(KEEP_ALIVE.load(Ordering::Relaxed));
     let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE)
-        .with_interval(KEEPALIVE / 4);
+        .with_time(quiet)
+        .with_interval((quiet / 4).max(Duration::from_secs(1)));
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 

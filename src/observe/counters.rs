@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::{Map, Value, json};
 
-use super::event::{Event, Sink};
+use super::event::{Event, Refusal, Sink};
 
 /// One named counter with its labels' names; a value for each combination of labels seen.
 struct Family {
@@ -147,6 +147,15 @@ fn seconds(milliseconds: u64) -> f64 {
 }
 
 impl Sink for Counters {
+    fn count(&self, one: &Refusal) {
+        self.refusals.add(&[one.reason], 1);
+        // Those turned away at the door have not tried to log in.
+        if !matches!(one.reason, "network" | "crowded" | "tls" | "proxy_header") {
+            let labels = [&one.client.listener, one.client.protocol, "refused"];
+            self.logins.add(&labels, 1);
+        }
+    }
+
     fn take(&self, _: u64, event: &Event) {
         match event {
             Event::SignIn(one) => self.sign_ins.add(&[&one.provider, &one.flow], 1),
@@ -156,14 +165,8 @@ impl Sink for Counters {
             Event::Login(one) => self
                 .logins
                 .add(&[&one.client.listener, one.client.protocol, "ok"], 1),
-            Event::Refusal(one) => {
-                self.refusals.add(&[one.reason], 1);
-                // Those turned away at the door have not tried to log in.
-                if !matches!(one.reason, "network" | "crowded") {
-                    let labels = [&one.client.listener, one.client.protocol, "refused"];
-                    self.logins.add(&labels, 1);
-                }
-            }
+            // See `count`.
+            Event::Refusal(_) => {}
             Event::SessionEnd(one) => {
                 self.bytes.add(&["to_client"], one.to_client);
                 self.bytes.add(&["to_upstream"], one.to_upstream);
@@ -230,10 +233,10 @@ fn add_row(known: &mut Value, row: Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::event::{Client, Refusal};
+    use crate::observe::event::Client;
 
-    fn refusal(reason: &'static str) -> Event {
-        Event::Refusal(Refusal {
+    fn refusal(reason: &'static str) -> Refusal {
+        Refusal {
             client: Client {
                 client: "192.0.2.1:4".parse().unwrap(),
                 listener: "imap".to_owned(),
@@ -244,14 +247,17 @@ mod tests {
             reason,
             code: None,
             text: String::new(),
-        })
+            count: 1,
+        }
     }
 
     #[test]
     fn events_are_counted_by_their_labels() {
         let counters = Counters::default();
         for reason in ["network", "wrong_password", "wrong_password"] {
-            counters.take(0, &refusal(reason));
+            counters.count(&refusal(reason));
+            // What is told says nothing new to the counters.
+            counters.take(0, &Event::Refusal(refusal(reason)));
         }
         let all = counters.to_json(7);
         assert_eq!(

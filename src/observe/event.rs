@@ -195,13 +195,16 @@ pub struct Refusal {
     pub account: Option<String>,
     /// The label of the device password, if one was right.
     pub label: Option<String>,
-    /// `wrong_password`, `throttled`, `network`, `crowded`, `upstream`, or the class: `temporary`,
+    /// `wrong_password`, `throttled`, `network`, `crowded`, `tls`, `proxy_header`, `sessions`, `upstream`, or the class: `temporary`,
     /// `sign-in`, `admin`, `configuration`.
     pub reason: &'static str,
     /// The provider's or server's code.
     pub code: Option<String>,
     /// What the client was told.
     pub text: String,
+    /// How often, since the last event of the same address and cause: those of strangers are told once and
+    /// then counted.
+    pub count: u64,
 }
 
 /// See [`Event::Login`].
@@ -252,6 +255,11 @@ impl SessionEnd {
 pub trait Sink: Send + Sync {
     /// Takes one event; `at` in Unix milliseconds.
     fn take(&self, at: u64, event: &Event);
+
+    /// Takes note of a refusal, also of one that is not told; see [`Events::count`].
+    fn count(&self, refusal: &Refusal) {
+        let _ = refusal;
+    }
 }
 
 /// Unix milliseconds.
@@ -274,6 +282,21 @@ impl Events {
 
     /// Hands an event to every sink.
     pub fn emit(&self, event: &Event) {
+        if let Event::Refusal(refusal) = event {
+            self.count(refusal);
+        }
+        self.tell(event);
+    }
+
+    /// Has a refusal counted that is not told by itself: strangers must not fill the disk.
+    pub fn count(&self, refusal: &Refusal) {
+        for sink in self.sinks.load().iter() {
+            sink.count(refusal);
+        }
+    }
+
+    /// Hands an event to every sink whose refusals were counted before.
+    pub fn tell(&self, event: &Event) {
         let at = now();
         for sink in self.sinks.load().iter() {
             sink.take(at, event);
@@ -345,6 +368,7 @@ mod tests {
                 reason: "",
                 code: None,
                 text: text(),
+                count: 1,
             }),
             Event::Login(login()),
             Event::SessionEnd(SessionEnd {

@@ -47,6 +47,8 @@ pub enum ClientEnd {
     TooLong,
     /// Too many commands that were not understood.
     TooManyBadCommands,
+    /// Too many logins that were refused.
+    TooManyRefusals,
     /// The driver ended it ([`ClientSide::bye`]).
     Bye,
 }
@@ -220,6 +222,11 @@ impl ClientSide {
         each!(self, dialogue => dialogue.receive(bytes));
     }
 
+    /// Octets received and not yet acted upon.
+    pub fn unread(&self) -> usize {
+        each!(self, dialogue => dialogue.unread())
+    }
+
     /// Replaces the upstream's capabilities with newer ones; those of another protocol are ignored.
     pub fn learn(&mut self, capabilities: Capabilities) {
         match (self, capabilities) {
@@ -241,7 +248,7 @@ impl ClientSide {
         each!(self, dialogue => dialogue.tls_started());
     }
 
-    /// Refuses the login; the dialogue goes on.
+    /// Refuses the login; the dialogue goes on, unless it was one too many.
     pub fn refuse(&mut self, refusal: &Refusal) {
         each!(self, dialogue => dialogue.refuse(refusal));
     }

@@ -12,7 +12,14 @@ pub struct Inbox {
     buffer: BytesMut,
     /// How far the buffer has been searched for LF, so that a slow line costs linear time.
     searched: usize,
+    /// Octets thrown away of a line that is being skipped.
+    skipped: Option<usize>,
 }
+
+/// How much of an over-long line is thrown away before it is [`Line::TooLong`] again, in octets.
+const MOST_SKIPPED: usize = 1 << 20;
+/// How much of its beginning [`Inbox::skip_line`] gives: enough for a tag.
+const START: usize = 64;
 
 /// The result of asking for a line.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,8 +48,49 @@ impl Inbox {
         self.buffer.is_empty()
     }
 
+    /// What waits.
+    pub fn peek(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Throws away the line that is [too long](Line::TooLong), up to its end wherever that comes; gives its
+    /// first octets. One that ends with the announcement of a literal that comes without waiting
+    /// (RFC 7888) cannot be skipped: the next line is [`Line::TooLong`] too.
+    pub fn skip_line(&mut self) -> Zeroizing<Vec<u8>> {
+        let start = self.buffer.len().min(START);
+        let start = Zeroizing::new(self.buffer.get(..start).unwrap_or_default().to_vec());
+        self.skipped = Some(0);
+        self.searched = 0;
+        start
+    }
+
+    /// Goes on skipping. False: the line's end has not arrived. `None`: there is none, or what follows
+    /// is no line.
+    fn skip(&mut self) -> Option<bool> {
+        let Some(skipped) = self.skipped else {
+            return Some(true);
+        };
+        let end = memchr::memchr(b'\n', &self.buffer);
+        // The last octets stay until the line's end shows what they are.
+        let count = end.map_or(self.buffer.len().saturating_sub(4), |end| end + 1);
+        let line = self.take(count).unwrap_or_default();
+        if end.is_some() {
+            self.skipped = None;
+            let line = line.trim_ascii_end();
+            return (!line.ends_with(b"+}") && !line.ends_with(b"-}")).then_some(true);
+        }
+        let skipped = skipped + count;
+        self.skipped = Some(skipped);
+        (skipped <= MOST_SKIPPED).then_some(false)
+    }
+
     /// Takes the next line if all of it is here and it has at most `limit` octets.
     pub fn line(&mut self, limit: usize) -> Line {
+        match self.skip() {
+            Some(true) => {}
+            Some(false) => return Line::Partial,
+            None => return Line::TooLong,
+        }
         let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
         let Some(at) = memchr::memchr(b'\n', unsearched) else {
             self.searched = self.buffer.len();
@@ -80,6 +128,7 @@ impl Inbox {
         self.buffer.zeroize();
         self.buffer = BytesMut::new();
         self.searched = 0;
+        self.skipped = None;
         count
     }
 
@@ -118,6 +167,54 @@ mod tests {
         assert_eq!(inbox.line(10), Line::TooLong);
         inbox.push(b"\n");
         assert_eq!(inbox.line(10), Line::TooLong);
+    }
+
+    #[test]
+    fn an_over_long_line_can_be_skipped_wherever_it_is_cut() {
+        let input = b"a LOGIN xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\nb NOOP\r\n";
+        for cut in 0..input.len() {
+            let mut inbox = Inbox::default();
+            let mut seen = Vec::new();
+            for piece in [&input[..cut], &input[cut..]] {
+                inbox.push(piece);
+                loop {
+                    match inbox.line(20) {
+                        Line::Partial => break,
+                        Line::TooLong => {
+                            assert!(inbox.skip_line().starts_with(b"a LOGIN x"));
+                            seen.push("long".to_owned());
+                        }
+                        Line::Whole(line) => seen.push(String::from_utf8(line.to_vec()).unwrap()),
+                    }
+                }
+            }
+            assert_eq!(seen, ["long", "b NOOP"], "{cut}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_skipped_is_too_long_again() {
+        let mut inbox = Inbox::default();
+        inbox.push(&[b'x'; 30]);
+        assert_eq!(inbox.line(20), Line::TooLong);
+        inbox.skip_line();
+        inbox.push(b" {5+}\r\n");
+        assert_eq!(inbox.line(20), Line::TooLong, "a literal follows unasked");
+
+        let mut inbox = Inbox::default();
+        inbox.push(&[b'x'; 30]);
+        assert_eq!(inbox.line(20), Line::TooLong);
+        inbox.skip_line();
+        let mut pieces = 0;
+        while inbox.line(20) == Line::Partial {
+            inbox.push(&[b'x'; 4096]);
+            pieces += 1;
+            assert!(inbox.len() < 8192);
+        }
+        assert!(
+            (0..=2).contains(&(pieces - MOST_SKIPPED / 4096)),
+            "{pieces}"
+        );
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct Limits {
     pub literal: usize,
     /// Commands that were not understood, before the connection is ended.
     pub bad_commands: usize,
+    /// Logins that were refused, for whatever reason, before the connection is ended.
+    pub refused_logins: usize,
 }
 
 impl Default for Limits {
@@ -43,6 +45,7 @@ impl Default for Limits {
             line: 16 * 1024,
             literal: 8 * 1024,
             bad_commands: 20,
+            refused_logins: 5,
         }
     }
 }

@@ -6,7 +6,7 @@ use secrecy::ExposeSecret;
 use tracing::warn;
 
 use super::audit::Denied;
-use super::driver::Login;
+use super::driver::{Login, Who};
 use super::pacing::Permit;
 use super::protocols::of_table;
 use crate::access::{Attempt, Verdict};
@@ -45,18 +45,33 @@ impl Login {
 
     /// The account of devices that never log in; who may be one is decided by their networks, see
     /// [`Listener::allow_from`].
-    pub(super) fn without_login(&self) -> Result<(Arc<str>, Arc<str>), Denied> {
+    pub(super) fn without_login(&self) -> Result<Who, Denied> {
         let Some(account) = &self.listener.login_as else {
             return Err(Refusal::credentials().into());
         };
+        self.must_be_named()?;
         Ok((account.clone(), Arc::from(LOGIN_AS)))
     }
 
+    /// A load balancer must say who the client is where a rule names networks.
+    fn must_be_named(&self) -> Result<(), Denied> {
+        if self.named {
+            return Ok(());
+        }
+        let refusal = Refusal::new(
+            RefusalKind::Temporary,
+            "The load balancer does not say who you are, and only some networks may log in here",
+        );
+        let cause = "the PROXY header names no client (UNKNOWN, LOCAL): such a connection lies in no \
+                     network of any rule";
+        Err(Denied::new("network", refusal).of_stranger(cause))
+    }
+
     /// Whether the password opens an account.
-    pub(super) async fn admit(
-        &self,
-        credentials: &Credentials,
-    ) -> Result<(Arc<str>, Arc<str>), Denied> {
+    pub(super) async fn admit(&self, credentials: &Credentials) -> Result<Who, Denied> {
+        if !self.listener.allow_from.is_empty() {
+            self.must_be_named()?;
+        }
         let peer = self.client.ip();
         let alias = self.plan.alias(&credentials.user, peer);
         let attempt = Attempt {
@@ -70,28 +85,25 @@ impl Login {
             Verdict::Refused => {
                 let account = self.known_name(credentials);
                 self.note_burst(attempt, account.as_deref());
-                match &account {
-                    Some(account) => warn!(
-                        account = &**account,
-                        "wrong device password, or not allowed from here"
-                    ),
-                    None => warn!("unknown user name"),
-                }
+                let cause = match &account {
+                    Some(_) => "wrong device password, or not allowed from here",
+                    None => "unknown user name",
+                };
                 Err(Denied {
                     account,
-                    ..Refusal::credentials().into()
+                    ..Denied::from(Refusal::credentials()).of_stranger(cause)
                 })
             }
             Verdict::Throttled { retry_after } => {
                 let seconds = retry_after.as_secs().max(1);
-                warn!(seconds, "throttled: too many wrong passwords");
                 let account = self.known_name(credentials);
                 self.note_burst(attempt, account.as_deref());
                 let text = format!("Too many wrong passwords; try again in {seconds} seconds");
                 let refusal = Refusal::new(RefusalKind::Temporary, text);
+                let cause = "throttled: too many wrong passwords";
                 Err(Denied {
                     account,
-                    ..Denied::new("throttled", refusal)
+                    ..Denied::new("throttled", refusal).of_stranger(cause)
                 })
             }
         }
@@ -112,7 +124,7 @@ impl Login {
             self.emit(&Event::BruteForce {
                 client: self.client,
                 account: account.map(str::to_owned),
-                listener: self.listener.name.clone(),
+                listener: self.listener.name.to_string(),
             });
         }
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::plan::{Listener, Shared};
+use super::plan::Listener;
 use super::refusal::Meant;
 use crate::net::relay::RelayEnd;
 use crate::oauth::TokenError;
@@ -22,6 +22,8 @@ pub(super) struct Denied {
     pub(super) code: Option<String>,
     pub(super) account: Option<Arc<str>>,
     pub(super) label: Option<Arc<str>>,
+    /// No password was right: what happened, for the log.
+    pub(super) stranger: Option<String>,
 }
 
 impl Denied {
@@ -32,7 +34,14 @@ impl Denied {
             code: None,
             account: None,
             label: None,
+            stranger: None,
         }
+    }
+
+    /// The same, of somebody who showed no right password; `cause` goes into the log.
+    pub(super) fn of_stranger(mut self, cause: &str) -> Self {
+        self.stranger = Some(cause.to_owned());
+        self
     }
 
     /// There is no token.
@@ -67,6 +76,7 @@ impl Denied {
             reason: self.reason,
             code: self.code.clone(),
             text: self.refusal.text.clone(),
+            count: 1,
         })
     }
 }
@@ -101,22 +111,9 @@ pub(super) fn age(since: u64) -> u64 {
 pub(super) fn client_of(listener: &Listener, client: SocketAddr) -> event::Client {
     event::Client {
         client,
-        listener: listener.name.clone(),
+        listener: listener.name.to_string(),
         protocol: listener.protocol.name(),
     }
-}
-
-/// Tells of a connection that was refused before its login.
-pub(super) fn turned_away(
-    shared: &Shared,
-    listener: &Listener,
-    client: SocketAddr,
-    reason: &'static str,
-    text: &str,
-) {
-    let denied = Denied::new(reason, Refusal::new(RefusalKind::Temporary, text));
-    let event = denied.event(client_of(listener, client));
-    shared.events.emit(&event);
 }
 
 /// Tells the end of a session.

@@ -34,6 +34,9 @@ impl Login {
                 .map_err(|error| self.connect_refusal(&error))?,
             None => None,
         };
+        if idle.is_none() {
+            idle = server.idle.take().await;
+        }
         let mut refreshed = false;
         let mut reconnected = false;
         loop {

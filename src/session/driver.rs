@@ -9,19 +9,22 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use tracing::{Instrument, Span, debug, field, info, info_span, warn};
+use tracing::{Instrument, Span, debug, info, info_span};
 use zeroize::Zeroizing;
 
-use super::ahead::Ahead;
-use super::audit::{Denied, client_of, turned_away};
+use super::ahead::{Ahead, learn};
+use super::arrival::goodbye;
+use super::audit::{Denied, client_of};
+use super::clients::{Cause, TLS, silent_before_tls, tls_failed, wrong_opening};
 use super::first_words::watch;
 use super::pacing::Permit;
 use super::plan::{Listener, ListenerTls, Plan, Shared};
 use super::protocols::{conservative, later, of_table};
 use super::registry::{Evicted, SessionInfo, Waiting};
 use super::splice::Spliced;
-use super::upstream::{Ready, learn};
-use crate::net::proxied::read_header;
+use super::strangers::Stranger;
+use super::upstream::Ready;
+use crate::net::opening::Opening;
 use crate::net::relay::Unread;
 use crate::net::stream::Stream;
 use crate::observe::{Event, event};
@@ -34,93 +37,16 @@ use crate::proto::{Credentials, Refusal, RefusalKind};
 const READ: usize = 4096;
 /// How long the greeting waits for the capabilities of an upstream that is not known yet.
 const LEARN_TIME: Duration = Duration::from_millis(1500);
-/// The answer to a wrong password waits this long, as at most servers: guessing costs the sender
-/// a connection and time, us only a place among those waiting.
+/// The answer to a wrong password, or to one that was not looked at, waits this long, as at most servers:
+/// guessing costs the sender a connection and time, us only a place among those waiting.
 const WRONG_PASSWORD_DELAY: Duration = Duration::from_secs(1);
 /// What a client is told that made room for newer ones.
 const CROWDED: &str = "Too many connections are waiting to log in, try again later";
-/// Time for a load balancer's header: it sends it at once.
-const HEADER_TIME: Duration = Duration::from_secs(5);
+/// Octets of a client that are taken in while it waits for its verdict; with more it has to wait, and is
+/// not seen to leave.
+const READ_AHEAD: usize = 16 * 1024;
 /// Time for a last word to a client that is being ended.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// Serves one connection until its relay has ended.
-pub async fn serve(
-    shared: Arc<Shared>,
-    listener: Arc<Listener>,
-    mut socket: TcpStream,
-    peer: SocketAddr,
-) {
-    let _place = match &listener.places {
-        None => None,
-        Some(places) => match places.clone().try_acquire_owned() {
-            Ok(place) => Some(place),
-            Err(_) => {
-                warn!(listener = listener.name, client = %peer, "refused: connections of the listener");
-                turned_away(&shared, &listener, peer, "crowded", "");
-                return;
-            }
-        },
-    };
-    let Some(client) = client_behind(&listener, &mut socket, peer).await else {
-        return;
-    };
-    let address = client.ip().to_canonical();
-    if !listener.allow_from.is_empty()
-        && !listener
-            .allow_from
-            .iter()
-            .any(|network| network.contains(&address))
-    {
-        info!(listener = listener.name, %client, "refused: not in allow_from");
-        turned_away(&shared, &listener, client, "network", "");
-        return;
-    }
-    let Some(waiting) = shared.registry.admit(address) else {
-        warn!(listener = listener.name, %client, "refused: limits.connections is reached");
-        turned_away(&shared, &listener, client, "crowded", "");
-        return;
-    };
-    let span = info_span!("session", listener = listener.name, %client, account = field::Empty);
-    let login = Login {
-        plan: shared.plan.load_full(),
-        shared,
-        listener,
-        client,
-    };
-    // The state of the login is freed before the relay, which may last for days.
-    let spliced = Box::pin(login.run(waiting, socket))
-        .instrument(span.clone())
-        .await;
-    if let Some(spliced) = spliced {
-        spliced.run().instrument(span).await;
-    }
-}
-
-/// Who the client is: the peer, or whom a load balancer names. `None` where that cannot be told.
-async fn client_behind(
-    listener: &Listener,
-    socket: &mut TcpStream,
-    peer: SocketAddr,
-) -> Option<SocketAddr> {
-    let address = peer.ip().to_canonical();
-    let balancers = &listener.proxy_protocol_from;
-    if !balancers.iter().any(|network| network.contains(&address)) {
-        return Some(peer);
-    }
-    match timeout(HEADER_TIME, read_header(socket)).await {
-        Ok(Ok(client)) => Some(client.unwrap_or(peer)),
-        Ok(Err(error)) => {
-            // Health checks connect and go.
-            debug!(listener = listener.name, %peer, %error, "no PROXY header");
-            None
-        }
-        Err(_) => {
-            debug!(listener = listener.name, %peer, "no PROXY header in time");
-            None
-        }
-    }
-}
 
 /// A connection before its login.
 pub(super) struct Login {
@@ -128,16 +54,24 @@ pub(super) struct Login {
     pub(super) plan: Arc<Plan>,
     pub(super) listener: Arc<Listener>,
     pub(super) client: SocketAddr,
+    /// `client` is the client. Else it is a load balancer that did not say who the client is: the
+    /// connection lies in no network of any rule.
+    pub(super) named: bool,
 }
 
 /// Why the wait for a login ended.
 enum Wait {
     /// Without credentials: as the listener says.
     Login(Option<Credentials>),
+    /// The login was refused; the dialogue goes on.
+    Again,
     Ended(&'static str),
     Evicted(Evicted),
     TimedOut,
 }
+
+/// Who logs in: the account's key and the label of the password.
+pub(super) type Who = (Arc<str>, Arc<str>);
 
 /// A login that succeeded upstream.
 struct LoggedIn {
@@ -151,80 +85,196 @@ struct LoggedIn {
     place: Permit,
 }
 
+/// The client's side of a connection before its login.
+struct Talk {
+    /// `None` once TLS has failed.
+    client: Option<Stream>,
+    dialogue: ClientSide,
+    /// It has sent something.
+    heard: bool,
+    ahead: Option<Ahead>,
+}
+
 impl Login {
-    async fn run(self, waiting: Waiting, socket: TcpStream) -> Option<Spliced> {
+    pub(super) async fn run(self, waiting: Waiting, socket: TcpStream) -> Option<Spliced> {
         let limits = &self.plan.limits;
         let mut deadline = Instant::now() + limits.login_time;
-        let mut ahead = self
-            .plan
-            .only_server(self.listener.protocol)
-            .and_then(|server| Ahead::start(&self.shared.ahead, server, limits.connect_time));
-        let secured = tokio::select! {
+        // The client's time does not run while it waits for us, but not for ever either.
+        let mut patience = limits.login_time;
+        let mut talk = tokio::select! {
             biased;
-            // Nothing can be said before TLS is up.
+            // Nothing can be said before the greeting.
             _ = waiting.evicted() => return None,
-            secured = timeout_at(deadline, self.secure(socket)) => secured,
+            talk = self.greet(socket, deadline) => talk?,
         };
-        let (stream, protection) = secured.ok()??;
-        let mut client = Some(stream);
-        let capabilities = self.capabilities(ahead.is_some()).await;
-        let mut dialogue = ClientSide::new(capabilities, protection, limits.dialogue);
-        if self.listener.login_as.is_some() {
-            dialogue = dialogue.login_as();
-        }
         loop {
             let wait = tokio::select! {
                 biased;
                 why = waiting.evicted() => Wait::Evicted(why),
-                wait = timeout_at(deadline, self.credentials(&mut client, &mut dialogue)) => {
+                wait = timeout_at(deadline, self.credentials(&mut talk)) => {
                     wait.unwrap_or(Wait::TimedOut)
                 }
             };
-            let farewell = match wait {
+            let began = Instant::now();
+            let wait = match wait {
                 Wait::Login(credentials) => {
-                    let began = Instant::now();
-                    match self.log_in(credentials, &mut ahead).await {
-                        Ok(done) => return self.hand_over(client, dialogue, waiting, done),
-                        Err(denied) => {
-                            self.emit(&denied.event(self.client()));
-                            if denied.refusal.kind == RefusalKind::Credentials {
-                                tokio::time::sleep(WRONG_PASSWORD_DELAY).await;
-                            }
-                            dialogue.refuse(&denied.refusal);
-                        }
+                    match self.decide(credentials, &mut talk, &waiting).await {
+                        Ok(done) => return self.hand_over(talk, waiting, done),
+                        Err(wait) => wait,
                     }
-                    // The client's time does not run while it waits for us.
-                    deadline += began.elapsed();
-                    continue;
                 }
-                Wait::Ended(why) => {
-                    debug!(why, "ended before login");
-                    None
-                }
-                Wait::TimedOut => Some("Too slow to log in, goodbye".to_owned()),
-                Wait::Evicted(Evicted::Crowded) => {
-                    turned_away(
-                        &self.shared,
-                        &self.listener,
-                        self.client,
-                        "crowded",
-                        CROWDED,
-                    );
-                    Some(later(self.listener.protocol, CROWDED))
-                }
-                Wait::Evicted(Evicted::Shutdown | Evicted::Revoked) => Some(later(
-                    self.listener.protocol,
-                    "The proxy is stopping, try again later",
-                )),
+                other => other,
             };
-            if let Some(text) = farewell {
-                debug!(text, "ended before login");
-                dialogue.bye(&text);
-                let last_word = self.credentials(&mut client, &mut dialogue);
-                let _ = timeout(FAREWELL, last_word).await;
+            if !matches!(wait, Wait::Again) {
+                self.end(wait, talk).await;
+                return None;
             }
-            let _ = timeout(FAREWELL, leave(client?)).await;
+            let waited = began.elapsed().min(patience);
+            patience -= waited;
+            deadline += waited;
+        }
+    }
+
+    /// TLS where it comes first, and the beginning of the dialogue.
+    async fn greet(&self, socket: TcpStream, deadline: Instant) -> Option<Talk> {
+        let secured = timeout_at(deadline, self.secure(socket)).await;
+        let Ok(secured) = secured else {
+            self.failed(silent_before_tls(&self.listener));
             return None;
+        };
+        let (stream, protection) = secured?;
+        // Who has come so far with TLS has cost itself as much as us; others have to speak first.
+        let ahead = stream.is_tls().then(|| self.start_ahead()).flatten();
+        let capabilities = self.capabilities().await;
+        let mut dialogue = ClientSide::new(capabilities, protection, self.plan.limits.dialogue);
+        if self.listener.login_as.is_some() {
+            dialogue = dialogue.login_as();
+        }
+        Some(Talk {
+            client: Some(stream),
+            dialogue,
+            heard: false,
+            ahead,
+        })
+    }
+
+    /// The upstream connection of this client's login, where there is only one server it can lead to.
+    fn start_ahead(&self) -> Option<Ahead> {
+        let server = self.plan.only_server(self.listener.protocol)?;
+        let limit = self.plan.limits.connect_time;
+        Ahead::start(&self.shared, server, self.client.ip(), limit)
+    }
+
+    /// Decides about a login. A client that leaves meanwhile causes nothing more; one without a right
+    /// password may have to make room.
+    async fn decide(
+        &self,
+        credentials: Option<Credentials>,
+        talk: &mut Talk,
+        waiting: &Waiting,
+    ) -> Result<LoggedIn, Wait> {
+        let begun = self.shared.registry.moment();
+        let Talk {
+            client,
+            dialogue,
+            ahead,
+            ..
+        } = talk;
+        let denied = tokio::select! {
+            biased;
+            why = waiting.evicted() => return Err(Wait::Evicted(why)),
+            who = self.who(credentials) => match who {
+                Err(denied) => denied,
+                Ok(who) => {
+                    waiting.enter();
+                    tokio::select! {
+                        biased;
+                        done = self.log_in(who, begun, ahead) => match done {
+                            Ok(done) => return Ok(done),
+                            Err(denied) => {
+                                waiting.wait_again(self.client.ip());
+                                denied
+                            }
+                        },
+                        () = gone(client, dialogue) => return Err(Wait::Ended("client left")),
+                    }
+                }
+            },
+            () = gone(client, dialogue) => return Err(Wait::Ended("client left")),
+        };
+        let slow = denied.stranger.is_some();
+        let refusal = denied.refusal.clone();
+        self.tell(denied);
+        if slow {
+            tokio::select! {
+                biased;
+                why = waiting.evicted() => return Err(Wait::Evicted(why)),
+                () = tokio::time::sleep(WRONG_PASSWORD_DELAY) => {}
+                () = gone(client, dialogue) => return Err(Wait::Ended("client left")),
+            }
+        }
+        dialogue.refuse(&refusal);
+        Err(Wait::Again)
+    }
+
+    /// Who logs in, if the password or the network allow it.
+    async fn who(&self, credentials: Option<Credentials>) -> Result<Who, Denied> {
+        match credentials {
+            Some(credentials) => self.admit(&credentials).await,
+            None => self.without_login(),
+        }
+    }
+
+    /// Tells of a refused login: of a stranger's in few words, of one with a right password always.
+    fn tell(&self, denied: Denied) {
+        let Some(cause) = &denied.stranger else {
+            self.emit(&denied.event(self.client()));
+            return;
+        };
+        let mut stranger =
+            Stranger::new(&self.listener, self.client, denied.reason, cause.as_str());
+        stranger.account = denied.account.as_deref().map(str::to_owned);
+        stranger.text = denied.refusal.text;
+        self.shared.turn_away(stranger);
+    }
+
+    /// Tells why a client could not even begin.
+    fn failed(&self, (reason, cause): Cause) {
+        let stranger = Stranger::new(&self.listener, self.client, reason, cause);
+        self.shared.turn_away(stranger);
+    }
+
+    /// Ends a connection, with a last word where there is one.
+    async fn end(&self, wait: Wait, mut talk: Talk) {
+        let protocol = self.listener.protocol;
+        let farewell = match wait {
+            Wait::Login(_) | Wait::Again => None,
+            Wait::Ended(why) => {
+                debug!(why, "ended before login");
+                None
+            }
+            Wait::TimedOut => Some("Too slow to log in, goodbye".to_owned()),
+            Wait::Evicted(why @ (Evicted::Crowded | Evicted::Flooded)) => {
+                let cause = "ended to make room: limits.waiting_connections or waiting_per_address";
+                let mut stranger = Stranger::new(&self.listener, self.client, "crowded", cause);
+                stranger.text = CROWDED.to_owned();
+                self.shared.turn_away(stranger);
+                if why == Evicted::Flooded {
+                    return;
+                }
+                Some(later(protocol, CROWDED))
+            }
+            Wait::Evicted(Evicted::Shutdown | Evicted::Revoked) => {
+                Some(later(protocol, "The proxy is stopping, try again later"))
+            }
+        };
+        if let Some(text) = farewell {
+            debug!(text, "ended before login");
+            talk.dialogue.bye(&text);
+            let _ = timeout(FAREWELL, self.credentials(&mut talk)).await;
+        }
+        if let Some(client) = talk.client {
+            let _ = timeout(FAREWELL, leave(client)).await;
         }
     }
 
@@ -232,7 +282,19 @@ impl Login {
     async fn secure(&self, socket: TcpStream) -> Option<(Stream, Protection)> {
         match &self.listener.tls {
             ListenerTls::Implicit(config) => {
-                Some((accept_tls(config, socket).await?, Protection::LoginAllowed))
+                let opening = Opening::look(&socket).await.ok()??;
+                if let Some(cause) = wrong_opening(&self.listener, opening) {
+                    self.failed(cause);
+                    if opening == Opening::Text {
+                        let text = "This port wants TLS from the first octet";
+                        // A small line fits into the buffer of a new connection.
+                        let _ = socket.try_write(goodbye(self.listener.protocol, text).as_bytes());
+                        let _ = timeout(FAREWELL, leave(Stream::Plain(socket))).await;
+                    }
+                    return None;
+                }
+                let stream = self.accept_tls(config, socket).await?;
+                Some((stream, Protection::LoginAllowed))
             }
             ListenerTls::StartTls(_) => Some((Stream::Plain(socket), Protection::StartTlsFirst)),
             ListenerTls::None => Some((Stream::Plain(socket), Protection::LoginAllowed)),
@@ -241,42 +303,32 @@ impl Login {
 
     /// The capabilities to announce: learned ones, else those of servers asked just now, else the
     /// conservative set.
-    async fn capabilities(&self, connecting: bool) -> Capabilities {
-        if let Some(known) = self.plan.capabilities(self.listener.protocol) {
+    async fn capabilities(&self) -> Capabilities {
+        let protocol = self.listener.protocol;
+        if let Some(known) = self.plan.capabilities(protocol) {
             return known;
         }
         let give_up = Instant::now() + LEARN_TIME;
-        for server in self.plan.servers.of(self.listener.protocol) {
-            if server.capabilities.load().is_some() || server.was_unreachable() {
-                continue;
-            }
-            if !connecting && let Ok(place) = self.shared.ahead.clone().try_acquire_owned() {
-                let server = server.clone();
-                let limit = self.plan.limits.connect_time;
-                tokio::spawn(async move {
-                    let _place = place;
-                    if let Err(error) = learn(&server, limit).await {
-                        debug!(%error, "capabilities not learned");
-                    }
-                });
+        for server in self.plan.servers.of(protocol) {
+            if server.capabilities.load().is_none() && !server.was_unreachable() {
+                learn(&self.shared, server, self.plan.limits.connect_time);
             }
         }
-        for server in self.plan.servers.of(self.listener.protocol) {
+        for server in self.plan.servers.of(protocol) {
             server
                 .known(give_up.saturating_duration_since(Instant::now()))
                 .await;
         }
-        let protocol = self.listener.protocol;
         let known = self.plan.capabilities(protocol);
         known.unwrap_or_else(|| conservative(protocol))
     }
 
     /// Runs the dialogue with the client until it logs in or ends.
-    async fn credentials(&self, client: &mut Option<Stream>, dialogue: &mut ClientSide) -> Wait {
+    async fn credentials(&self, talk: &mut Talk) -> Wait {
         let mut buffer = Zeroizing::new(vec![0; READ]);
         loop {
-            let step = dialogue.step();
-            let Some(stream) = client.as_mut() else {
+            let step = talk.dialogue.step();
+            let Some(stream) = talk.client.as_mut() else {
                 return Wait::Ended("no connection");
             };
             match step {
@@ -293,29 +345,45 @@ impl Login {
                 }
                 ClientStep::Read => match stream.read(&mut buffer).await {
                     Ok(0) => return Wait::Ended("client closed"),
-                    Ok(count) => dialogue.receive(buffer.get(..count).unwrap_or_default()),
+                    Ok(count) => {
+                        let bytes = buffer.get(..count).unwrap_or_default();
+                        if !self.hear(talk, bytes) {
+                            return Wait::Ended("not this protocol");
+                        }
+                    }
                     Err(_) => return Wait::Ended("client lost"),
                 },
                 ClientStep::StartTls { discarded } => {
                     if discarded > 0 {
-                        warn!(discarded, "plain text behind STARTTLS thrown away");
+                        let cause =
+                            format!("{discarded} octets of plain text behind STARTTLS thrown away");
+                        self.failed((TLS, cause));
                     }
-                    *client = self.start_tls(client.take()).await;
-                    dialogue.tls_started();
+                    talk.client = self.start_tls(talk.client.take()).await;
+                    talk.dialogue.tls_started();
                     if let Some(known) = self.plan.capabilities(self.listener.protocol) {
-                        dialogue.learn(known);
+                        talk.dialogue.learn(known);
                     }
                 }
-                ClientStep::Close(end) => {
-                    return Wait::Ended(match end {
-                        ClientEnd::Logout => "logout",
-                        ClientEnd::TooLong => "line or literal too long",
-                        ClientEnd::TooManyBadCommands => "too many bad commands",
-                        ClientEnd::Bye => "bye",
-                    });
-                }
+                ClientStep::Close(end) => return Wait::Ended(why(end)),
             }
         }
+    }
+
+    /// Takes what a client sent. False when its first octets are of another protocol, which would wait for
+    /// ever for an answer.
+    fn hear(&self, talk: &mut Talk, bytes: &[u8]) -> bool {
+        let first = !std::mem::replace(&mut talk.heard, true);
+        let plain = talk.client.as_ref().is_some_and(|client| !client.is_tls());
+        if first && plain {
+            if let Some(cause) = wrong_opening(&self.listener, Opening::of(bytes)) {
+                self.failed(cause);
+                return false;
+            }
+            talk.ahead = self.start_ahead();
+        }
+        talk.dialogue.receive(bytes);
+        true
     }
 
     async fn start_tls(&self, stream: Option<Stream>) -> Option<Stream> {
@@ -324,20 +392,29 @@ impl Login {
         else {
             return None;
         };
-        accept_tls(config, socket).await
+        self.accept_tls(config, socket).await
     }
 
-    /// Decides about a login, all the way to the upstream's verdict.
+    async fn accept_tls(&self, config: &Arc<ServerConfig>, socket: TcpStream) -> Option<Stream> {
+        match TlsAcceptor::from(config.clone()).accept(socket).await {
+            Ok(stream) => Some(Stream::from(stream)),
+            Err(error) => {
+                debug!(%error, "TLS with the client failed");
+                if let Some(cause) = tls_failed(&error) {
+                    self.failed(cause);
+                }
+                None
+            }
+        }
+    }
+
+    /// From a right password to the upstream's verdict.
     async fn log_in(
         &self,
-        credentials: Option<Credentials>,
+        (account, label): Who,
+        begun: u64,
         ahead: &mut Option<Ahead>,
     ) -> Result<LoggedIn, Denied> {
-        let begun = self.shared.registry.moment();
-        let (account, label) = match credentials {
-            Some(credentials) => self.admit(&credentials).await?,
-            None => self.without_login()?,
-        };
         let Some(route) = self.plan.route(&account) else {
             // Removed from the configuration a moment ago.
             return Err(Refusal::credentials().into());
@@ -379,13 +456,11 @@ impl Login {
     }
 
     /// The hand-over: from here on bytes are only moved.
-    fn hand_over(
-        self,
-        client: Option<Stream>,
-        dialogue: ClientSide,
-        waiting: Waiting,
-        done: LoggedIn,
-    ) -> Option<Spliced> {
+    fn hand_over(self, talk: Talk, waiting: Waiting, done: LoggedIn) -> Option<Spliced> {
+        let Talk {
+            client, dialogue, ..
+        } = talk;
+        self.shared.knocks.forgive(self.client.ip());
         let (to_client, from_client) = dialogue.accept(&done.success);
         let (upstream, from_upstream) = done.upstream.into_parts();
         let watch = watch(
@@ -445,10 +520,29 @@ async fn leave(mut client: Stream) {
     }
 }
 
-async fn accept_tls(config: &Arc<ServerConfig>, socket: TcpStream) -> Option<Stream> {
-    let accepted = TlsAcceptor::from(config.clone()).accept(socket).await;
-    accepted
-        .map(Stream::from)
-        .map_err(|error| debug!(%error, "TLS with the client failed"))
-        .ok()
+/// Completes when a client that waits for its verdict has left. What it sends meanwhile is kept for later. One
+/// that only closes its side, behind commands that it has sent ahead, is still there.
+async fn gone(client: &mut Option<Stream>, dialogue: &mut ClientSide) {
+    let Some(stream) = client else {
+        return;
+    };
+    let mut buffer = Zeroizing::new(vec![0; READ]);
+    while dialogue.unread() < READ_AHEAD {
+        match stream.read(&mut buffer).await {
+            Ok(0) if dialogue.unread() > 0 => break,
+            Ok(0) | Err(_) => return,
+            Ok(count) => dialogue.receive(buffer.get(..count).unwrap_or_default()),
+        }
+    }
+    std::future::pending().await
+}
+
+fn why(end: ClientEnd) -> &'static str {
+    match end {
+        ClientEnd::Logout => "logout",
+        ClientEnd::TooLong => "line or literal too long",
+        ClientEnd::TooManyBadCommands => "too many bad commands",
+        ClientEnd::TooManyRefusals => "too many refused logins",
+        ClientEnd::Bye => "bye",
+    }
 }

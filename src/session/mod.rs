@@ -5,8 +5,10 @@
 
 mod admission;
 mod ahead;
+mod arrival;
 mod audit;
 mod authenticate;
+mod clients;
 mod driver;
 mod first_words;
 mod pacing;
@@ -15,13 +17,16 @@ mod protocols;
 mod refusal;
 mod registry;
 mod splice;
+mod strangers;
 mod troubles;
 mod upstream;
 
-pub use driver::serve;
+pub use ahead::Knocks;
+pub use arrival::{Arrival, arrive};
 pub use pacing::Pacing;
 pub use plan::{Alias, Limits, Listener, ListenerTls, Plan, Route, Shared, UpstreamServer};
 pub use protocols::ByProtocol;
-pub use registry::{Evicted, Registry, RegistryLimits, SessionInfo};
+pub use registry::{Evicted, Full, LEAVING, Registry, RegistryLimits, SessionInfo};
+pub use strangers::Strangers;
 pub use troubles::{MailTrouble, Troubles};
-pub use upstream::{ConnectError, learn};
+pub use upstream::ConnectError;

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use ipnet::IpNet;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
+use super::ahead::{Idle, Knocks};
 use super::pacing::Pacing;
 use super::protocols::{ByProtocol, common};
 use super::registry::Registry;
+use super::strangers::Strangers;
 use super::troubles::Troubles;
 use crate::access::{Gatekeeper, Protocol, catch_all_for};
 use crate::net::egress::Egress;
@@ -36,7 +38,9 @@ pub struct Shared {
     /// How many sessions each account has.
     pub pacing: Pacing,
     /// Bounds connections started before their client has logged in.
-    pub ahead: Arc<Semaphore>,
+    pub knocks: Knocks,
+    /// What was told of clients that were not let in.
+    pub strangers: Strangers,
     /// Where it is told what happens.
     pub events: Events,
     /// What the configuration says; replaced whole by a reload, sessions keep the one they began
@@ -92,15 +96,15 @@ pub struct Limits {
 /// A listener, as its sessions see it.
 pub struct Listener {
     /// Label in logs.
-    pub name: String,
+    pub name: Arc<str>,
     /// The protocol spoken.
     pub protocol: Protocol,
     /// How clients' connections are protected.
     pub tls: ListenerTls,
     /// Networks that may connect; empty means all.
     pub allow_from: Vec<IpNet>,
-    /// Places for connections, where there is a bound of its own.
-    pub places: Option<Arc<Semaphore>>,
+    /// Most connections, where there is a bound of its own.
+    pub most: Option<usize>,
     /// Networks whose connections begin with a PROXY protocol header.
     pub proxy_protocol_from: Vec<IpNet>,
     /// The account (its key) of devices that never log in.
@@ -144,6 +148,8 @@ pub struct UpstreamServer {
     unreachable_at: Mutex<Option<Instant>>,
     /// Told of every attempt to connect that ended.
     attempted: Notify,
+    /// Greeted connections that wait for a client.
+    pub(super) idle: Idle,
 }
 
 /// How long a server found out of reach is not waited for before greeting a client.
@@ -172,6 +178,7 @@ impl UpstreamServer {
             capabilities: ArcSwapOption::empty(),
             unreachable_at: Mutex::new(None),
             attempted: Notify::new(),
+            idle: Idle::default(),
         }
     }
 

@@ -1,24 +1,33 @@
-//! Who is connected: those that wait to log in, bounded and evicted oldest first, and the
-//! sessions.
+//! Who is connected, from accept to the end of the last byte: every connection counts until it is
+//! gone, and those that have not logged in make room for newer ones.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::cover_label;
+use crate::access::{Network, cover_label};
+
+/// Evicted connections that may say a last word at a time; further ones go without.
+pub const FAREWELLS: usize = 16;
+/// Evicted connections that are not gone yet; with as many, nobody is accepted until one is. They
+/// hold descriptors that no other limit counts.
+pub const LEAVING: usize = 32;
 
 /// Bounds on connections.
 #[derive(Debug, Clone, Copy)]
 pub struct RegistryLimits {
     /// Client connections in all.
     pub connections: usize,
-    /// Of these, connections that have not logged in; the oldest makes room for a new one.
+    /// Of these, connections that have not logged in; the oldest of the busiest network makes room
+    /// for a new one.
     pub waiting: usize,
-    /// Connections of one address that have not logged in; the oldest makes room for a new one.
+    /// Connections of one address (IPv6: one /64) that have not logged in; the oldest makes room
+    /// for a new one.
     pub waiting_per_address: usize,
 }
 
@@ -27,6 +36,8 @@ pub struct RegistryLimits {
 pub enum Evicted {
     /// To make room for newer connections.
     Crowded,
+    /// The same, and too many are saying goodbye already: no last word.
+    Flooded,
     /// The program stops.
     Shutdown,
     /// An operator revoked the account.
@@ -37,11 +48,20 @@ impl Evicted {
     /// A stable word for logs.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Crowded => "crowded",
+            Self::Crowded | Self::Flooded => "crowded",
             Self::Shutdown => "shutdown",
             Self::Revoked => "revoked",
         }
     }
+}
+
+/// Why a connection is not taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// All places are taken by sessions and logins under way.
+    All,
+    /// All places of the listener are.
+    Listener,
 }
 
 /// A session, for `status`.
@@ -103,14 +123,26 @@ impl SessionInfo {
 pub struct Registry {
     limits: Mutex<RegistryLimits>,
     inner: Mutex<Inner>,
+    /// Told when an evicted connection is gone.
+    gone: Notify,
 }
 
 #[derive(Default)]
 struct Inner {
     next: u64,
+    /// Connections that have shown no right password; the oldest first.
     waiting: BTreeMap<u64, Waiter>,
-    per_address: HashMap<IpAddr, BTreeMap<u64, ()>>,
+    /// The waiting ones of each network.
+    networks: HashMap<Network, BTreeSet<u64>>,
+    /// Evicted and not gone yet.
+    leaving: HashMap<u64, Farewell>,
+    /// Right passwords on their way to a session.
+    entering: HashMap<u64, Stop>,
     sessions: BTreeMap<u64, (SessionInfo, Stop)>,
+    /// The listener of every connection, whatever its stage.
+    listeners: HashMap<u64, Arc<str>>,
+    /// How many connections each listener has.
+    of_listener: HashMap<Arc<str>, usize>,
     /// Counts revocations.
     moment: u64,
     /// When each account, or one label of it, was last revoked: a login begun before must not become a
@@ -119,8 +151,14 @@ struct Inner {
 }
 
 struct Waiter {
-    address: IpAddr,
+    network: Network,
     stop: Stop,
+}
+
+#[derive(PartialEq, Eq)]
+enum Farewell {
+    Said,
+    None,
 }
 
 /// Tells one connection to end, and why.
@@ -135,6 +173,8 @@ pub struct Waiting {
     registry: Arc<Registry>,
     id: u64,
     stop: Stop,
+    /// The [`Session`] stands for the connection now.
+    logged_in: bool,
 }
 
 /// A session; leaves the registry when dropped.
@@ -163,47 +203,61 @@ impl Registry {
         Arc::new(Self {
             limits: Mutex::new(limits),
             inner: Mutex::default(),
+            gone: Notify::new(),
         })
     }
 
-    /// Replaces the limits (after a reload); those already connected stay.
+    /// Replaces the limits (after a reload); those already connected stay and count.
     pub fn set_limits(&self, limits: RegistryLimits) {
         *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
-    /// Takes in a new connection, if need be in place of the oldest one that has not logged in.
-    /// `None` when all places are taken by sessions.
-    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Waiting> {
-        let limits = *self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut inner = self.inner();
-        let of_address = inner.per_address.get(&address).map_or(0, BTreeMap::len);
-        if of_address >= limits.waiting_per_address {
-            let oldest = inner
-                .per_address
-                .get(&address)
-                .and_then(|ids| ids.keys().next().copied());
-            inner.evict(oldest);
+    /// Waits while [`LEAVING`] evicted connections are not gone: to be asked before accepting.
+    pub async fn room(&self) {
+        loop {
+            let gone = self.gone.notified();
+            if self.inner().leaving.len() < LEAVING {
+                return;
+            }
+            gone.await;
         }
-        let all = inner.waiting.len() + inner.sessions.len();
+    }
+
+    /// Takes in a new connection, if need be in place of one that has not logged in: the oldest of its
+    /// address, of its listener (which may have `most` connections), or of the busiest network.
+    ///
+    /// # Errors
+    /// [`Full`] when all places are taken by sessions and logins under way.
+    pub fn admit(
+        self: &Arc<Self>,
+        address: IpAddr,
+        listener: &Arc<str>,
+        most: Option<usize>,
+    ) -> Result<Waiting, Full> {
+        let limits = *self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let network = Network::of(address);
+        let mut inner = self.inner();
+        if most.is_some_and(|most| inner.staying(listener) >= most) {
+            let oldest = inner.oldest_of_listener(listener);
+            inner.evict(oldest).ok_or(Full::Listener)?;
+        }
+        inner.make_room_for(network, limits);
+        let all = inner.waiting.len() + inner.entering.len() + inner.sessions.len();
         if inner.waiting.len() >= limits.waiting || all >= limits.connections {
-            let oldest = inner.waiting.keys().next().copied();
-            inner.evict(oldest)?;
+            let oldest = inner.oldest_of_busiest();
+            inner.evict(oldest).ok_or(Full::All)?;
         }
         let id = inner.next;
         inner.next += 1;
         let stop = Stop::default();
-        inner.waiting.insert(
-            id,
-            Waiter {
-                address,
-                stop: stop.clone(),
-            },
-        );
-        inner.per_address.entry(address).or_default().insert(id, ());
-        Some(Waiting {
+        inner.wait(id, network, stop.clone());
+        inner.listeners.insert(id, listener.clone());
+        *inner.of_listener.entry(listener.clone()).or_default() += 1;
+        Ok(Waiting {
             registry: self.clone(),
             id,
             stop,
+            logged_in: false,
         })
     }
 
@@ -216,15 +270,18 @@ impl Registry {
             .collect()
     }
 
-    /// How many connections wait to log in.
+    /// How many connections have not logged in, those that are being ended included.
     pub fn waiting(&self) -> usize {
-        self.inner().waiting.len()
+        let inner = self.inner();
+        inner.waiting.len() + inner.entering.len() + inner.leaving.len()
     }
 
     /// Tells all waiting connections to end because the program stops.
     pub fn stop_waiting(&self) {
-        for waiter in self.inner().waiting.values() {
-            waiter.stop.stop(Evicted::Shutdown);
+        let inner = self.inner();
+        let waiting = inner.waiting.values().map(|waiter| &waiter.stop);
+        for stop in waiting.chain(inner.entering.values()) {
+            stop.stop(Evicted::Shutdown);
         }
     }
 
@@ -262,22 +319,83 @@ impl Registry {
 }
 
 impl Inner {
-    /// Tells a waiting connection to end and counts it no more; `None` when there was none.
+    fn wait(&mut self, id: u64, network: Network, stop: Stop) {
+        self.waiting.insert(id, Waiter { network, stop });
+        self.networks.entry(network).or_default().insert(id);
+    }
+
+    /// Evicts the oldest of a network that has as many as it may.
+    fn make_room_for(&mut self, network: Network, limits: RegistryLimits) {
+        let of_network = self.networks.get(&network);
+        let oldest = of_network
+            .filter(|ids| ids.len() >= limits.waiting_per_address)
+            .and_then(|ids| ids.first().copied());
+        self.evict(oldest);
+    }
+
+    /// The listener's connections but for those being ended.
+    fn staying(&self, listener: &Arc<str>) -> usize {
+        let leaving = self.leaving.keys();
+        let leaving = leaving.filter(|id| self.listeners.get(id) == Some(listener));
+        let all = self.of_listener.get(listener).copied().unwrap_or_default();
+        all.saturating_sub(leaving.count())
+    }
+
+    fn oldest_of_listener(&self, listener: &Arc<str>) -> Option<u64> {
+        let mut ids = self.waiting.keys().copied();
+        ids.find(|id| self.listeners.get(id) == Some(listener))
+    }
+
+    /// The oldest of the network with the most connections: who floods makes room for the others.
+    fn oldest_of_busiest(&self) -> Option<u64> {
+        let networks = self.networks.values();
+        let oldest = networks.filter_map(|ids| Some((ids.len(), *ids.first()?)));
+        oldest
+            .max_by_key(|(count, id)| (*count, std::cmp::Reverse(*id)))
+            .map(|(_, id)| id)
+    }
+
+    /// Tells a waiting connection to end; `None` when there was none.
     fn evict(&mut self, id: Option<u64>) -> Option<()> {
-        let waiter = self.forget_waiter(id?)?;
-        waiter.stop.stop(Evicted::Crowded);
+        let id = id?;
+        let waiter = self.forget_waiter(id)?;
+        let saying = self.leaving.values().filter(|one| **one == Farewell::Said);
+        let (farewell, why) = if saying.count() < FAREWELLS {
+            (Farewell::Said, Evicted::Crowded)
+        } else {
+            (Farewell::None, Evicted::Flooded)
+        };
+        self.leaving.insert(id, farewell);
+        waiter.stop.stop(why);
         Some(())
     }
 
     fn forget_waiter(&mut self, id: u64) -> Option<Waiter> {
         let waiter = self.waiting.remove(&id)?;
-        if let Some(ids) = self.per_address.get_mut(&waiter.address) {
+        if let Some(ids) = self.networks.get_mut(&waiter.network) {
             ids.remove(&id);
             if ids.is_empty() {
-                self.per_address.remove(&waiter.address);
+                self.networks.remove(&waiter.network);
             }
         }
         Some(waiter)
+    }
+
+    /// The connection is closed.
+    fn forget(&mut self, id: u64) {
+        if self.forget_waiter(id).is_none() && self.leaving.remove(&id).is_none() {
+            self.entering.remove(&id);
+            self.sessions.remove(&id);
+        }
+        let Some(listener) = self.listeners.remove(&id) else {
+            return;
+        };
+        if let Some(count) = self.of_listener.get_mut(&listener) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_listener.remove(&listener);
+            }
+        }
     }
 }
 
@@ -292,12 +410,40 @@ impl Waiting {
     /// Completes when the connection has to end.
     pub async fn evicted(&self) -> Evicted {
         self.stop.token.cancelled().await;
-        self.stop.why.get().copied().unwrap_or(Evicted::Crowded)
+        self.stop.why.get().copied().unwrap_or(Evicted::Flooded)
+    }
+
+    /// A load balancer has told who the client is: the connection counts as that address's from now on.
+    pub fn comes_from(&self, address: IpAddr) {
+        let network = Network::of(address);
+        let limits = self.registry.limits.lock();
+        let limits = *limits.unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.registry.inner();
+        if let Some(waiter) = inner.forget_waiter(self.id) {
+            inner.make_room_for(network, limits);
+            inner.wait(self.id, network, waiter.stop);
+        }
+    }
+
+    /// Its password was right: it makes room for nobody any more.
+    pub fn enter(&self) {
+        let mut inner = self.registry.inner();
+        if let Some(waiter) = inner.forget_waiter(self.id) {
+            inner.entering.insert(self.id, waiter.stop);
+        }
+    }
+
+    /// Its login failed after all: it makes room for others again.
+    pub fn wait_again(&self, address: IpAddr) {
+        let mut inner = self.registry.inner();
+        if let Some(stop) = inner.entering.remove(&self.id) {
+            inner.wait(self.id, Network::of(address), stop);
+        }
     }
 
     /// The connection has logged in. `begun`: what [`Registry::moment`] said before; if the account or the
     /// password was revoked since, the session ends at once.
-    pub fn log_in(self, info: SessionInfo, begun: u64) -> Session {
+    pub fn log_in(mut self, info: SessionInfo, begun: u64) -> Session {
         let stop = Stop::default();
         let mut inner = self.registry.inner();
         let names = info.names().into_iter();
@@ -305,8 +451,11 @@ impl Waiting {
         if keys.any(|key| inner.revoked.get(&key).is_some_and(|at| *at > begun)) {
             stop.stop(Evicted::Revoked);
         }
+        inner.forget_waiter(self.id);
+        inner.entering.remove(&self.id);
         inner.sessions.insert(self.id, (info, stop.clone()));
         drop(inner);
+        self.logged_in = true;
         Session {
             registry: self.registry.clone(),
             id: self.id,
@@ -317,122 +466,19 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.registry.inner().forget_waiter(self.id);
+        if !self.logged_in {
+            self.registry.inner().forget(self.id);
+            self.registry.gone.notify_waiters();
+        }
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.registry.inner().sessions.remove(&self.id);
+        self.registry.inner().forget(self.id);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::Future;
-    use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
-
-    use super::*;
-
-    const LIMITS: RegistryLimits = RegistryLimits {
-        connections: 5,
-        waiting: 4,
-        waiting_per_address: 3,
-    };
-
-    fn address(last: u8) -> IpAddr {
-        IpAddr::from([192, 0, 2, last])
-    }
-
-    fn evicted(waiting: &Waiting) -> Option<Evicted> {
-        match pin!(waiting.evicted()).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(why) => Some(why),
-            Poll::Pending => None,
-        }
-    }
-
-    #[test]
-    fn the_oldest_of_an_address_makes_room_for_its_next() {
-        let registry = Registry::new(LIMITS);
-        let other = registry.admit(address(9)).unwrap();
-        let first = registry.admit(address(1)).unwrap();
-        let second = registry.admit(address(1)).unwrap();
-        let third = registry.admit(address(1)).unwrap();
-        let fourth = registry.admit(address(1)).unwrap();
-        assert_eq!(evicted(&first), Some(Evicted::Crowded));
-        for stays in [&other, &second, &third, &fourth] {
-            assert_eq!(evicted(stays), None);
-        }
-        assert_eq!(registry.waiting(), 4);
-    }
-
-    #[test]
-    fn the_oldest_of_all_makes_room_when_it_is_crowded() {
-        let registry = Registry::new(LIMITS);
-        let all: Vec<_> = (0..5)
-            .map(|n| registry.admit(address(n)).unwrap())
-            .collect();
-        assert_eq!(evicted(&all[0]), Some(Evicted::Crowded));
-        assert_eq!(evicted(&all[1]), None);
-        drop(all);
-        assert_eq!(registry.waiting(), 0);
-        assert!(registry.inner().per_address.is_empty());
-    }
-
-    #[test]
-    fn sessions_are_never_evicted() {
-        let registry = Registry::new(LIMITS);
-        let client = SocketAddr::new(address(1), 1);
-        let sessions: Vec<_> = (0..5)
-            .map(|n| {
-                registry
-                    .admit(address(n))
-                    .unwrap()
-                    .log_in(SessionInfo::new("bob", "default", client, "imap"), 0)
-            })
-            .collect();
-        assert!(registry.admit(address(7)).is_none());
-        assert_eq!(registry.sessions().len(), 5);
-        assert!(sessions.iter().all(|session| session.why().is_none()));
-        drop(sessions);
-        assert!(registry.sessions().is_empty());
-    }
-
-    #[test]
-    fn revoking_ends_the_sessions_of_one_account_and_logins_under_way() {
-        let registry = Registry::new(RegistryLimits {
-            connections: 9,
-            ..LIMITS
-        });
-        let client = SocketAddr::new(address(1), 1);
-        let log_in = |n: u8, (account, label): (&str, &str), before: u64| {
-            let info = SessionInfo::new(account, label, client, "imap");
-            registry.admit(address(n)).unwrap().log_in(info, before)
-        };
-        let before = registry.moment();
-        let bob = log_in(1, ("bob", "default"), before);
-        let eve = log_in(2, ("eve", "default"), before);
-        assert_eq!(registry.revoke("bob", None), 1);
-        let late = log_in(3, ("bob", "default"), before);
-        let next = log_in(4, ("bob", "default"), registry.moment());
-        for (session, why) in [
-            (&bob, Some(Evicted::Revoked)),
-            (&eve, None),
-            (&late, Some(Evicted::Revoked)),
-            (&next, None),
-        ] {
-            assert_eq!(session.why(), why);
-            assert_eq!(session.stop().is_cancelled(), why.is_some());
-        }
-        let before = registry.moment();
-        let scanner = log_in(5, ("bob", "scanner"), before);
-        assert_eq!(registry.revoke("bob", Some("scanner")), 1);
-        let late = log_in(6, ("bob", "scanner"), before);
-        assert_eq!(
-            (scanner.why(), late.why()),
-            (Some(Evicted::Revoked), Some(Evicted::Revoked))
-        );
-        assert_eq!(next.why(), None, "another password of the same account");
-    }
-}
+#[path = "registry_tests.rs"]
+mod tests;

@@ -1,12 +1,14 @@
 //! A connection to an upstream mail server, from dialling to the answer to the login.
 
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls_pki_types::ServerName;
 use secrecy::SecretString;
 use thiserror::Error;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -168,17 +170,6 @@ pub(super) async fn connect(
     connected
 }
 
-/// Connects only to learn what `server` announces.
-///
-/// # Errors
-/// As for a login.
-pub async fn learn(server: &UpstreamServer, limit: Duration) -> Result<(), ConnectError> {
-    let mut ready = connect(server, limit).await?;
-    // Politeness only; the server is left either way.
-    let _ = timeout(limit, ready.stream.shutdown()).await;
-    Ok(())
-}
-
 async fn greet(server: &UpstreamServer, limit: Duration) -> Result<Ready, ConnectError> {
     let socket = dial::connect(&server.egress, &server.host, server.port, limit).await?;
     let stream = if server.implicit_tls {
@@ -262,6 +253,15 @@ impl Ready {
                 limit,
             })
         })
+    }
+
+    /// Whether the server has ended the connection, or said something unasked, since its greeting.
+    pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut octet = [0];
+        let mut octet = ReadBuf::new(&mut octet);
+        Pin::new(&mut self.stream)
+            .poll_read(cx, &mut octet)
+            .map(|_| ())
     }
 
     /// The connection and what the server sent behind its success.

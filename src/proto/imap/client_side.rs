@@ -24,6 +24,9 @@ pub struct ClientSide {
     protection: Protection,
     limits: Limits,
     bad_commands: usize,
+    refused_logins: usize,
+    /// A line over the limit was answered; the next one ends the connection.
+    had_long_line: bool,
 }
 
 /// What is expected next; each state holds only what it may know.
@@ -79,6 +82,8 @@ impl ClientSide {
             protection,
             limits,
             bad_commands: 0,
+            refused_logins: 0,
+            had_long_line: false,
         };
         let announced = dialogue.announced();
         dialogue.say(&format!("* OK [CAPABILITY {announced}] mailsplice ready"));
@@ -88,6 +93,11 @@ impl ClientSide {
     /// Adds bytes read from the client.
     pub fn receive(&mut self, bytes: &[u8]) {
         self.framer.push(bytes);
+    }
+
+    /// Octets received and not yet acted upon.
+    pub fn unread(&self) -> usize {
+        self.framer.len()
     }
 
     /// Replaces the upstream's capabilities with newer ones.
@@ -118,11 +128,14 @@ impl ClientSide {
         self.state = State::Command(ExpectCommand);
     }
 
-    /// Refuses the login; the dialogue goes on.
+    /// Refuses the login; the dialogue goes on, unless it was one too many.
     pub fn refuse(&mut self, refusal: &Refusal) {
         let state = std::mem::replace(&mut self.state, State::Command(ExpectCommand));
         match state {
-            State::Verdict(expect) => self.say_refusal(&expect.tag, refusal),
+            State::Verdict(expect) => {
+                self.say_refusal(&expect.tag, refusal);
+                self.state = self.refused();
+            }
             other => self.state = other,
         }
     }
@@ -194,9 +207,7 @@ impl ClientSide {
     fn sasl_line(&mut self, tag: &str) -> SaslLine {
         match self.framer.line(&self.limits) {
             Line::Partial => SaslLine::Partial,
-            Line::TooLong => {
-                SaslLine::Ended(self.ended(ClientEnd::TooLong, "Line too long, goodbye"))
-            }
+            Line::TooLong => SaslLine::Ended(self.too_long(Some(tag))),
             Line::Whole(line) if line.trim_ascii() == b"*" => {
                 self.say(&format!("{tag} BAD AUTHENTICATE cancelled"));
                 SaslLine::Ended(State::Command(ExpectCommand))
@@ -214,7 +225,7 @@ impl ClientSide {
             Err(error @ SaslError::Authorization) => {
                 let text = format!("{error}: log in as the user whose password you have");
                 self.say_refusal(&tag, &Refusal::new(RefusalKind::Authorization, text));
-                State::Command(ExpectCommand)
+                self.refused()
             }
             Err(error) => self.bad(&tag, &error.to_string()),
         }
@@ -239,6 +250,26 @@ impl ClientSide {
         let text = "Start TLS first: this connection is not encrypted";
         self.say_refusal(tag, &Refusal::new(RefusalKind::Privacy, text));
         false
+    }
+
+    /// A login was refused: a few are a person's errors, more are guesses.
+    fn refused(&mut self) -> State {
+        self.refused_logins += 1;
+        if self.refused_logins < self.limits.refused_logins {
+            return State::Command(ExpectCommand);
+        }
+        let text = "Too many refused logins, goodbye";
+        self.ended(ClientEnd::TooManyRefusals, text)
+    }
+
+    /// A line over the limit: answered once, as servers do; the rest of it is thrown away.
+    fn too_long(&mut self, tag: Option<&str>) -> State {
+        let start = self.framer.skip_line();
+        if std::mem::replace(&mut self.had_long_line, true) {
+            return self.ended(ClientEnd::TooLong, "Line too long, goodbye");
+        }
+        let tag = tag.map_or_else(|| Command::read(&start).tag, str::to_owned);
+        self.bad(&tag, "Line too long")
     }
 
     fn bad(&mut self, tag: &str, text: &str) -> State {
@@ -301,6 +332,7 @@ impl ExpectCommand {
                 let tag = Command::read(&command).tag;
                 dialogue.bad(&tag, "Literal too long before login")
             }
+            Frame::LineTooLong => dialogue.too_long(None),
             Frame::TooLong => dialogue.ended(ClientEnd::TooLong, "Line too long, goodbye"),
             Frame::Command(command) => Self::obey(dialogue, Command::read(&command)),
         };
@@ -337,7 +369,7 @@ impl ExpectCommand {
             Body::Authenticate { mechanism, initial } if dialogue.login_allowed(&tag) => {
                 return Self::authenticate(dialogue, tag, mechanism, initial);
             }
-            Body::Login(_) | Body::Authenticate { .. } => {}
+            Body::Login(_) | Body::Authenticate { .. } => return dialogue.refused(),
             Body::Malformed(why) => return dialogue.bad(&tag, why),
             Body::Unknown => return dialogue.bad(&tag, "Unknown command, or log in first"),
         }

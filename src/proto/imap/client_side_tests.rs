@@ -313,27 +313,12 @@ fn text_injected_before_tls_is_thrown_away() {
 
 #[test]
 fn offenders_get_a_clear_end() {
-    let endless = vec![b'x'; 20_000];
-    let story = play(
-        dialogue(Protection::LoginAllowed),
-        &endless,
-        &[5_000, 17_000],
-        None,
-    );
-    assert_eq!(story.end, Some(ClientEnd::TooLong));
-    assert!(story.said.ends_with("* BYE Line too long, goodbye\r\n"));
-
     let story = play(
         dialogue(Protection::LoginAllowed),
         b"a LOGIN {2147483648+}\r\n",
         &[],
         None,
     );
-    assert_eq!(story.end, Some(ClientEnd::TooLong));
-
-    let mut sasl = b"a AUTHENTICATE PLAIN\r\n".to_vec();
-    sasl.extend_from_slice(&endless);
-    let story = play(dialogue(Protection::LoginAllowed), &sasl, &[], None);
     assert_eq!(story.end, Some(ClientEnd::TooLong));
 
     let story = play(
@@ -344,6 +329,115 @@ fn offenders_get_a_clear_end() {
     );
     assert_eq!(story.end, Some(ClientEnd::TooManyBadCommands));
     assert_eq!(story.said.matches("BAD").count(), 20);
+}
+
+#[test]
+fn a_line_over_the_limit_is_answered_once() {
+    let endless = "x".repeat(20_000);
+    for (before, after) in [("", ""), ("b AUTHENTICATE PLAIN\r\n", "")] {
+        let first = format!("{before}a LOGIN {endless}\r\n{after}");
+        let input = format!("{first}c NOOP\r\n");
+        let story = play(
+            dialogue(Protection::LoginAllowed),
+            input.as_bytes(),
+            &[5_000, 17_000],
+            None,
+        );
+        assert_eq!(story.end, None);
+        let tag = if before.is_empty() { 'a' } else { 'b' };
+        let expected = format!("{tag} BAD Line too long\r\nc OK NOOP completed\r\n");
+        assert!(story.said.ends_with(&expected), "{}", story.said);
+
+        let input = format!("{first}d LOGIN {endless}\r\ne NOOP\r\n");
+        let story = play(
+            dialogue(Protection::LoginAllowed),
+            input.as_bytes(),
+            &[],
+            None,
+        );
+        assert_eq!(story.end, Some(ClientEnd::TooLong));
+        assert!(story.said.ends_with("* BYE Line too long, goodbye\r\n"));
+    }
+    // An endless one is answered before its end, and ends the connection later.
+    let story = play(
+        dialogue(Protection::LoginAllowed),
+        &vec![b'x'; 2 << 20],
+        &[20_000],
+        None,
+    );
+    assert_eq!(story.end, Some(ClientEnd::TooLong));
+    assert_eq!(story.said.matches("Line too long").count(), 2);
+}
+
+#[test]
+fn an_id_of_full_size_is_taken_whatever_its_form() {
+    let quoted = |octet: &str, count: usize| format!("\"{}\"", octet.repeat(count));
+    let pairs = |value: &dyn Fn() -> String| {
+        let pair = || format!("{} {}", quoted("n", 30), value());
+        (0..30).map(|_| pair()).collect::<Vec<_>>().join(" ")
+    };
+    let plain = pairs(&|| quoted("v", 1024));
+    let escaped = pairs(&|| quoted("\\\"", 1024));
+    let literal = pairs(&|| format!("{{1024+}}\r\n{}", "v".repeat(1024)));
+    for list in [plain, escaped, literal] {
+        let input = format!("a ID ({list})\r\nb NOOP\r\n");
+        for cuts in [&[][..], &[3, 17_000, 30_000]] {
+            let story = play(
+                dialogue(Protection::LoginAllowed),
+                input.as_bytes(),
+                cuts,
+                None,
+            );
+            assert_eq!(story.end, None);
+            assert!(
+                story
+                    .said
+                    .ends_with("a OK ID completed\r\nb OK NOOP completed\r\n"),
+                "{}",
+                story.said
+            );
+        }
+    }
+    // Only ID may be so long.
+    let input = format!("a NOOP {}\r\n", "x".repeat(40_000));
+    let story = play(
+        dialogue(Protection::LoginAllowed),
+        input.as_bytes(),
+        &[],
+        None,
+    );
+    assert!(
+        story.said.ends_with("a BAD Line too long\r\n"),
+        "{}",
+        story.said
+    );
+}
+
+#[test]
+fn refused_logins_have_an_end() {
+    for refusal in [
+        Refusal::credentials(),
+        Refusal::new(RefusalKind::Temporary, "Too many wrong passwords"),
+    ] {
+        let input = b"a LOGIN b x\r\n".repeat(100);
+        let story = play(
+            dialogue(Protection::LoginAllowed),
+            &input,
+            &[],
+            Some(&refusal),
+        );
+        assert_eq!(story.end, Some(ClientEnd::TooManyRefusals));
+        assert_eq!(story.logins.len(), 5);
+        assert!(
+            story
+                .said
+                .ends_with("* BYE Too many refused logins, goodbye\r\n")
+        );
+    }
+    let input = b"a LOGIN b x\r\n".repeat(100);
+    let story = play(dialogue(Protection::StartTlsFirst), &input, &[], None);
+    assert_eq!(story.end, Some(ClientEnd::TooManyRefusals));
+    assert_eq!(story.said.matches("[PRIVACYREQUIRED]").count(), 5);
 }
 
 /// Bytes that look like IMAP more often than random ones do.

@@ -28,8 +28,10 @@ pub(super) enum Frame {
     LiteralAnnounced,
     /// A synchronising literal over the limit; the client has not sent it and need not.
     LiteralRefused(Zeroizing<Vec<u8>>),
-    /// A line, or a literal the client sends without waiting, over the limit: what follows cannot
-    /// be told from commands.
+    /// A line over the limit; [`Framer::skip_line`] goes on behind it.
+    LineTooLong,
+    /// A literal the client sends without waiting, or a command in all, over the limit: what follows
+    /// cannot be told from commands.
     TooLong,
     /// More bytes are needed.
     Partial,
@@ -46,6 +48,11 @@ impl Framer {
         self.inbox.push(bytes);
     }
 
+    /// Octets received and not yet taken as a command.
+    pub(super) fn len(&self) -> usize {
+        self.inbox.len()
+    }
+
     /// The next command.
     pub(super) fn next(&mut self, limits: &Limits) -> Frame {
         loop {
@@ -56,10 +63,21 @@ impl Framer {
                 self.command.extend_from_slice(&bytes);
                 self.literal = None;
             }
-            let line = match self.inbox.line(limits.line) {
+            // ID says more than any other command before login.
+            let id = is_id(if self.command.is_empty() {
+                self.inbox.peek()
+            } else {
+                &self.command
+            });
+            let (longest, together) = if id {
+                (limits.line.max(ID), limits.line.max(ID))
+            } else {
+                (limits.line, limits.line + 2 * limits.literal)
+            };
+            let line = match self.inbox.line(longest) {
                 Line::Whole(line) => line,
                 Line::Partial => return Frame::Partial,
-                Line::TooLong => return Frame::TooLong,
+                Line::TooLong => return Frame::LineTooLong,
             };
             let announced = announcement(&line);
             self.command.extend_from_slice(&line);
@@ -68,8 +86,7 @@ impl Framer {
                 return Frame::Command(std::mem::take(&mut self.command));
             };
             // The lines of a command are bounded together, like its literals.
-            let fits = announced.octets <= limits.literal
-                && self.command.len() <= limits.line + 2 * limits.literal;
+            let fits = announced.octets <= limits.literal && self.command.len() <= together;
             match (fits, announced.synchronising) {
                 (true, synchronising) => {
                     self.literal = Some(announced.octets);
@@ -81,6 +98,14 @@ impl Framer {
                 (false, false) => return Frame::TooLong,
             }
         }
+    }
+
+    /// Throws away the line that is too long, and the command it belongs to; gives the command's first
+    /// octets.
+    pub(super) fn skip_line(&mut self) -> Zeroizing<Vec<u8>> {
+        let line = self.inbox.skip_line();
+        let command = std::mem::take(&mut self.command);
+        if command.is_empty() { line } else { command }
     }
 
     /// The next line outside any command: a SASL response.
@@ -97,6 +122,17 @@ impl Framer {
     pub(super) fn into_unread(self) -> Bytes {
         self.inbox.into_unread()
     }
+}
+
+/// The longest ID command, in octets: 30 pairs of a name of 30 and a value of 1,024 octets (RFC 2971 §3.3),
+/// each octet escaped at worst.
+const ID: usize = 64 * 1024;
+
+/// Whether a command, or its beginning, is an ID.
+fn is_id(command: &[u8]) -> bool {
+    let mut words = command.splitn(3, |octet| *octet == b' ');
+    let name = words.nth(1).unwrap_or_default();
+    name.eq_ignore_ascii_case(b"ID") && words.next().is_some()
 }
 
 /// `{n}` or `{n+}` at the end of a line.
@@ -138,7 +174,7 @@ mod tests {
         loop {
             match framer.next(&Limits::default()) {
                 Frame::Partial => return found,
-                end @ Frame::TooLong => {
+                end @ (Frame::TooLong | Frame::LineTooLong) => {
                     found.push(end);
                     return found;
                 }

@@ -21,6 +21,9 @@ pub struct ClientSide {
     protection: Protection,
     limits: Limits,
     bad_commands: usize,
+    refused_logins: usize,
+    /// A line over the limit was answered; the next one ends the connection.
+    had_long_line: bool,
 }
 
 /// What is expected next; each state holds only what it may know.
@@ -75,6 +78,8 @@ impl ClientSide {
             protection,
             limits,
             bad_commands: 0,
+            refused_logins: 0,
+            had_long_line: false,
         };
         dialogue.say("+OK mailsplice ready");
         dialogue
@@ -83,6 +88,11 @@ impl ClientSide {
     /// Adds bytes read from the client.
     pub fn receive(&mut self, bytes: &[u8]) {
         self.inbox.push(bytes);
+    }
+
+    /// Octets received and not yet acted upon.
+    pub fn unread(&self) -> usize {
+        self.inbox.len()
     }
 
     /// Replaces the upstream's capabilities with newer ones.
@@ -112,11 +122,11 @@ impl ClientSide {
         self.state = State::command();
     }
 
-    /// Refuses the login; the dialogue goes on.
+    /// Refuses the login; the dialogue goes on, unless it was one too many.
     pub fn refuse(&mut self, refusal: &Refusal) {
         if matches!(self.state, State::Verdict(_)) {
-            self.state = State::command();
             self.say_refusal(refusal);
+            self.state = self.refused();
         }
     }
 
@@ -177,7 +187,7 @@ impl ClientSide {
         let (verb, rest) = split(line);
         let argument = rest.trim_ascii();
         match verb.to_ascii_uppercase().as_slice() {
-            b"USER" if !self.login_allowed() => {}
+            b"USER" if !self.login_allowed() => return self.refused(),
             b"USER" if argument.is_empty() => return self.bad("USER needs a name"),
             b"USER" => {
                 // The same for everybody: names are not revealed.
@@ -185,7 +195,7 @@ impl ClientSide {
                 let user = Some(Zeroizing::new(argument.to_vec()));
                 return State::Command(ExpectCommand { user });
             }
-            b"PASS" if !self.login_allowed() => {}
+            b"PASS" if !self.login_allowed() => return self.refused(),
             // Its spaces belong to the password (RFC 1939 §7).
             b"PASS" => {
                 return match expect.user {
@@ -194,7 +204,7 @@ impl ClientSide {
                 };
             }
             b"AUTH" if argument.is_empty() => self.list_mechanisms(),
-            b"AUTH" if !self.login_allowed() => {}
+            b"AUTH" if !self.login_allowed() => return self.refused(),
             b"AUTH" => return self.auth(argument),
             b"CAPA" => {
                 let lines = self.announced();
@@ -284,7 +294,7 @@ impl ClientSide {
             Err(error @ SaslError::Authorization) => {
                 let text = format!("{error}: log in as the user whose password you have");
                 self.say_refusal(&Refusal::new(RefusalKind::Authorization, text));
-                State::command()
+                self.refused()
             }
             Err(error) => self.bad(&error.to_string()),
         }
@@ -302,6 +312,16 @@ impl ClientSide {
         let text = "Start TLS first (STLS): this connection is not encrypted";
         self.say_refusal(&Refusal::new(RefusalKind::Privacy, text));
         false
+    }
+
+    /// A login was refused: a few are a person's errors, more are guesses.
+    fn refused(&mut self) -> State {
+        self.refused_logins += 1;
+        if self.refused_logins < self.limits.refused_logins {
+            return State::command();
+        }
+        let text = "Too many refused logins, goodbye";
+        self.ended(ClientEnd::TooManyRefusals, text)
     }
 
     fn bad(&mut self, text: &str) -> State {
@@ -331,8 +351,13 @@ impl ClientSide {
         self.say(&format!("-ERR [{code}] {text}"));
     }
 
+    /// A line over the limit: answered once, as servers do; the rest of it is thrown away.
     fn too_long(&mut self) -> State {
-        self.ended(ClientEnd::TooLong, "Line too long, goodbye")
+        self.inbox.skip_line();
+        if std::mem::replace(&mut self.had_long_line, true) {
+            return self.ended(ClientEnd::TooLong, "Line too long, goodbye");
+        }
+        self.bad("Line too long")
     }
 
     fn ended(&mut self, end: ClientEnd, text: &str) -> State {

@@ -244,9 +244,32 @@ fn nothing_before_tls_logs_in_and_nothing_behind_stls_is_acted_upon() {
 
 #[test]
 fn endless_lines_and_endless_nonsense_end_the_connection() {
-    let long = vec![b'x'; Limits::default().line + 2];
+    let mut long = vec![b'x'; Limits::default().line + 2];
+    long.extend_from_slice(b"\r\nNOOP\r\n");
     let story = play(dialogue(Protection::LoginAllowed), &long, &[], None);
+    assert_eq!(story.end, None);
+    assert!(
+        story.said.ends_with("-ERR Line too long\r\n+OK\r\n"),
+        "{}",
+        story.said
+    );
+    let story = play(
+        dialogue(Protection::LoginAllowed),
+        &long.repeat(2),
+        &[],
+        None,
+    );
     assert_eq!(story.end, Some(ClientEnd::TooLong));
+    let guesses = b"USER b\r\nPASS x\r\n".repeat(100);
+    let refusal = Refusal::credentials();
+    let story = play(
+        dialogue(Protection::LoginAllowed),
+        &guesses,
+        &[],
+        Some(&refusal),
+    );
+    assert_eq!(story.end, Some(ClientEnd::TooManyRefusals));
+    assert_eq!(story.said.matches("[AUTH]").count(), 5);
     let nonsense = b"FOO\r\n".repeat(Limits::default().bad_commands + 1);
     let story = play(dialogue(Protection::LoginAllowed), &nonsense, &[], None);
     assert_eq!(story.end, Some(ClientEnd::TooManyBadCommands));

@@ -26,6 +26,9 @@ pub struct ClientSide {
     protection: Protection,
     limits: Limits,
     bad_commands: usize,
+    refused_logins: usize,
+    /// A line over the limit was answered; the next one ends the connection.
+    had_long_line: bool,
     /// MAIL without a login logs in as the listener says.
     login_as: bool,
 }
@@ -80,6 +83,8 @@ impl ClientSide {
             protection,
             limits,
             bad_commands: 0,
+            refused_logins: 0,
+            had_long_line: false,
             login_as: false,
         };
         dialogue.say(&format!("220 {NAME} ESMTP ready"));
@@ -96,6 +101,11 @@ impl ClientSide {
     /// Adds bytes read from the client.
     pub fn receive(&mut self, bytes: &[u8]) {
         self.inbox.push(bytes);
+    }
+
+    /// Octets received and not yet acted upon.
+    pub fn unread(&self) -> usize {
+        self.inbox.len()
     }
 
     /// Replaces the upstream's capabilities with newer ones.
@@ -125,7 +135,7 @@ impl ClientSide {
         self.state = State::Command;
     }
 
-    /// Refuses the login; the dialogue goes on.
+    /// Refuses the login; the dialogue goes on, unless it was one too many.
     pub fn refuse(&mut self, refusal: &Refusal) {
         let State::Verdict(expect) = &self.state else {
             return;
@@ -135,8 +145,8 @@ impl ClientSide {
             // Whatever it is: the device did nothing wrong and keeps its mail (RFC 3463 §3.8).
             Login::Mail(_) => "451 4.7.0",
         };
-        self.state = State::Command;
         self.say_text(code, &refusal.text);
+        self.state = self.refused();
     }
 
     /// Accepts the login: gives what to send to the client (the upstream's success; nothing where MAIL
@@ -279,6 +289,12 @@ impl ClientSide {
                 let text = "This is an SMTP server, goodbye";
                 self.ended(ClientEnd::TooManyBadCommands, "421 4.7.0", text)
             }
+            // No device begins with a word of its own; what does is a web server's or a script's request,
+            // and would be let through once one of its lines is a MAIL.
+            _ if self.login_as => {
+                let text = "This is an SMTP server, goodbye";
+                self.ended(ClientEnd::TooManyBadCommands, "421 4.7.0", text)
+            }
             _ => self.bad("500 5.5.1", "Unknown command"),
         }
     }
@@ -368,7 +384,7 @@ impl ClientSide {
             Err(error @ SaslError::Authorization) => {
                 let text = format!("{error}: log in as the user whose password you have");
                 self.say_text(auth_code(RefusalKind::Authorization), &text);
-                State::Command
+                self.refused()
             }
             Err(error) => self.bad("501 5.5.2", &error.to_string()),
         }
@@ -399,6 +415,16 @@ impl ClientSide {
         self.output.extend_from_slice(reply.as_bytes());
     }
 
+    /// A login was refused: a few are a person's errors, more are guesses.
+    fn refused(&mut self) -> State {
+        self.refused_logins += 1;
+        if self.refused_logins < self.limits.refused_logins {
+            return State::Command;
+        }
+        let text = "Too many refused logins, goodbye";
+        self.ended(ClientEnd::TooManyRefusals, "421 4.7.0", text)
+    }
+
     fn bad(&mut self, code: &str, text: &str) -> State {
         self.bad_commands += 1;
         if self.bad_commands > self.limits.bad_commands {
@@ -419,8 +445,13 @@ impl ClientSide {
         self.say(&format!("{code} {text}"));
     }
 
+    /// A line over the limit: answered once, as servers do; the rest of it is thrown away.
     fn too_long(&mut self, code: &str) -> State {
-        self.ended(ClientEnd::TooLong, code, "Line too long, goodbye")
+        self.inbox.skip_line();
+        if std::mem::replace(&mut self.had_long_line, true) {
+            return self.ended(ClientEnd::TooLong, code, "Line too long, goodbye");
+        }
+        self.bad(code, "Line too long")
     }
 
     fn ended(&mut self, end: ClientEnd, code: &str, text: &str) -> State {

@@ -287,9 +287,28 @@ fn lines_and_patience_are_bounded() {
     let story = play(allowed(), long.as_bytes(), &[], None);
     assert!(story.said.contains("501 5.5.2"), "12,288 octets are read");
     let endless = vec![b'x'; 20_000];
-    let story = play(allowed(), &endless, &[], None);
+    let mut twice = endless.clone();
+    twice.extend_from_slice(b"\r\nNOOP\r\n");
+    let story = play(allowed(), &twice, &[], None);
+    assert_eq!(story.end, None);
+    assert!(
+        story
+            .said
+            .ends_with("500 5.5.2 Line too long\r\n250 2.0.0 OK\r\n")
+    );
+    let story = play(allowed(), &twice.repeat(2), &[], None);
     assert_eq!(story.end, Some(ClientEnd::TooLong));
-    assert!(story.said.contains("500 5.5.2"));
+    let guesses = b"AUTH PLAIN AGJvYgBwdw==\r\n".repeat(100);
+    let refusal = Refusal::credentials();
+    let story = play(allowed(), &guesses, &[], Some(&refusal));
+    assert_eq!(story.end, Some(ClientEnd::TooManyRefusals));
+    assert_eq!(story.said.matches("535 5.7.8").count(), 5);
+    // On a listener for devices that never log in, the first word that is no command ends it.
+    for line in ["PATCH / HTTP/1.1\r\n", "/etc/passwd\r\n", "FOO\r\n"] {
+        let input = format!("{line}MAIL FROM:<a@b.example>\r\n");
+        let story = play(allowed().login_as(), input.as_bytes(), &[], None);
+        assert_eq!(story.end, Some(ClientEnd::TooManyBadCommands), "{line}");
+    }
     let mut input = b"AUTH PLAIN\r\n".to_vec();
     input.extend_from_slice(&endless);
     let story = play(allowed(), &input, &[], None);

@@ -1,0 +1,176 @@
+//! From accept to the dialogue: who the client is, and whether there is a place for it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tracing::{Instrument, debug, field, info_span};
+
+use super::driver::Login;
+use super::plan::{Listener, ListenerTls, Shared};
+use super::protocols::later;
+use super::registry::{Full, Waiting};
+use super::strangers::Stranger;
+use crate::access::Protocol;
+use crate::net::proxied::read_header;
+
+/// Time for a load balancer's header: it sends it at once.
+const HEADER_TIME: Duration = Duration::from_secs(5);
+
+/// A connection that has a place.
+pub struct Arrival {
+    shared: Arc<Shared>,
+    listener: Arc<Listener>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    waiting: Waiting,
+}
+
+/// Gives a new connection its place, or turns it away. Waits for nothing, so that no connection is
+/// held uncounted.
+pub fn arrive(
+    shared: &Arc<Shared>,
+    listener: Arc<Listener>,
+    socket: TcpStream,
+    peer: SocketAddr,
+) -> Option<Arrival> {
+    let address = peer.ip().to_canonical();
+    let refused = |reason, cause: &str, text: &str| {
+        let mut stranger = Stranger::new(&listener, peer, reason, cause);
+        stranger.text = text.to_owned();
+        info_span!("session", listener = &*listener.name, client = %peer)
+            .in_scope(|| shared.turn_away(stranger));
+        say_goodbye(&listener, &socket, text);
+    };
+    if !listener.is_behind(address) && !listener.allows(address) {
+        refused("network", "refused: not in allow_from", "");
+        return None;
+    }
+    match shared
+        .registry
+        .admit(address, &listener.name, listener.most)
+    {
+        Ok(waiting) => Some(Arrival {
+            shared: shared.clone(),
+            listener,
+            socket,
+            peer,
+            waiting,
+        }),
+        Err(full) => {
+            let cause = match full {
+                Full::All => "refused: limits.connections is reached",
+                Full::Listener => "refused: connections of the listener is reached",
+            };
+            refused("crowded", cause, "Too many connections, try again later");
+            None
+        }
+    }
+}
+
+/// Tells a client on a plain-text port why it is not served, as far as that can be done without waiting.
+fn say_goodbye(listener: &Listener, socket: &TcpStream, text: &str) {
+    if text.is_empty() || matches!(listener.tls, ListenerTls::Implicit(_)) {
+        return;
+    }
+    let text = later(listener.protocol, text);
+    // A small line fits into the buffer of a new connection, or the client is gone.
+    let _ = socket.try_write(goodbye(listener.protocol, &text).as_bytes());
+}
+
+/// A goodbye in place of a greeting.
+pub(super) fn goodbye(protocol: Protocol, text: &str) -> String {
+    match protocol {
+        Protocol::Imap => format!("* BYE {text}\r\n"),
+        Protocol::Pop3 => format!("-ERR {text}\r\n"),
+        Protocol::Smtp => format!("421 4.3.2 {text}\r\n"),
+    }
+}
+
+impl Arrival {
+    /// Serves the connection until its relay has ended.
+    pub async fn serve(self) {
+        let Self {
+            shared,
+            listener,
+            mut socket,
+            peer,
+            waiting,
+        } = self;
+        let named = tokio::select! {
+            biased;
+            _ = waiting.evicted() => return,
+            named = client_behind(&listener, &mut socket, peer) => named,
+        };
+        let Some(named) = named else {
+            return;
+        };
+        let client = named.unwrap_or(peer);
+        let span =
+            info_span!("session", listener = &*listener.name, %client, account = field::Empty);
+        if named.is_some() && listener.is_behind(peer.ip().to_canonical()) {
+            let address = client.ip().to_canonical();
+            if !listener.allows(address) {
+                let cause = "refused: not in allow_from";
+                let stranger = Stranger::new(&listener, client, "network", cause);
+                span.in_scope(|| shared.turn_away(stranger));
+                return;
+            }
+            waiting.comes_from(address);
+        }
+        let login = Login {
+            plan: shared.plan.load_full(),
+            shared,
+            listener,
+            client,
+            named: named.is_some(),
+        };
+        // The state of the login is freed before the relay, which may last for days.
+        let spliced = Box::pin(login.run(waiting, socket))
+            .instrument(span.clone())
+            .await;
+        if let Some(spliced) = spliced {
+            spliced.run().instrument(span).await;
+        }
+    }
+}
+
+/// Who the client is: the peer, or whom a load balancer names; inside `None` where it names nobody.
+/// `None` where no header comes.
+async fn client_behind(
+    listener: &Listener,
+    socket: &mut TcpStream,
+    peer: SocketAddr,
+) -> Option<Option<SocketAddr>> {
+    if !listener.is_behind(peer.ip().to_canonical()) {
+        return Some(Some(peer));
+    }
+    match timeout(HEADER_TIME, read_header(socket)).await {
+        Ok(Ok(client)) => Some(client),
+        Ok(Err(error)) => {
+            // Health checks connect and go.
+            debug!(listener = &*listener.name, %peer, %error, "no PROXY header");
+            None
+        }
+        Err(_) => {
+            debug!(listener = &*listener.name, %peer, "no PROXY header in time");
+            None
+        }
+    }
+}
+
+impl Listener {
+    /// Whether an address may connect.
+    fn allows(&self, address: std::net::IpAddr) -> bool {
+        let mut networks = self.allow_from.iter();
+        self.allow_from.is_empty() || networks.any(|network| network.contains(&address))
+    }
+
+    /// Whether connections from this address begin with a PROXY header.
+    fn is_behind(&self, address: std::net::IpAddr) -> bool {
+        let mut balancers = self.proxy_protocol_from.iter();
+        balancers.any(|network| network.contains(&address))
+    }
+}
