@@ -437,3 +437,98 @@ async fn a_half_closed_client_still_gets_its_answers() {
     assert_eq!(client.try_line().await, None);
     proxy.logged("client_closed").await;
 }
+
+#[tokio::test]
+async fn an_end_cut_short_is_passed_on_as_cut_short() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let lab = Lab::new().await;
+    let proxy = lab.serve().await;
+    let log_in = async || {
+        let mut client = Client::tls(&lab, proxy.address("tls")).await;
+        client.send(login()).await;
+        client.until("a OK").await;
+        client.send("b NOOP\r\n").await;
+        client
+    };
+    // With a goodbye of TLS, and without one.
+    let mut client = log_in().await;
+    client.until("b OK").await;
+    client.stream.shutdown().await.unwrap();
+    let seen = lab.upstream.until(|seen| seen.ended == 1).await;
+    assert_eq!(seen.cut, 0);
+    let mut client = log_in().await;
+    client.until("b OK").await;
+    drop(client);
+    let seen = lab.upstream.until(|seen| seen.ended == 2).await;
+    assert_eq!(seen.cut, 1);
+    proxy.logged("client_lost").await;
+    // The same from the server: what it sent arrives, and that it may not be all.
+    lab.upstream.set(|manners| manners.cut = true);
+    let mut client = log_in().await;
+    client.until("b OK").await;
+    let mut rest = Vec::new();
+    let end = client.stream.read_to_end(&mut rest).await.unwrap_err();
+    assert_eq!(end.kind(), std::io::ErrorKind::UnexpectedEof);
+    assert!(rest.is_empty());
+    drop(client);
+    proxy.logged("upstream_lost").await;
+}
+
+#[tokio::test]
+async fn an_address_that_does_not_exist_stops_no_other_listener() {
+    let lab = Lab::new().await;
+    // TEST-NET-1 (RFC 5737): no machine has it.
+    let yaml = lab.yaml("").replacen(
+        "name: tls, protocol: imap, bind: '127.0.0.1:0'",
+        "name: tls, protocol: imap, bind: ['192.0.2.1:0', '127.0.0.1:0']",
+        1,
+    );
+    lab.prepare(&yaml);
+    let proxy = Proxy::start(&lab, &[]).await;
+    proxy.logged("192.0.2.1:0").await;
+    assert!(proxy.log().contains("tried again every"), "{}", proxy.log());
+    let mut client = Client::tls(&lab, proxy.address("tls")).await;
+    client.send(login()).await;
+    client.until("a OK").await;
+    // With no address at all it does not start.
+    let yaml = lab
+        .yaml("")
+        .replace("127.0.0.1:0", "192.0.2.1:0")
+        .replace("tls: none", "tls: implicit");
+    lab.prepare(&yaml);
+    let ran = support::proxy::run(&lab, &["serve"], "");
+    assert_eq!(ran.status(), 1);
+    assert!(
+        ran.stderr().contains("does not have that address"),
+        "{}",
+        ran.stderr()
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_token_is_fetched_causes_no_login() {
+    let lab = Lab::new().await;
+    lab.prepare(&lab.yaml(""));
+    let proxy = Proxy::start(&lab, &[("RUST_LOG", "mailsplice=debug")]).await;
+    let go = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    lab.endpoint.script([Reply::Held(go.clone())]);
+    let mut client = Client::plain(proxy.address("plain")).await;
+    client.send(login()).await;
+    while lab.endpoint.count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    drop(client);
+    proxy.logged("client left").await;
+    go.add_permits(1);
+    // The next one is served; its login is the first that the server sees.
+    let mut client = Client::plain(proxy.address("plain")).await;
+    client.send(login()).await;
+    client.until("a OK").await;
+    assert_eq!(lab.upstream.seen().authenticates.len(), 1);
+    // Who closes only its side, behind commands sent ahead, is served.
+    use tokio::io::AsyncWriteExt;
+    let mut client = Client::plain(proxy.address("plain")).await;
+    client.send(format!("{}b NOOP\r\n", login())).await;
+    client.stream.shutdown().await.unwrap();
+    client.until("b OK").await;
+}

@@ -37,6 +37,7 @@ static PROTOCOL: Choice = words(&["imap", "pop3", "smtp"]);
 static TLS_MODE: Choice = words(&["implicit", "starttls", "none"]);
 static EGRESS_FOR: Choice = words(&["token", "mail"]);
 static DELIVERY: Choice = words(&["splice", "relay"]);
+static AUTH: Choice = words(&["offered", "hidden"]);
 static SASL: Choice = words(&["xoauth2", "oauthbearer"]);
 static CLIENT_AUTH: Choice = words(&["body", "basic"]);
 static NOTICES: Choice = words(notify::EVENTS);
@@ -302,6 +303,12 @@ pub(super) static LISTENER: Table = Table {
             "login_as",
             text(&forms::USER),
             "Account of devices that never log in; smtp only, with allow_from. Default none.",
+        ),
+        may(
+            "auth",
+            Kind::Choice(&AUTH),
+            "offered or hidden (EHLO does not announce AUTH: some devices send without a login only \
+             then); with login_as only. Default offered.",
         ),
         may(
             "delivery",

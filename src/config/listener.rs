@@ -30,6 +30,9 @@ const TLS_WORDS: &[(&str, ListenerTls)] = &[
 const DELIVERY_WORDS: &[(&str, Delivery)] =
     &[("splice", Delivery::Splice), ("relay", Delivery::Relay)];
 
+/// `true`: hidden.
+const AUTH_WORDS: &[(&str, bool)] = &[("offered", false), ("hidden", true)];
+
 /// Some of the protocols.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ProtocolSet([bool; 3]);
@@ -110,6 +113,10 @@ fn one(view: &View<'_>, seen: &mut Seen, report: &mut Report) -> Option<Listener
             report.warn(line, path, message);
         }
     }
+    if view.has("auth") && !view.has("login_as") {
+        let message = "is for listeners with login_as only: take it out";
+        report.fault(view.line_of("auth"), view.path("auth"), message);
+    }
     if view.has("login_as") {
         narrow(
             view,
@@ -145,6 +152,7 @@ fn one(view: &View<'_>, seen: &mut Seen, report: &mut Report) -> Option<Listener
             .map(|network| network.value)
             .collect(),
         login_as,
+        auth_hidden: view.word("auth", AUTH_WORDS).unwrap_or_default(),
         delivery: view.word("delivery", DELIVERY_WORDS).unwrap_or_default(),
     })
 }

@@ -169,6 +169,9 @@ pub struct Listener {
     pub proxy_protocol_from: Vec<IpNet>,
     /// The account (as in [`Account::key`]) of devices that never log in; SMTP only.
     pub login_as: Option<String>,
+    /// AUTH is not announced, for devices that send without it only where there is none; with
+    /// `login_as` only.
+    pub auth_hidden: bool,
     /// What happens to a message; SMTP only.
     pub delivery: Delivery,
 }

@@ -19,27 +19,47 @@ pub(super) struct Bound {
     pub(super) socket: TcpListener,
 }
 
-/// Binds every address of every listener; names all that cannot be bound.
-pub(super) fn bind_all(config: &Config) -> Result<Vec<Bound>, DaemonError> {
-    let mut bound = Vec::new();
-    let mut failed = Vec::new();
+/// An address that this machine does not have, or not yet: a network that comes up later.
+pub(super) struct Missing {
+    pub(super) listener: config::Listener,
+    pub(super) address: SocketAddr,
+    /// For people.
+    pub(super) text: String,
+}
+
+/// Binds every address of every listener; names all that cannot be bound. Addresses that this machine does
+/// not have stop nobody as long as there are others.
+pub(super) fn bind_all(config: &Config) -> Result<(Vec<Bound>, Vec<Missing>), DaemonError> {
+    let (mut bound, mut missing, mut failed) = (Vec::new(), Vec::new(), Vec::new());
     for listener in config.listeners.iter().filter(|one| one.is_served()) {
         for address in &listener.bind {
             match bind(*address, listener) {
                 Ok(socket) => bound.push(socket),
-                Err(text) => failed.push(text),
+                Err(Unbound::Missing(one)) => missing.push(one),
+                Err(Unbound::Failed(text)) => failed.push(text),
             }
         }
     }
+    if bound.is_empty() {
+        failed.extend(missing.drain(..).map(|one| one.text));
+    }
     if failed.is_empty() {
-        Ok(bound)
+        Ok((bound, missing))
     } else {
         Err(DaemonError::Bind(failed))
     }
 }
 
-/// Binds one address; the error is a sentence for people.
-pub(super) fn bind(configured: SocketAddr, listener: &config::Listener) -> Result<Bound, String> {
+/// Why an address is not bound.
+pub(super) enum Unbound {
+    /// It may come.
+    Missing(Missing),
+    /// A sentence for people.
+    Failed(String),
+}
+
+/// Binds one address.
+pub(super) fn bind(configured: SocketAddr, listener: &config::Listener) -> Result<Bound, Unbound> {
     let bound = listen::bind(configured).and_then(|socket| Ok((socket.local_addr()?, socket)));
     match bound {
         Ok((address, socket)) => Ok(Bound {
@@ -60,9 +80,15 @@ pub(super) fn bind(configured: SocketAddr, listener: &config::Listener) -> Resul
                 _ => "choose another address",
             };
             let name = &listener.name;
-            Err(format!(
-                "listener {name}: cannot listen on {configured}: {error}; {mend}"
-            ))
+            let text = format!("listener {name}: cannot listen on {configured}: {error}; {mend}");
+            if error.kind() != ErrorKind::AddrNotAvailable {
+                return Err(Unbound::Failed(text));
+            }
+            Err(Unbound::Missing(Missing {
+                listener: listener.clone(),
+                address: configured,
+                text,
+            }))
         }
     }
 }

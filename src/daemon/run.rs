@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 
 use super::DaemonError;
 use super::audit::Sinks;
-use super::bind::{Bound, bind, bind_all};
+use super::bind::{Bound, Missing, Unbound, bind, bind_all};
 use super::certificate::{ensure_certificate, server_tls};
 use super::control::{Control, Question};
 use super::watcher::{self, Memory, Watcher};
@@ -38,6 +38,8 @@ const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(2);
 const RENEW_CERTIFICATES: Duration = Duration::from_secs(3600);
 /// How often password files are looked at, in case nobody told of a change.
 const LOOK_AT_PASSWORDS: Duration = Duration::from_secs(1);
+/// How often an address that this machine does not have is tried again.
+const BIND_AGAIN: Duration = Duration::from_secs(10);
 /// Failed accepts in a row, at ten a second, that cost one line.
 const ACCEPT_FAILURES_A_LINE: u64 = 600;
 /// Time for sessions to end once they were told to.
@@ -133,7 +135,7 @@ pub fn start(config: Config) -> Result<Running, DaemonError> {
     set_keep_alive(config.limits.keep_alive);
     let base = Base::open(&config)?;
     let server_tls = server_tls(&config)?;
-    let bound = bind_all(&config)?;
+    let (bound, missing) = bind_all(&config)?;
     let gatekeeper = wiring::gatekeeper(&config, &base.key)?;
     let control = Control::listen(&config.state_dir).map_err(|source| DaemonError::Control {
         path: config.state_dir.join("run"),
@@ -178,6 +180,9 @@ pub fn start(config: Config) -> Result<Running, DaemonError> {
     for bound in bound {
         house.open(bound);
     }
+    for missing in missing {
+        house.open_later(missing);
+    }
     house.clone().look_after(control);
     Ok(Running { house })
 }
@@ -208,6 +213,8 @@ impl Running {
             .listeners
             .iter()
             .filter(|one| one.is_served())
+            // Addresses that are missing yet may leave none.
+            .filter(|one| addresses.iter().any(|(name, _)| *name == one.name))
             .map(line)
             .collect()
     }
@@ -280,6 +287,37 @@ impl House {
         sockets.insert((listener.name, configured), socket);
     }
 
+    /// Says that an address is missing, and tries it again until it is there or the configuration
+    /// changes.
+    fn open_later(self: &Arc<Self>, missing: Missing) {
+        error!(
+            "{}; it is tried again every {} s",
+            missing.text,
+            BIND_AGAIN.as_secs()
+        );
+        let Missing {
+            listener, address, ..
+        } = missing;
+        let (house, config) = (self.clone(), self.config.load_full());
+        let tries = async move {
+            loop {
+                tokio::time::sleep(BIND_AGAIN).await;
+                if !Arc::ptr_eq(&config, &house.config.load_full()) {
+                    return;
+                }
+                match bind(address, &listener) {
+                    Ok(bound) => {
+                        info!(listener = listener.name, %address, "listening now");
+                        return house.open(bound);
+                    }
+                    Err(Unbound::Missing(_)) => {}
+                    Err(Unbound::Failed(text)) => error!("{text}"),
+                }
+            }
+        };
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned(tries));
+    }
+
     async fn accept(
         self: Arc<Self>,
         socket: TcpListener,
@@ -328,6 +366,7 @@ impl House {
             most: listener.connections,
             proxy_protocol_from: listener.proxy_protocol_from.clone(),
             login_as: listener.login_as.as_deref().map(Into::into),
+            auth_hidden: listener.auth_hidden,
         })
     }
 
@@ -365,9 +404,9 @@ impl House {
             Some(&shared.plan.load()),
         );
         shared.plan.store(Arc::new(plan));
-        self.rebind(&config);
         self.notifier.set(watcher::settings(&config));
         self.config.store(Arc::new(config));
+        self.rebind(&self.config.load_full());
         self.look_ahead.notify_one();
         info!("configuration reloaded");
     }
@@ -397,7 +436,8 @@ impl House {
         for ((_, address), listener) in wanted {
             match bind(address, listener) {
                 Ok(bound) => self.open(bound),
-                Err(text) => error!("{text}"),
+                Err(Unbound::Missing(missing)) => self.open_later(missing),
+                Err(Unbound::Failed(text)) => error!("{text}"),
             }
         }
     }

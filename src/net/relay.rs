@@ -21,6 +21,13 @@ const BUFFER: usize = 32 * 1024;
 /// Turns of one direction before the other, and other sessions, get theirs.
 const TURNS: usize = 8;
 
+/// One of the two connections.
+pub trait Leg: AsyncRead + AsyncWrite + Unpin {
+    /// Ends the sending side as one that was cut short: TLS says no goodbye (RFC 8446 §6.1), so that the peer
+    /// does not take what it has for the whole. All written bytes must have been flushed.
+    fn cut(&self);
+}
+
 /// Limits of a relay.
 #[derive(Debug, Clone, Copy)]
 pub struct RelayLimits {
@@ -105,8 +112,8 @@ pub async fn relay<C, U>(
     cancel: &CancellationToken,
 ) -> RelayEnd
 where
-    C: AsyncRead + AsyncWrite + Unpin,
-    U: AsyncRead + AsyncWrite + Unpin,
+    C: Leg,
+    U: Leg,
 {
     let mut relay = Relay {
         to_upstream: Direction::new(unread.from_client, None),
@@ -147,8 +154,8 @@ impl Relay {
         upstream: &mut U,
     ) -> Poll<EndReason>
     where
-        C: AsyncRead + AsyncWrite + Unpin,
-        U: AsyncRead + AsyncWrite + Unpin,
+        C: Leg,
+        U: Leg,
     {
         let up = self.to_upstream.poll(cx, client, upstream);
         let down = self.to_client.poll(cx, upstream, client);
@@ -167,10 +174,14 @@ impl Relay {
                 return Poll::Ready(self.first_done.unwrap_or(EndReason::ClientClosed));
             }
             (Poll::Ready(Ok(())), _) => {
-                self.first_done.get_or_insert(EndReason::ClientClosed);
+                let (closed, lost) = (EndReason::ClientClosed, EndReason::ClientLost);
+                let reason = self.to_upstream.ended(closed, lost);
+                self.first_done.get_or_insert(reason);
             }
             (_, Poll::Ready(Ok(()))) => {
-                self.first_done.get_or_insert(EndReason::UpstreamClosed);
+                let (closed, lost) = (EndReason::UpstreamClosed, EndReason::UpstreamLost);
+                let reason = self.to_client.ended(closed, lost);
+                self.first_done.get_or_insert(reason);
             }
             _ => {}
         }
@@ -222,7 +233,11 @@ enum State {
     Moving,
     /// The reader is done; the writer is told.
     Closing,
+    /// The reader was cut short; the writer is cut short too.
+    Cutting,
     Done,
+    /// The same, after [`State::Cutting`].
+    Cut,
 }
 
 enum Pending {
@@ -259,7 +274,20 @@ impl Direction {
 
     fn waits_for_writer(&self) -> bool {
         let waits = self.flushing || !matches!(self.pending, Pending::None);
-        waits && self.state != State::Done
+        waits && !self.is_done()
+    }
+
+    fn is_done(&self) -> bool {
+        matches!(self.state, State::Done | State::Cut)
+    }
+
+    /// Why it is done: what follows from its reader's end.
+    fn ended(&self, closed: EndReason, lost: EndReason) -> EndReason {
+        if self.state == State::Cut {
+            lost
+        } else {
+            closed
+        }
     }
 
     fn poll<R, W>(
@@ -269,11 +297,11 @@ impl Direction {
         writer: &mut W,
     ) -> Poll<Result<(), Broken>>
     where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
+        R: Leg,
+        W: Leg,
     {
         for _ in 0..TURNS {
-            if self.state == State::Done {
+            if self.is_done() {
                 return Poll::Ready(Ok(()));
             }
             ready!(self.poll_write(cx, writer)).map_err(|_| Broken::Writer)?;
@@ -281,6 +309,12 @@ impl Direction {
                 // A peer that is gone already cannot be told; its own direction will say so.
                 let _ = ready!(Pin::new(&mut *writer).poll_shutdown(cx));
                 self.state = State::Done;
+                return Poll::Ready(Ok(()));
+            }
+            if self.state == State::Cutting {
+                let _ = ready!(Pin::new(&mut *writer).poll_flush(cx));
+                writer.cut();
+                self.state = State::Cut;
                 return Poll::Ready(Ok(()));
             }
             match self.poll_read(cx, reader) {
@@ -313,13 +347,13 @@ impl Direction {
         };
         let mut into = ReadBuf::new(&mut buffer);
         let read = ready!(Pin::new(reader).poll_read(cx, &mut into));
-        match read {
-            Ok(()) => {}
+        let end = match read {
+            Ok(()) => State::Closing,
             // A peer that drops TCP without close_notify has ended all the same; what it sent so
-            // far is passed on, and the end too.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            // far is passed on, and that it may not be all.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => State::Cutting,
             Err(error) => return Poll::Ready(Err(error)),
-        }
+        };
         if let Some(watch) = &mut self.watch
             && watch(into.filled()).is_break()
         {
@@ -327,7 +361,7 @@ impl Direction {
         }
         let to = into.filled().len();
         if to == 0 {
-            self.state = State::Closing;
+            self.state = end;
         } else {
             self.active = true;
             self.pending = Pending::Read {

@@ -11,6 +11,10 @@ const LIMITS: RelayLimits = RelayLimits {
     half_closed: Duration::from_secs(60),
 };
 
+impl Leg for DuplexStream {
+    fn cut(&self) {}
+}
+
 /// A running relay with the far ends of both of its connections.
 struct Spliced {
     client: DuplexStream,

@@ -1,6 +1,7 @@
 //! The one stream type that sessions see, whatever is below it.
 
 use std::io;
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -10,6 +11,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+
+use super::relay::Leg;
 
 /// Seconds of quiet after which the kernel asks whether the peer still lives: one for the process, as it
 /// is a matter of the network it stands in. Below the four minutes after which some load balancers forget a
@@ -39,6 +42,17 @@ impl Stream {
 impl<T: Into<TlsStream<TcpStream>>> From<T> for Stream {
     fn from(stream: T) -> Self {
         Self::Tls(Box::new(stream.into()))
+    }
+}
+
+impl Leg for Stream {
+    fn cut(&self) {
+        let socket = match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        // A peer that is gone already cannot be told.
+        let _ = SockRef::from(socket).shutdown(Shutdown::Write);
     }
 }
 

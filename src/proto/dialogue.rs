@@ -217,6 +217,15 @@ impl ClientSide {
         }
     }
 
+    /// The same, and AUTH is not announced; nothing changes for protocols other than SMTP.
+    #[must_use]
+    pub fn hide_auth(self) -> Self {
+        match self {
+            Self::Smtp(dialogue) => Self::Smtp(dialogue.hide_auth()),
+            other => other,
+        }
+    }
+
     /// Adds bytes read from the client.
     pub fn receive(&mut self, bytes: &[u8]) {
         each!(self, dialogue => dialogue.receive(bytes));

@@ -150,6 +150,9 @@ impl Login {
         if self.listener.login_as.is_some() {
             dialogue = dialogue.login_as();
         }
+        if self.listener.auth_hidden {
+            dialogue = dialogue.hide_auth();
+        }
         Some(Talk {
             client: Some(stream),
             dialogue,

@@ -109,6 +109,8 @@ pub struct Listener {
     pub proxy_protocol_from: Vec<IpNet>,
     /// The account (its key) of devices that never log in.
     pub login_as: Option<Arc<str>>,
+    /// AUTH is not announced.
+    pub auth_hidden: bool,
 }
 
 /// How a listener protects clients' connections.

@@ -16,6 +16,8 @@ pub enum Reply {
     Token(u64),
     /// Status line, content type and body.
     Raw(&'static str, &'static str, String),
+    /// A fresh token, once a permit is there.
+    Held(Arc<tokio::sync::Semaphore>),
     /// Nothing, for ever.
     Silence,
     /// The connection is closed without an answer.
@@ -127,6 +129,14 @@ where
         let next = shared.next.pop_front();
         next.or(always).unwrap_or(Reply::Token(lifetime))
     };
+    let reply = match reply {
+        Reply::Held(go) => {
+            go.acquire().await.ok()?.forget();
+            let lifetime = shared.lock().unwrap().lifetime;
+            Reply::Token(lifetime)
+        }
+        other => other,
+    };
     let (status, kind, body) = match reply {
         Reply::Token(seconds) => {
             let mut shared = shared.lock().unwrap();
@@ -138,7 +148,7 @@ where
             ("200 OK", "application/json", body)
         }
         Reply::Raw(status, kind, body) => (status, kind, body),
-        Reply::Silence => std::future::pending().await,
+        Reply::Silence | Reply::Held(_) => std::future::pending().await,
         Reply::Close => return None,
     };
     let answer = format!(

@@ -38,6 +38,8 @@ pub struct Manners {
     pub flood: bool,
     /// Closes the first connection when AUTHENTICATE comes, as after a long wait.
     pub close_first: bool,
+    /// Answers the first line after login and drops the connection without a goodbye of TLS.
+    pub cut: bool,
 }
 
 pub struct Upstream {
@@ -55,6 +57,8 @@ pub struct Seen {
     pub after: Vec<Vec<u8>>,
     /// Logins whose connection has ended.
     pub ended: usize,
+    /// Of these, those that were cut short: no goodbye of TLS.
+    pub cut: usize,
 }
 
 impl Upstream {
@@ -72,6 +76,7 @@ impl Upstream {
             answer: None,
             flood: false,
             close_first: false,
+            cut: false,
         }));
         let seen = watch::Sender::new(Seen::default());
         let upstream = Self {
@@ -205,9 +210,19 @@ where
                 None => [b"* ECHO ", &line[..], tag, b" OK done\r\n"].concat(),
             };
             stream.write_all(&answer).await.ok()?;
+            if manners.cut {
+                return None;
+            }
         }
         let mut piece = [0; 16 * 1024];
-        let count = stream.read(&mut piece).await.ok()?;
+        let count = match stream.read(&mut piece).await {
+            Ok(count) => count,
+            Err(error) => {
+                let cut = error.kind() == std::io::ErrorKind::UnexpectedEof;
+                seen.send_modify(|seen| seen.cut += usize::from(cut));
+                return None;
+            }
+        };
         if count == 0 {
             break;
         }

@@ -31,6 +31,8 @@ pub struct ClientSide {
     had_long_line: bool,
     /// MAIL without a login logs in as the listener says.
     login_as: bool,
+    /// AUTH is not announced.
+    auth_hidden: bool,
 }
 
 /// What is expected next; each state holds only what it may know.
@@ -86,6 +88,7 @@ impl ClientSide {
             refused_logins: 0,
             had_long_line: false,
             login_as: false,
+            auth_hidden: false,
         };
         dialogue.say(&format!("220 {NAME} ESMTP ready"));
         dialogue
@@ -95,6 +98,13 @@ impl ClientSide {
     #[must_use]
     pub fn login_as(mut self) -> Self {
         self.login_as = true;
+        self
+    }
+
+    /// The same, and AUTH is not announced: some devices send without it only where there is none.
+    #[must_use]
+    pub fn hide_auth(mut self) -> Self {
+        self.auth_hidden = true;
         self
     }
 
@@ -265,7 +275,7 @@ impl ClientSide {
             }
             b"STARTTLS" => self.bad("503 5.5.1", "STARTTLS is not offered here"),
             b"MAIL" if self.login_as && self.protection == Protection::LoginAllowed => {
-                let mut mail = line.to_vec();
+                let mut mail = mended(line);
                 mail.extend_from_slice(b"\r\n");
                 verdict(Login::Mail(mail))
             }
@@ -399,12 +409,14 @@ impl ClientSide {
     fn say_extensions(&mut self) {
         // The second form is that of servers before RFC 2554, which some devices still look for.
         let ours: &[&str] = match self.protection {
+            Protection::LoginAllowed if self.auth_hidden => &[],
             Protection::LoginAllowed => &["AUTH PLAIN LOGIN", "AUTH=PLAIN LOGIN"],
             Protection::StartTlsFirst => &["STARTTLS"],
         };
         let lines = self.capabilities.announced(ours);
-        let mut reply = format!("250-{NAME}\r\n");
-        let mut lines = lines.iter().peekable();
+        let mut reply = String::new();
+        let own = std::iter::once(NAME);
+        let mut lines = own.chain(lines).peekable();
         while let Some(line) = lines.next() {
             let mark = if lines.peek().is_some() { '-' } else { ' ' };
             reply.push_str("250");
@@ -490,6 +502,55 @@ fn is_foreign(verb: &[u8]) -> bool {
         b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"CONNECT",
     ];
     HTTP.contains(&verb) || verb.len() > 1 && verb.ends_with(b":")
+}
+
+/// MAIL as devices send it, as RFC 5321 §4.1.1.2 wants it: a blank behind the colon, missing angle brackets, a
+/// display name. What is not understood stays as it is: the upstream judges it.
+fn mended(line: &[u8]) -> Vec<u8> {
+    let as_it_is = || line.to_vec();
+    let (verb, rest) = split(line);
+    if !verb.eq_ignore_ascii_case(b"MAIL") {
+        return as_it_is();
+    }
+    let rest = rest.trim_ascii();
+    let from = rest.get(..4).unwrap_or_default();
+    let Some(path) = rest.get(4..).map(<[u8]>::trim_ascii_start) else {
+        return as_it_is();
+    };
+    let path = match path.strip_prefix(b":") {
+        Some(path) if from.eq_ignore_ascii_case(b"FROM") => path.trim_ascii_start(),
+        _ => return as_it_is(),
+    };
+    let open = memchr::memchr(b'<', path);
+    let (address, parameters) = match open {
+        Some(open) => {
+            let inside = path.get(open + 1..).unwrap_or_default();
+            let Some(close) = memchr::memchr(b'>', inside) else {
+                return as_it_is();
+            };
+            inside.split_at_checked(close).unwrap_or((inside, b""))
+        }
+        None => {
+            let end = memchr::memchr(b' ', path).unwrap_or(path.len());
+            path.split_at_checked(end).unwrap_or((path, b""))
+        }
+    };
+    let parameters = parameters
+        .strip_prefix(b">")
+        .unwrap_or(parameters)
+        .trim_ascii();
+    let address = address.trim_ascii();
+    // A quoted local part may hold anything; without brackets an address has an @.
+    let plain = !address.contains(&b'"') && !address.contains(&b' ');
+    if !plain || (open.is_none() && !address.contains(&b'@')) {
+        return as_it_is();
+    }
+    let mut mail = [b"MAIL FROM:<", address, b">"].concat();
+    if !parameters.is_empty() {
+        mail.push(b' ');
+        mail.extend_from_slice(parameters);
+    }
+    mail
 }
 
 /// The first word, and what follows the space behind it. `MAIL` and `RCPT` may be followed by a colon

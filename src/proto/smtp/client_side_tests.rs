@@ -404,3 +404,66 @@ fn a_chunk_without_login_is_bounded() {
         );
     }
 }
+
+#[test]
+fn mail_of_sloppy_devices_is_mended() {
+    for (sent, expected) in [
+        ("MAIL FROM:<a@b.example>", "MAIL FROM:<a@b.example>"),
+        (
+            "mail from:<a@b.example> SIZE=10",
+            "MAIL FROM:<a@b.example> SIZE=10",
+        ),
+        ("MAIL FROM: <a@b.example>", "MAIL FROM:<a@b.example>"),
+        ("MAIL FROM : <a@b.example>", "MAIL FROM:<a@b.example>"),
+        ("MAIL FROM:a@b.example", "MAIL FROM:<a@b.example>"),
+        (
+            "MAIL FROM: a@b.example BODY=8BITMIME",
+            "MAIL FROM:<a@b.example> BODY=8BITMIME",
+        ),
+        (
+            "MAIL FROM:Scanner Hall <a@b.example>",
+            "MAIL FROM:<a@b.example>",
+        ),
+        (
+            "MAIL FROM:\"Scanner, Hall\" <a@b.example>",
+            "MAIL FROM:<a@b.example>",
+        ),
+        ("MAIL FROM:<>", "MAIL FROM:<>"),
+        ("MAIL FROM:< a@b.example >", "MAIL FROM:<a@b.example>"),
+        // Not understood: as it is.
+        ("MAIL FROM:scanner", "MAIL FROM:scanner"),
+        ("MAIL FROM:<a@b.example", "MAIL FROM:<a@b.example"),
+        (
+            "MAIL FROM:<\"a b\"@b.example>",
+            "MAIL FROM:<\"a b\"@b.example>",
+        ),
+        ("MAIL", "MAIL"),
+        ("MAIL TO:<a@b.example>", "MAIL TO:<a@b.example>"),
+    ] {
+        let mut dialogue = allowed().login_as();
+        dialogue.receive(format!("{sent}\r\n").as_bytes());
+        while let ClientStep::Send(_) = dialogue.step() {}
+        let success = Success {
+            untagged: Bytes::new(),
+            text: Bytes::new(),
+        };
+        let (_, upstream) = dialogue.accept(&success);
+        assert_eq!(
+            std::str::from_utf8(&upstream).unwrap(),
+            format!("{expected}\r\n")
+        );
+    }
+}
+
+#[test]
+fn auth_can_be_hidden_from_devices_that_never_log_in() {
+    let story = play(allowed().login_as().hide_auth(), b"EHLO x\r\n", &[], None);
+    assert!(!story.said.contains("AUTH"), "{}", story.said);
+    assert!(
+        story.said.lines().last().unwrap().starts_with("250 "),
+        "{}",
+        story.said
+    );
+    let story = play(allowed().login_as(), b"EHLO x\r\n", &[], None);
+    assert!(story.said.contains("AUTH PLAIN LOGIN"));
+}
