@@ -18,6 +18,11 @@ pub const FAREWELLS: usize = 16;
 /// hold descriptors that no other limit counts.
 pub const LEAVING: usize = 32;
 
+/// A network that holds more than this part of the waiting places floods, whoever has logged in from there.
+const FAIR_SHARE: usize = 8;
+/// Networks kept in mind that somebody has logged in from; the longest unused is forgotten first.
+const KNOWN: usize = 4096;
+
 /// Bounds on connections.
 #[derive(Debug, Clone, Copy)]
 pub struct RegistryLimits {
@@ -139,6 +144,8 @@ struct Inner {
     /// Right passwords on their way to a session.
     entering: HashMap<u64, Stop>,
     sessions: BTreeMap<u64, (SessionInfo, Stop)>,
+    /// Networks that somebody has logged in from, and when, counted in connections: they make room last.
+    known: HashMap<Network, u64>,
     /// The listener of every connection, whatever its stage.
     listeners: HashMap<u64, Arc<str>>,
     /// How many connections each listener has.
@@ -244,7 +251,7 @@ impl Registry {
         inner.make_room_for(network, limits);
         let all = inner.waiting.len() + inner.entering.len() + inner.sessions.len();
         if inner.waiting.len() >= limits.waiting || all >= limits.connections {
-            let oldest = inner.oldest_of_busiest();
+            let oldest = inner.oldest_of_busiest(limits);
             inner.evict(oldest).ok_or(Full::All)?;
         }
         let id = inner.next;
@@ -346,13 +353,28 @@ impl Inner {
         ids.find(|id| self.listeners.get(id) == Some(listener))
     }
 
-    /// The oldest of the network with the most connections: who floods makes room for the others.
-    fn oldest_of_busiest(&self) -> Option<u64> {
-        let networks = self.networks.values();
-        let oldest = networks.filter_map(|ids| Some((ids.len(), *ids.first()?)));
-        oldest
-            .max_by_key(|(count, id)| (*count, std::cmp::Reverse(*id)))
-            .map(|(_, id)| id)
+    /// The oldest of the network that makes room first: one that floods; then one that nobody has logged in
+    /// from; of these the one with the most connections.
+    fn oldest_of_busiest(&self, limits: RegistryLimits) -> Option<u64> {
+        let share = limits.waiting / FAIR_SHARE;
+        let networks = self.networks.iter();
+        let oldest = networks.filter_map(|(network, ids)| {
+            let stranger = !self.known.contains_key(network);
+            let oldest = std::cmp::Reverse(*ids.first()?);
+            Some((ids.len() > share, stranger, ids.len(), oldest))
+        });
+        oldest.max().map(|(.., std::cmp::Reverse(id))| id)
+    }
+
+    /// Keeps in mind that somebody has logged in from there.
+    fn know(&mut self, network: Network) {
+        self.known.insert(network, self.next);
+        if self.known.len() > KNOWN {
+            let oldest = self.known.iter().min_by_key(|(_, at)| **at);
+            if let Some(oldest) = oldest.map(|(network, _)| *network) {
+                self.known.remove(&oldest);
+            }
+        }
     }
 
     /// Tells a waiting connection to end; `None` when there was none.
@@ -453,7 +475,9 @@ impl Waiting {
         }
         inner.forget_waiter(self.id);
         inner.entering.remove(&self.id);
+        let client = info.client.ip();
         inner.sessions.insert(self.id, (info, stop.clone()));
+        inner.know(Network::of(client));
         drop(inner);
         self.logged_in = true;
         Session {

@@ -241,3 +241,44 @@ fn behind_a_load_balancer_the_client_counts() {
     fourth.comes_from(address(0));
     assert_eq!(evicted(&held[0]), Some(Evicted::Crowded));
 }
+
+#[test]
+fn networks_that_have_logged_in_make_room_last() {
+    let registry = Registry::new(RegistryLimits {
+        connections: 100,
+        waiting: 16,
+        waiting_per_address: 16,
+    });
+    let client = SocketAddr::new(address(1), 1);
+    let session = admit(&registry, 1).log_in(SessionInfo::new("bob", "x", client, "imap"), 0);
+    drop(session);
+    let paying: Vec<_> = (0..2).map(|_| admit(&registry, 1)).collect();
+    let mut strangers = Vec::new();
+    for last in 100..200 {
+        strangers.push(admit(&registry, last));
+        strangers.retain(|one| evicted(one).is_none());
+    }
+    assert!(paying.iter().all(|one| evicted(one).is_none()));
+    assert_eq!(strangers.len(), 14);
+    // One that floods is not spared for having logged in.
+    let flood: Vec<_> = (0..20).map(|_| admit(&registry, 1)).collect();
+    let guest = admit(&registry, 201);
+    let _next = admit(&registry, 1);
+    assert_eq!(evicted(&guest), None);
+    assert!(flood.iter().filter(|one| evicted(one).is_none()).count() < 16);
+}
+
+#[test]
+fn only_so_many_networks_are_known() {
+    let mut inner = Inner::default();
+    for number in 0..2 * KNOWN as u32 {
+        inner.next += 1;
+        inner.know(Network::of(std::net::Ipv4Addr::from_bits(number).into()));
+    }
+    assert_eq!(inner.known.len(), KNOWN);
+    assert!(
+        inner
+            .known
+            .contains_key(&Network::of([0, 0, 0x1f, 0xff].into()))
+    );
+}

@@ -33,6 +33,18 @@ impl Client {
         }
     }
 
+    /// The same, from an address of this machine (127.0.0.0/8 are all its own).
+    pub async fn from(source: &str, address: SocketAddr) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
+        let stream = socket.connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self {
+            stream: Box::new(stream),
+            buffer: Vec::new(),
+        }
+    }
+
     /// Connects by TLS, trusting the CA that the proxy made.
     pub async fn tls(lab: &Lab, address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();

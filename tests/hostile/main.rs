@@ -13,7 +13,11 @@
     reason = "tests may fail loudly"
 )]
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod crowds;
+mod floods;
 
 use std::time::Duration;
 
