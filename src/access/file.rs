@@ -18,7 +18,9 @@ use crate::store::{
 use super::{
     AccessError, Entry, Kind, Limits, Protocol,
     hashing::{Cost, HASH, SALT},
+    known::{KnownNetworks, NetworkMark},
     parse_network,
+    throttle::Site,
 };
 
 /// Most passwords one account may have: a try is compared with each.
@@ -51,6 +53,22 @@ impl Keys {
         self.0.mac(&[b"given", account.as_bytes(), password])
     }
 
+    /// What is kept of a network from which a password was let in.
+    pub(super) fn network(&self, account: &str, site: Site) -> NetworkMark {
+        let (kind, number) = match site {
+            Site::V4(number) => (b"network v4", u64::from(number)),
+            Site::V6(number) => (b"network v6", number),
+        };
+        let mut mark = NetworkMark::default();
+        let mac = self
+            .0
+            .mac(&[kind, account.as_bytes(), &number.to_be_bytes()]);
+        for (to, from) in mark.iter_mut().zip(mac) {
+            *to = from;
+        }
+        mark
+    }
+
     /// What else is bound to this key; the first part says what for.
     pub(super) fn mac(&self, parts: &[&[u8]]) -> [u8; HASH] {
         self.0.mac(parts)
@@ -80,6 +98,8 @@ pub(super) struct Password {
     pub(super) hash: [u8; HASH],
     pub(super) limits: Limits,
     pub(super) created_at: u64,
+    /// Where a given one was let in from. It lies in a file of its own: see [`super::known`].
+    pub(super) known: KnownNetworks,
 }
 
 impl Password {
@@ -301,6 +321,7 @@ impl JsonPassword {
             hash: decode(&self.hash).ok_or("a hash in it is not 32 octets of base64")?,
             limits: limits.normalised(),
             created_at: self.created_at,
+            known: KnownNetworks::default(),
         })
     }
 }

@@ -32,6 +32,7 @@ mod file;
 mod flights;
 mod gatekeeper;
 mod hashing;
+mod known;
 mod passwords;
 mod ring;
 mod state;

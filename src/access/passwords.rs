@@ -17,6 +17,7 @@ use crate::store::{
 use super::{
     AccessError, Entry, Kind, Limits,
     file::{FOLDER, Keys, MAX_ENTRIES, Password, Stored},
+    known::KnownNetworks,
 };
 
 /// Fewest octets of a given password. Devices have what they have, and many cannot be changed: a short
@@ -227,6 +228,7 @@ impl Inner {
             hash,
             limits: new.limits,
             created_at: unix_now(),
+            known: KnownNetworks::default(),
         });
         stored.save(&self.dir, account, &self.keys)?;
         Ok(label)

@@ -2,6 +2,7 @@
 
 mod catch_all;
 mod files;
+mod known_networks;
 mod login;
 mod throttling;
 
