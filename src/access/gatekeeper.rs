@@ -19,7 +19,7 @@ use super::{
     file::{self, FOLDER, Keys, Stored},
     flights::Flights,
     hashing::Hasher,
-    known,
+    known, name,
     ring::{Place, Tags},
     state::{FileStamp, Look, NO_COVER, State, Trier, Tries, Whose},
     throttle::{Moment, Network, Site},
@@ -383,6 +383,7 @@ impl Inner {
 
 /// The user in lower case, if it can be a user at all, and the catch-all that would cover it.
 fn user_name(user: &[u8]) -> Option<(String, String)> {
+    let user = name::trimmed(user);
     let fits = (1..=MAX_USER).contains(&user.len()) && !user.contains(&0);
     let text = std::str::from_utf8(user).ok().filter(|_| fits)?;
     // As the client wrote it: lower case can turn other letters into ASCII.

@@ -33,6 +33,7 @@ mod flights;
 mod gatekeeper;
 mod hashing;
 mod known;
+pub mod name;
 mod passwords;
 mod ring;
 mod state;
@@ -133,7 +134,7 @@ impl Default for Settings {
 /// One try to log in. The user and password are as the client sent them, decoded only.
 #[derive(Clone, Copy)]
 pub struct Attempt<'a> {
-    /// The user name; UTF-8 without NUL, or the try is refused.
+    /// The user name; UTF-8 without NUL, or the try is refused. Blanks around it don't count.
     pub user: &'a [u8],
     /// The password, any octets.
     pub password: &'a [u8],

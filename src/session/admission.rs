@@ -9,7 +9,7 @@ use super::audit::Denied;
 use super::driver::Login;
 use super::pacing::Permit;
 use super::protocols::of_table;
-use crate::access::{Attempt, Verdict};
+use crate::access::{Attempt, Verdict, name};
 use crate::observe::Event;
 use crate::proto::{Credentials, Refusal, RefusalKind};
 
@@ -58,9 +58,10 @@ impl Login {
         credentials: &Credentials,
     ) -> Result<(Arc<str>, Arc<str>), Denied> {
         let peer = self.client.ip();
-        let alias = self.plan.alias(&credentials.user, peer);
+        let user = name::trimmed(&credentials.user);
+        let alias = self.plan.alias(user, peer);
         let attempt = Attempt {
-            user: alias.map_or(&credentials.user, |account| account.as_bytes()),
+            user: alias.map_or(user, str::as_bytes),
             password: credentials.password.expose_secret(),
             protocol: self.listener.protocol,
             peer,
@@ -68,14 +69,14 @@ impl Login {
         match self.shared.gatekeeper.check(attempt).await {
             Verdict::Allowed { account, label } => Ok((account, label)),
             Verdict::Refused => {
-                let account = self.known_name(credentials);
+                let account = self.known_name(user);
                 self.note_burst(attempt, account.as_deref());
                 match &account {
                     Some(account) => warn!(
                         account = &**account,
                         "wrong device password, or not allowed from here"
                     ),
-                    None => warn!("unknown user name"),
+                    None => self.warn_of_unknown(user),
                 }
                 Err(Denied {
                     account,
@@ -85,7 +86,7 @@ impl Login {
             Verdict::Throttled { retry_after } => {
                 let seconds = retry_after.as_secs().max(1);
                 warn!(seconds, "throttled: too many wrong passwords");
-                let account = self.known_name(credentials);
+                let account = self.known_name(user);
                 self.note_burst(attempt, account.as_deref());
                 let text = format!("Too many wrong passwords; try again in {seconds} seconds");
                 let refusal = Refusal::new(RefusalKind::Temporary, text);
@@ -98,12 +99,27 @@ impl Login {
     }
 
     /// The user's name where it is one of ours, and only then: people type passwords there.
-    fn known_name(&self, credentials: &Credentials) -> Option<Arc<str>> {
-        if let Some(account) = self.plan.alias(&credentials.user, self.client.ip()) {
+    fn known_name(&self, user: &[u8]) -> Option<Arc<str>> {
+        if let Some(account) = self.plan.alias(user, self.client.ip()) {
             return Some(account.into());
         }
-        let name = String::from_utf8_lossy(&credentials.user).to_lowercase();
+        let name = String::from_utf8_lossy(user).to_lowercase();
         self.plan.route(&name).map(|_| name.as_str().into())
+    }
+
+    /// Names what nobody can see at the end of a name, which is why it is unknown.
+    fn warn_of_unknown(&self, user: &[u8]) {
+        let Some((what, name)) = name::odd_end(user) else {
+            warn!("unknown user name");
+            return;
+        };
+        match self.known_name(name) {
+            Some(account) => warn!(
+                account = &*account,
+                "unknown user name: it ends with {what}; take that out of the client's settings"
+            ),
+            None => warn!("unknown user name: it ends with {what}"),
+        }
     }
 
     /// Tells of the try that has used up its address's or account's wrong passwords.

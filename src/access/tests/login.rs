@@ -6,7 +6,7 @@ use super::*;
 use crate::access::parse_network;
 
 #[tokio::test]
-async fn users_match_without_case_and_untrimmed() {
+async fn users_match_without_case_and_without_blanks_around_them() {
     let house = House::new();
     let password = house.generated("Müller@Contoso.com").await;
     let accounts = ["MÜLLER@contoso.com"].into_iter();
@@ -16,14 +16,18 @@ async fn users_match_without_case_and_untrimmed() {
         "müller@contoso.com",
         "MÜLLER@CONTOSO.COM",
         "mÜllEr@contoso.com",
+        " müller@contoso.com",
+        "\tmüller@contoso.com \t",
     ] {
         let verdict = gate.check(attempt(user, &password, HOME)).await;
         assert_eq!(verdict, allowed("müller@contoso.com", "device-1"));
     }
     for user in [
         "",
-        " müller@contoso.com",
-        "müller@contoso.com ",
+        " ",
+        "mül ler@contoso.com",
+        "müller@contoso.com\n",
+        "\u{a0}müller@contoso.com",
         "muller@contoso.com",
     ] {
         assert_eq!(
