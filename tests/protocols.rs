@@ -404,3 +404,68 @@ async fn doctor_walks_through_every_protocol_that_is_listened_for() {
     assert!(said.contains("[535 5.7.139 (tenant)]"), "{said}");
     assert!(said.contains("Set-TransportConfig"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blanks_around_a_user_name_mean_nothing_in_any_protocol() {
+    let aliases = ", aliases: [scanner]";
+    let (lab, _pop3, _smtp, _) = lab(aliases, "").await;
+    let proxy = Proxy::start(&lab, &[]).await;
+    let base64 = |text: &str| STANDARD.encode(text);
+    let password = base64(PASSWORD);
+    for user in [USER, "scanner"] {
+        for name in [
+            format!("{user} "),
+            format!(" {user}"),
+            format!("\t{user} \t"),
+        ] {
+            let plain = base64(&format!("\0{name}\0{PASSWORD}"));
+            let quoted = support::escaped();
+            for (listener, login, good) in [
+                (
+                    "plain",
+                    format!("a LOGIN \"{name}\" \"{quoted}\"\r\n"),
+                    "a OK",
+                ),
+                ("plain", format!("a AUTHENTICATE PLAIN {plain}\r\n"), "a OK"),
+                (
+                    "pop3-plain",
+                    format!("USER {name}\r\nPASS {PASSWORD}\r\n"),
+                    "+OK in",
+                ),
+                ("pop3-plain", format!("AUTH PLAIN {plain}\r\n"), "+OK in"),
+                ("smtp-plain", format!("AUTH PLAIN {plain}\r\n"), "235"),
+                (
+                    "smtp-plain",
+                    format!("AUTH LOGIN {}\r\n{password}\r\n", base64(&name)),
+                    "235",
+                ),
+            ] {
+                let mut client = Client::plain(proxy.address(listener)).await;
+                client.send(login).await;
+                client.until(good).await;
+            }
+        }
+    }
+    // What nobody sees at the end of a name is in the log, the name only where it is one of ours.
+    let mut client = Client::plain(proxy.address("smtp-plain")).await;
+    for (name, told, times) in [
+        (format!("{USER}\0"), "it ends with a NUL; take that out", 1),
+        (
+            format!("{USER}\r\n"),
+            "it ends with a line break; take that out",
+            1,
+        ),
+        (
+            "SECRET-AS-NAME\n".to_owned(),
+            "it ends with a line break",
+            2,
+        ),
+    ] {
+        client
+            .send(format!("AUTH LOGIN {}\r\n{password}\r\n", base64(&name)))
+            .await;
+        client.until("535").await;
+        proxy.logged_times(told, times).await;
+    }
+    assert!(!proxy.log().contains("SECRET-AS-NAME"));
+}
