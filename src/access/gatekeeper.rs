@@ -132,12 +132,12 @@ impl Gatekeeper {
             return verdict;
         }
         for (whose, account) in [(Whose::Own, &name), (Whose::Cover, &cover)] {
-            let slow = inner.state().slow(trier, whose, &charge);
-            let Some((cost, salt)) = slow else {
+            let slow = inner.state().slow(trier, &tries, whose, &charge);
+            let Some(slow) = slow else {
                 continue;
             };
             let input = Zeroizing::new(inner.keys.given(account, attempt.password));
-            let Some(hash) = inner.hasher.hash(cost, input, salt).await else {
+            let Some(hash) = inner.hasher.hash(slow, input).await else {
                 inner.state().refund(trier, &tries, &charge);
                 return Verdict::Throttled {
                     retry_after: charge.exhausted.unwrap_or(BUSY),

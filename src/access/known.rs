@@ -51,6 +51,10 @@ impl KnownNetworks {
         self.0.iter().map(|(mark, _)| *mark).collect()
     }
 
+    pub(super) fn has(&self, network: &NetworkMark) -> bool {
+        self.0.iter().any(|(mark, _)| mark == network)
+    }
+
     /// The budget of a network, if it is known.
     pub(super) fn budget_of(&mut self, network: &NetworkMark) -> Option<&mut Moment> {
         let mut all = self.0.iter_mut();

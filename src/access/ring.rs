@@ -9,7 +9,7 @@ use crate::store::{StoreError, random};
 use super::{
     Kind, Limits, Protocol,
     file::Stored,
-    hashing::{Cost, HASH, SALT},
+    hashing::{Cost, HASH, SALT, Slow},
     known::{KnownNetworks, NetworkMark},
     throttle::{Budget, Moment},
 };
@@ -136,8 +136,12 @@ impl Ring {
     }
 
     /// With what a slow hash for this account is made.
-    pub(super) fn slow(&self) -> (Cost, [u8; SALT]) {
-        (self.cost, self.salt)
+    pub(super) fn slow(&self, tags: &Tags, place: Place) -> Slow {
+        Slow {
+            cost: self.cost,
+            salt: self.salt,
+            at_home: self.held.iter().any(|held| held.is_at_home(tags, place)),
+        }
     }
 
     /// Charges the given passwords that are at home where a try comes from, and gives the hashes of
@@ -264,6 +268,12 @@ impl Ring {
 impl Held {
     fn permits(&self, place: Place) -> bool {
         self.limits.permit(place.protocol, place.peer)
+    }
+
+    /// Whether a given password was let in from there before, or is limited to networks and this is one.
+    fn is_at_home(&self, tags: &Tags, place: Place) -> bool {
+        let home = !self.limits.from.is_empty() || self.known.has(&tags.network);
+        home && self.kind == Kind::Given && self.permits(place)
     }
 
     /// The budget of a given password where it is at home; `None`: it isn't, or does not count there.

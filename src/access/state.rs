@@ -11,7 +11,7 @@ use crate::store::{StoreError, catch_all_for, is_catch_all};
 use super::{
     Settings, Verdict, cover_label,
     file::Stored,
-    hashing::{Cost, HASH, SALT},
+    hashing::{HASH, Slow},
     known::NetworkMark,
     ring::{Place, Reach, Ring, Tags},
     throttle::{Budget, Moment, Network, Spent, Table},
@@ -318,12 +318,13 @@ impl State {
     pub(super) fn slow(
         &self,
         trier: Trier<'_>,
+        tries: &Tries,
         whose: Whose,
         charge: &Charge,
-    ) -> Option<(Cost, [u8; SALT])> {
-        let (any, known) = match whose {
-            Whose::Own => (self.any_given, self.accounts.get(trier.name)),
-            Whose::Cover => (self.any_cover_given, self.covering(trier)),
+    ) -> Option<Slow> {
+        let (any, known, tags) = match whose {
+            Whose::Own => (self.any_given, self.accounts.get(trier.name), &tries.own),
+            Whose::Cover => (self.any_cover_given, self.covering(trier), &tries.cover),
         };
         let counts = match charge.reach(whose) {
             Reach::AtHome(hashes) => !hashes.is_empty(),
@@ -333,9 +334,9 @@ impl State {
         let ring = known.filter(|_| counts).map(|known| &known.ring);
         if charge.exhausted.is_some() {
             let cold = ring.filter(|ring| ring.has_cold(trier.place, charge.reach(whose)));
-            return cold.map(Ring::slow);
+            return cold.map(|ring| ring.slow(tags, trier.place));
         }
-        any.then(|| ring.unwrap_or(&self.decoy).slow())
+        any.then(|| ring.unwrap_or(&self.decoy).slow(tags, trier.place))
     }
 
     /// The answer once a slow hash is there; `None`: it matches nothing.

@@ -355,3 +355,30 @@ async fn what_cannot_be_written_down_keeps_nobody_out() {
     house.besiege(&gate, 0).await;
     assert!(is_allowed(&house.try_at(&gate, PIN, HOME, 0).await));
 }
+
+#[tokio::test]
+async fn strangers_who_wait_for_slow_hashes_take_no_place_from_a_device_at_home() {
+    let house = House::new();
+    house.pin(&["192.0.2.0/24"]).await;
+    let gate = house.gate();
+    let mut strangers = tokio::task::JoinSet::new();
+    for number in 0..200 {
+        let (gate, now) = (gate.clone(), house.at(0));
+        strangers.spawn(async move {
+            let (user, peer) = (format!("user{number}@contoso.com"), stranger(number));
+            gate.check_at(attempt(&user, "wrong", &peer), now).await
+        });
+    }
+    // On one thread: all that can get a place have one once the last has begun.
+    while gate.slow_hashes() < 2 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let device = house.try_at(&gate, PIN, HOME, 0).await;
+    assert_eq!(device, allowed(ALICE, "printer"));
+    let turned_away = strangers.join_all().await;
+    let turned_away = turned_away.iter().filter(|verdict| is_throttled(verdict));
+    assert!(turned_away.count() > 0);
+}
