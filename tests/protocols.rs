@@ -412,3 +412,136 @@ async fn doctor_walks_through_every_protocol_that_is_listened_for() {
     assert!(said.contains("[535 5.7.139 (tenant)]"), "{said}");
     assert!(said.contains("Set-TransportConfig"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blanks_around_a_user_name_mean_nothing_in_any_protocol() {
+    let aliases = ", aliases: [scanner]";
+    let (lab, _pop3, _smtp, _) = lab(aliases, "").await;
+    let proxy = Proxy::start(&lab, &[]).await;
+    let base64 = |text: &str| STANDARD.encode(text);
+    let password = base64(PASSWORD);
+    for user in [USER, "scanner"] {
+        for name in [
+            format!("{user} "),
+            format!(" {user}"),
+            format!("\t{user} \t"),
+        ] {
+            let plain = base64(&format!("\0{name}\0{PASSWORD}"));
+            let quoted = support::escaped();
+            for (listener, login, good) in [
+                (
+                    "plain",
+                    format!("a LOGIN \"{name}\" \"{quoted}\"\r\n"),
+                    "a OK",
+                ),
+                ("plain", format!("a AUTHENTICATE PLAIN {plain}\r\n"), "a OK"),
+                (
+                    "pop3-plain",
+                    format!("USER {name}\r\nPASS {PASSWORD}\r\n"),
+                    "+OK in",
+                ),
+                ("pop3-plain", format!("AUTH PLAIN {plain}\r\n"), "+OK in"),
+                ("smtp-plain", format!("AUTH PLAIN {plain}\r\n"), "235"),
+                (
+                    "smtp-plain",
+                    format!("AUTH LOGIN {}\r\n{password}\r\n", base64(&name)),
+                    "235",
+                ),
+            ] {
+                let mut client = Client::plain(proxy.address(listener)).await;
+                client.send(login).await;
+                client.until(good).await;
+            }
+        }
+    }
+    // What nobody sees at the end of a name is in the log, the name only where it is one of ours.
+    let mut client = Client::plain(proxy.address("smtp-plain")).await;
+    for (name, told, times) in [
+        (format!("{USER}\0"), "it ends with a NUL; take that out", 1),
+        (
+            format!("{USER}\r\n"),
+            "it ends with a line break; take that out",
+            1,
+        ),
+        (
+            "SECRET-AS-NAME\n".to_owned(),
+            "it ends with a line break",
+            2,
+        ),
+    ] {
+        client
+            .send(format!("AUTH LOGIN {}\r\n{password}\r\n", base64(&name)))
+            .await;
+        client.until("535").await;
+        proxy.logged_times(told, times).await;
+    }
+    assert!(!proxy.log().contains("SECRET-AS-NAME"));
+}
+
+#[tokio::test]
+async fn a_client_that_the_load_balancer_cannot_name_has_no_rights_of_a_network() {
+    let (lab, _pop3, smtp, yaml) = lab("", "").await;
+    // The load balancer lies in the network of the devices.
+    let from = "allow_from: [127.0.0.0/8], proxy_protocol_from: [127.0.0.1]";
+    let listeners = format!(
+        "listeners:
+  - {{ name: devices, protocol: smtp, bind: '127.0.0.1:0', tls: none, {from}, login_as: '{USER}' }}
+  - {{ name: balanced, protocol: smtp, bind: '127.0.0.1:0', tls: none, proxy_protocol_from: [127.0.0.1] }}
+"
+    );
+    let yaml = yaml.replacen("listeners:\n", &listeners, 1);
+    std::fs::write(lab.path("proxy.yaml"), yaml).unwrap();
+    let near = [
+        "password",
+        "add",
+        USER,
+        "--label",
+        "near",
+        "--from",
+        "127.0.0.0/8",
+    ];
+    let near = run(&lab, &near, "").success().stdout();
+    let anywhere = run(&lab, &["password", "add", USER], "").success().stdout();
+    let proxy = Proxy::start(&lab, &[]).await;
+    let v2 = |command: u8, family: u8, length: u8| {
+        let mut header = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
+        header.extend_from_slice(&[0x20 | command, family, 0, length]);
+        header.extend(vec![0; usize::from(length)]);
+        header
+    };
+    let nameless = [
+        b"PROXY UNKNOWN\r\n".to_vec(),
+        v2(0, 0, 0),
+        v2(1, 0, 0),
+        // A Unix socket: two paths of 108 octets.
+        v2(1, 0x31, 216),
+    ];
+    let named = b"PROXY TCP4 127.0.0.7 127.0.0.1 12345 25\r\n".to_vec();
+    let answer = async |listener: &str, header: &[u8], line: String, code: &str| {
+        let mut client = Client::plain(proxy.address(listener)).await;
+        client.send(header).await;
+        assert!(client.line().await.starts_with("220 "));
+        client.send(line).await;
+        client.until(code).await;
+    };
+    let login = |password: &str| {
+        let message = STANDARD.encode(format!("\0{USER}\0{}", password.trim()));
+        format!("AUTH PLAIN {message}\r\n")
+    };
+    let mail = || "MAIL FROM:<a@b.example>\r\n".to_owned();
+    for header in &nameless {
+        answer("devices", header, mail(), "451").await;
+        // Not even with a password: the listener is for its networks alone.
+        answer("devices", header, login(&anywhere), "454").await;
+        answer("balanced", header, login(&near), "535").await;
+        answer("balanced", header, login(&anywhere), "235").await;
+    }
+    assert_eq!(smtp.heard().logins.len(), nameless.len());
+    answer("devices", &named, mail(), "ECHO").await;
+    answer("balanced", &named, login(&near), "235").await;
+    assert!(
+        proxy.log().contains("the PROXY header names no client"),
+        "{}",
+        proxy.log()
+    );
+}

@@ -290,3 +290,27 @@ async fn a_refresh_under_way_does_not_bring_the_tokens_back() {
         proxy.log()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_removed_in_another_case_of_its_label_loses_its_sessions() {
+    let lab = Lab::new().await;
+    let proxy = lab.serve().await;
+    let add = ["password", "add", USER, "--label", "Laptop Büro"];
+    let made = run(&lab, &add, "").success().stdout();
+    let mut stolen = Client::plain(proxy.address("plain")).await;
+    stolen
+        .send(format!("a LOGIN {USER} {}\r\n", made.trim_end()))
+        .await;
+    stolen.until("a OK").await;
+    let mut other = sessions(&proxy, 1).await;
+    lab.upstream.until(|seen| seen.after.len() == 2).await;
+
+    let remove = ["password", "remove", USER, "LAPTOP BÜRO"];
+    let removed = run(&lab, &remove, "").success().stderr();
+    let expected = format!("Device password \"Laptop Büro\" of {USER} removed; 1 sessions ended.");
+    assert!(removed.contains(&expected), "{removed}");
+    assert_eq!(stolen.try_line().await, None);
+    other[0].send("b NOOP\r\n").await;
+    assert_eq!(other[0].line().await, "* ECHO b NOOP");
+    proxy.logged("\"label\":\"Laptop Büro\"").await;
+}

@@ -19,6 +19,25 @@ pub enum AccessError {
         /// What is wrong with it.
         what: String,
     },
+    /// The password file is of a format whose limits anybody could change.
+    #[error(
+        "{} has format 1, which does not protect the limits in it: remove it and add the passwords again",
+        path.display()
+    )]
+    TooOld {
+        /// The password file.
+        path: PathBuf,
+    },
+    /// The password file is not as this program wrote it.
+    #[error(
+        "{} was changed by something other than \"mailsplice password\" (its MAC is wrong): restore it, or \
+         remove it and add the passwords again",
+        path.display()
+    )]
+    Changed {
+        /// The password file.
+        path: PathBuf,
+    },
     /// The password file was written by a newer version of this program.
     #[error("{} has format {version}, which this version cannot read: upgrade", path.display())]
     TooNew {

@@ -1,17 +1,26 @@
 //! The stored form of an account's passwords: `<state_dir>/passwords/<account>.json`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::store::{DerivedKey, StoreError, durable, file_stem, is_catch_all, random};
+use subtle::ConstantTimeEq;
+
+use crate::store::{
+    DerivedKey, StoreError, account_key, catch_all_for, durable, file_stem, is_catch_all, random,
+};
 
 use super::{
     AccessError, Entry, Kind, Limits, Protocol,
     hashing::{Cost, HASH, SALT},
+    known::{KnownNetworks, NetworkMark},
     parse_network,
+    throttle::Site,
 };
 
 /// Most passwords one account may have: a try is compared with each.
@@ -19,7 +28,9 @@ pub(super) const MAX_ENTRIES: usize = 100;
 /// Name of the folder inside the state folder.
 pub(super) const FOLDER: &str = "passwords";
 
-const VERSION: u32 = 1;
+/// The format. Version 1, which no release has written, had no MAC over the limits: it is not read,
+/// since a file of today, changed and called version 1, could not be told from one.
+const VERSION: u32 = 2;
 /// Largest file that is read, in octets.
 const MAX_FILE: usize = 1 << 20;
 
@@ -40,6 +51,27 @@ impl Keys {
     /// What of a given password goes into the slow hash.
     pub(super) fn given(&self, account: &str, password: &[u8]) -> [u8; HASH] {
         self.0.mac(&[b"given", account.as_bytes(), password])
+    }
+
+    /// What is kept of a network from which a password was let in.
+    pub(super) fn network(&self, account: &str, site: Site) -> NetworkMark {
+        let (kind, number) = match site {
+            Site::V4(number) => (b"network v4", u64::from(number)),
+            Site::V6(number) => (b"network v6", number),
+        };
+        let mut mark = NetworkMark::default();
+        let mac = self
+            .0
+            .mac(&[kind, account.as_bytes(), &number.to_be_bytes()]);
+        for (to, from) in mark.iter_mut().zip(mac) {
+            *to = from;
+        }
+        mark
+    }
+
+    /// What else is bound to this key; the first part says what for.
+    pub(super) fn mac(&self, parts: &[&[u8]]) -> [u8; HASH] {
+        self.0.mac(parts)
     }
 
     /// Tells whether a file was written under this key.
@@ -66,6 +98,8 @@ pub(super) struct Password {
     pub(super) hash: [u8; HASH],
     pub(super) limits: Limits,
     pub(super) created_at: u64,
+    /// Where a given one was let in from. It lies in a file of its own: see [`super::known`].
+    pub(super) known: KnownNetworks,
 }
 
 impl Password {
@@ -108,7 +142,10 @@ impl Stored {
         // Looked at first, as a newer format may have other fields.
         let version: Version =
             serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
-        if version.version != VERSION {
+        if version.version < VERSION {
+            return Err(AccessError::TooOld { path: path.clone() });
+        }
+        if version.version > VERSION {
             return Err(AccessError::TooNew {
                 path: path.clone(),
                 version: version.version,
@@ -121,6 +158,9 @@ impl Stored {
         }
         if json.key != keys.mark() {
             return Err(AccessError::OtherKey { path: path.clone() });
+        }
+        if !is_mac(&json.mac, &json.seal(keys)?) {
+            return Err(AccessError::Changed { path: path.clone() });
         }
         json.read()
             .map(Some)
@@ -145,12 +185,30 @@ impl Stored {
     /// Replaces the account's file.
     pub(super) fn save(&self, dir: &Path, account: &str, keys: &Keys) -> Result<(), AccessError> {
         let path = path(dir, account);
-        let mut bytes = serde_json::to_vec_pretty(&Json::new(self, account, keys))
-            .map_err(|_| StoreError::Unavailable("the passwords could not be written as JSON"))?;
+        let mut json = Json::new(self, account, keys);
+        json.mac = BASE64.encode(json.seal(keys)?);
+        let mut bytes = serde_json::to_vec_pretty(&json).map_err(unwritable)?;
         bytes.push(b'\n');
         durable::replace(&path, &bytes, 0o600).map_err(|error| StoreError::io(&path, error))?;
         Ok(())
     }
+}
+
+/// What is wrong with the password files of these accounts, and of users of their domains. Changes nothing.
+pub fn password_faults<'a>(
+    state_dir: &Path,
+    key: DerivedKey,
+    accounts: impl Iterator<Item = &'a str>,
+) -> Vec<AccessError> {
+    let (dir, keys) = (state_dir.join(FOLDER), Keys::new(key));
+    let mut all: BTreeSet<String> = accounts.map(account_key).collect();
+    let covered = Stored::accounts(&dir)
+        .into_iter()
+        .filter(|user| catch_all_for(user).is_some_and(|catch_all| all.contains(&catch_all)));
+    let covered: Vec<_> = covered.collect();
+    all.extend(covered);
+    let loaded = all.iter().map(|account| Stored::load(&dir, account, &keys));
+    loaded.filter_map(Result::err).collect()
 }
 
 /// Where an account's passwords lie.
@@ -178,6 +236,8 @@ struct Json {
     salt: String,
     cost: Cost,
     passwords: Vec<JsonPassword>,
+    /// Over all that stands before: see [`Self::seal`].
+    mac: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -208,7 +268,23 @@ impl Json {
             salt: BASE64.encode(stored.salt),
             cost: stored.cost,
             passwords: passwords.collect(),
+            mac: String::new(),
         }
+    }
+
+    /// The MAC over what the file says, limits and labels included. Blanks and the order of fields in
+    /// the file make no difference.
+    fn seal(&self, keys: &Keys) -> Result<[u8; HASH], StoreError> {
+        let said = (
+            self.version,
+            &self.account,
+            &self.key,
+            &self.salt,
+            self.cost,
+            &self.passwords,
+        );
+        let said = serde_json::to_vec(&said).map_err(unwritable)?;
+        Ok(keys.mac(&[b"file", self.account.as_bytes(), &said]))
     }
 
     fn read(self) -> Result<Stored, &'static str> {
@@ -245,10 +321,20 @@ impl JsonPassword {
             hash: decode(&self.hash).ok_or("a hash in it is not 32 octets of base64")?,
             limits: limits.normalised(),
             created_at: self.created_at,
+            known: KnownNetworks::default(),
         })
     }
 }
 
-fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
+fn unwritable(_: serde_json::Error) -> StoreError {
+    StoreError::Unavailable("the passwords could not be written as JSON")
+}
+
+/// Whether the text is this MAC.
+pub(super) fn is_mac(text: &str, mac: &[u8; HASH]) -> bool {
+    decode::<HASH>(text).is_some_and(|found| found.ct_eq(mac).into())
+}
+
+pub(super) fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     BASE64.decode(text).ok()?.try_into().ok()
 }

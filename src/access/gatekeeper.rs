@@ -19,9 +19,10 @@ use super::{
     file::{self, FOLDER, Keys, Stored},
     flights::Flights,
     hashing::Hasher,
+    known, name,
     ring::{Place, Tags},
     state::{FileStamp, Look, NO_COVER, State, Trier, Tries, Whose},
-    throttle::Network,
+    throttle::{Moment, Network, Site},
 };
 
 /// Longest user name that is looked up, in octets; SMTP allows 320.
@@ -30,6 +31,9 @@ const MAX_USER: usize = 512;
 const BUSY: Duration = Duration::from_secs(1);
 /// Temporary files younger than this may belong to a write under way in another process.
 const STALE: Duration = Duration::from_secs(60);
+/// How long an account's known networks stay as they were written down: roaming phones come from a new
+/// one with each train.
+const SAVE_PAUSE: Duration = Duration::from_secs(60);
 
 /// Checks device passwords for the accounts of the configuration. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -47,6 +51,8 @@ struct Inner {
     state: Mutex<State>,
     /// Held while files are read and taken over, so that an older reading never wins.
     reading: Mutex<()>,
+    /// Held while known networks are written down; whether the last time failed.
+    writing: Mutex<bool>,
     start: Instant,
 }
 
@@ -75,6 +81,7 @@ impl Gatekeeper {
                 flights: Flights::default(),
                 state: Mutex::new(State::new(&settings)?),
                 reading: Mutex::new(()),
+                writing: Mutex::new(false),
                 start: Instant::now(),
             }),
         };
@@ -93,6 +100,7 @@ impl Gatekeeper {
         let place = Place {
             protocol: attempt.protocol,
             peer: attempt.peer,
+            named: attempt.named,
         };
         let Some((name, cover)) = user_name(attempt.user) else {
             return inner.state().nonsense(place, now);
@@ -105,14 +113,14 @@ impl Gatekeeper {
             now,
         };
         let tries = Tries {
-            own: inner.tags(&name, attempt.password),
-            cover: inner.tags(&cover, attempt.password),
+            own: inner.tags(&name, attempt),
+            cover: inner.tags(&cover, attempt),
         };
         let charge = match inner.state().first_look(trier, &tries) {
             Look::Done(verdict) => return verdict,
             Look::Missed(charge) => charge,
         };
-        inner.state().refund(trier, charge);
+        inner.state().refund(trier, &tries, &charge);
         let _flight = inner.flights.enter(tries.own.remembered).await;
         let charge = match inner.state().first_look(trier, &tries) {
             Look::Done(verdict) => return verdict,
@@ -120,29 +128,32 @@ impl Gatekeeper {
         };
         // Perhaps the password was added a moment ago.
         if self.reread_if_changed(&name, &cover).await
-            && let Some(verdict) = inner.state().second_look(trier, &tries, charge)
+            && let Some(verdict) = inner.state().second_look(trier, &tries, &charge)
         {
             return verdict;
         }
-        if let Some(retry_after) = charge.exhausted {
-            return Verdict::Throttled { retry_after };
-        }
         for (whose, account) in [(Whose::Own, &name), (Whose::Cover, &cover)] {
-            let slow = inner.state().slow(trier, whose, charge);
-            let Some((cost, salt)) = slow else {
+            let slow = inner.state().slow(trier, &tries, whose, &charge);
+            let Some(slow) = slow else {
                 continue;
             };
             let input = Zeroizing::new(inner.keys.given(account, attempt.password));
-            let Some(hash) = inner.hasher.hash(cost, input, salt).await else {
-                inner.state().refund(trier, charge);
-                return Verdict::Throttled { retry_after: BUSY };
+            let Some(hash) = inner.hasher.hash(slow, input).await else {
+                inner.state().refund(trier, &tries, &charge);
+                return Verdict::Throttled {
+                    retry_after: charge.exhausted.unwrap_or(BUSY),
+                };
             };
-            let settled = inner.state().settle(trier, &tries, whose, charge, &hash);
+            let settled = inner.state().settle(trier, &tries, whose, &charge, &hash);
             if let Some(verdict) = settled {
                 return verdict;
             }
         }
-        Verdict::Refused
+        // Also a try that was looked at, from a network where a password is at home: nobody learns where.
+        match charge.exhausted {
+            Some(retry_after) => Verdict::Throttled { retry_after },
+            None => Verdict::Refused,
+        }
     }
 
     /// To be asked after a try that was not let in: whether it has used up the budget of its address or
@@ -161,6 +172,7 @@ impl Gatekeeper {
             place: Place {
                 protocol: attempt.protocol,
                 peer: attempt.peer,
+                named: attempt.named,
             },
             now,
         };
@@ -203,8 +215,9 @@ impl Gatekeeper {
         }
     }
 
-    /// Rereads every password file that has changed since it was read, and says how many. One look at
-    /// each file's metadata; meant to be called about once a second.
+    /// Rereads every password file that has changed since it was read, and says how many; then writes
+    /// down from which new networks given passwords were let in. One look at each file's metadata; meant to
+    /// be called about once a second.
     pub async fn refresh_changed(&self) -> usize {
         let inner = Arc::clone(&self.inner);
         let count = blocking(move || {
@@ -215,12 +228,21 @@ impl Gatekeeper {
                     .collect()
             };
             let accounts: Vec<Arc<str>> = all(&inner.state());
-            accounts
+            let changed = accounts
                 .iter()
                 .filter(|account| inner.reload_if_changed(account))
-                .count()
+                .count();
+            inner.save_known(inner.nanoseconds(Instant::now()));
+            changed
         });
         count.await.unwrap_or(0)
+    }
+
+    /// Writes down at once from which networks given passwords were let in: before the process ends.
+    pub async fn save(&self) {
+        let inner = Arc::clone(&self.inner);
+        // Cut off by a shutdown, it is only missed.
+        let _ = blocking(move || inner.save_known(Moment::MAX)).await;
     }
 
     /// The accounts whose password file cannot be read, and why.
@@ -270,10 +292,12 @@ impl Inner {
         u64::try_from(since.as_nanos()).unwrap_or(u64::MAX / 2)
     }
 
-    fn tags(&self, name: &str, password: &[u8]) -> Tags {
+    fn tags(&self, name: &str, attempt: Attempt<'_>) -> Tags {
+        let password = attempt.password;
         Tags {
             generated: self.keys.generated(name, password),
             remembered: self.memory.mac(&[b"password", name.as_bytes(), password]),
+            network: self.keys.network(name, Site::of(attempt.peer)),
         }
     }
 
@@ -317,14 +341,51 @@ impl Inner {
         let path = file::path(&self.dir, account);
         // The stamp first: if the file changes in between, the next look sees another one.
         match durable::stamp(&path) {
-            Ok(stamp) => (stamp, Stored::load(&self.dir, account, &self.keys)),
+            Ok(stamp) => (stamp, self.load(account)),
             Err(error) => (None, Err(StoreError::io(&path, error).into())),
+        }
+    }
+
+    fn load(&self, account: &str) -> Result<Option<Stored>, AccessError> {
+        let mut stored = Stored::load(&self.dir, account, &self.keys)?;
+        if let Some(stored) = &mut stored
+            && let Err(error) = known::load(&self.dir, account, &self.keys, stored)
+        {
+            warn!(
+                account,
+                error,
+                "the networks that devices were let in from could not be read: they are learned anew"
+            );
+        }
+        Ok(stored)
+    }
+
+    /// Never on the way of a login. What cannot be written is tried again, and missed only after a restart.
+    fn save_known(&self, now: Moment) {
+        let mut failed = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let pause = u64::try_from(SAVE_PAUSE.as_nanos()).unwrap_or(u64::MAX);
+        let unsaved = self.state().take_unsaved(now, pause);
+        for (account, networks) in unsaved {
+            match known::save(&self.dir, &account, &self.keys, &networks) {
+                Ok(()) => *failed = false,
+                Err(error) => {
+                    self.state().set_unsaved(&account);
+                    if !std::mem::replace(&mut *failed, true) {
+                        warn!(
+                            account = &*account,
+                            %error,
+                            "the networks that devices were let in from could not be written down"
+                        );
+                    }
+                }
+            }
         }
     }
 }
 
 /// The user in lower case, if it can be a user at all, and the catch-all that would cover it.
 fn user_name(user: &[u8]) -> Option<(String, String)> {
+    let user = name::trimmed(user);
     let fits = (1..=MAX_USER).contains(&user.len()) && !user.contains(&0);
     let text = std::str::from_utf8(user).ok().filter(|_| fits)?;
     // As the client wrote it: lower case can turn other letters into ASCII.

@@ -1,11 +1,11 @@
 //! The slow hash for passwords people thought of, and what bounds its cost.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
@@ -50,19 +50,47 @@ impl Cost {
 
     /// Hashes on this thread, at full cost.
     pub(super) fn hash(self, input: &[u8; HASH], salt: &[u8; SALT]) -> Option<[u8; HASH]> {
+        self.hash_in(&mut Vec::new(), input, salt)
+    }
+
+    /// The same in memory that is used again.
+    fn hash_in(
+        self,
+        memory: &mut Vec<Block>,
+        input: &[u8; HASH],
+        salt: &[u8; SALT],
+    ) -> Option<[u8; HASH]> {
         let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(HASH)).ok()?;
+        let blocks = params.block_count();
+        if memory.len() < blocks {
+            memory.resize(blocks, Block::new());
+        }
         let mut out = [0; HASH];
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into(input, salt, &mut out)
+            .hash_password_into_with_memory(input, salt, &mut out, memory.get_mut(..blocks)?)
             .ok()?;
         Some(out)
     }
+}
+
+/// With what a slow hash is made.
+#[derive(Clone, Copy)]
+pub(super) struct Slow {
+    pub(super) cost: Cost,
+    pub(super) salt: [u8; SALT],
+    /// The try comes from a network where one of the passwords is at home.
+    pub(super) at_home: bool,
 }
 
 /// Runs slow hashes, a few at a time.
 pub(super) struct Hasher {
     slots: Arc<Semaphore>,
     queue: Semaphore,
+    /// Places of those who are at home: strangers can't fill them.
+    home_queue: Semaphore,
+    /// The memory of each slot, kept: given back and asked for again on ever other threads, the allocator
+    /// would hold it many times over.
+    memory: Arc<Mutex<Vec<Vec<Block>>>>,
     runs: AtomicU64,
 }
 
@@ -72,6 +100,8 @@ impl Hasher {
         Self {
             slots: Arc::new(Semaphore::new(parallel)),
             queue: Semaphore::new(parallel + QUEUE),
+            home_queue: Semaphore::new(parallel + QUEUE),
+            memory: Arc::default(),
             runs: AtomicU64::new(0),
         }
     }
@@ -79,16 +109,29 @@ impl Hasher {
     /// Hashes on a slot of its own; `None` when too many are waiting for one already.
     pub(super) async fn hash(
         &self,
-        cost: Cost,
+        slow: Slow,
         input: Zeroizing<[u8; HASH]>,
-        salt: [u8; SALT],
     ) -> Option<[u8; HASH]> {
-        let _place = self.queue.try_acquire().ok()?;
+        let Slow {
+            cost,
+            salt,
+            at_home,
+        } = slow;
+        let queue = if at_home {
+            &self.home_queue
+        } else {
+            &self.queue
+        };
+        let _place = queue.try_acquire().ok()?;
         let slot = Arc::clone(&self.slots).acquire_owned().await.ok()?;
         self.runs.fetch_add(1, Ordering::Relaxed);
+        let kept = Arc::clone(&self.memory);
         // The slot goes along: a caller who hangs up must not free it before the work is done.
         blocking(move || {
-            let hash = cost.hash(&input, &salt);
+            let kept = || kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut memory = kept().pop().unwrap_or_default();
+            let hash = cost.hash_in(&mut memory, &input, &salt);
+            kept().push(memory);
             drop(slot);
             hash
         })
@@ -114,8 +157,15 @@ mod tests {
     #[tokio::test]
     async fn the_queue_is_bounded() {
         let hasher = Hasher::new(2);
-        let start = || Box::pin(hasher.hash(Cost::default(), Zeroizing::new([0; HASH]), [0; SALT]));
-        let mut waiting: Vec<_> = (0..QUEUE + 10).map(|_| start()).collect();
+        let start = |at_home| {
+            let slow = Slow {
+                cost: Cost::default(),
+                salt: [0; SALT],
+                at_home,
+            };
+            Box::pin(hasher.hash(slow, Zeroizing::new([0; HASH])))
+        };
+        let mut waiting: Vec<_> = (0..QUEUE + 10).map(|_| start(false)).collect();
         let mut turned_away = 0;
         for hash in &mut waiting {
             let polled = hash.as_mut().poll(&mut Context::from_waker(Waker::noop()));
@@ -123,9 +173,14 @@ mod tests {
         }
         assert_eq!(turned_away, 8);
         assert_eq!(hasher.runs(), 2);
+        // Strangers take no place from those who are at home.
+        let mut home = start(true);
+        let polled = home.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending());
         // Those who hang up leave their places.
         drop(waiting);
-        assert!(pin!(start()).await.is_some());
+        assert!(home.await.is_some());
+        assert!(pin!(start(false)).await.is_some());
     }
 
     #[test]

@@ -10,7 +10,9 @@
 //! or, for an unknown user, against a decoy's; the same look for a changed file; and, as soon as *any*
 //! account has a given password, exactly one Argon2id for every miss. Unknown names have budgets
 //! like accounts, so that running into one tells nothing either. Not levelled: some nanoseconds per
-//! entry of an account, and the rereading of a file that was changed just then.
+//! entry of an account, the rereading of a file that was changed just then, and, with a budget used up,
+//! the Argon2id of a password that is at home where the try comes from (below), as long as it has not
+//! been let in since the start.
 //!
 //! **Accounts for a whole domain.** Users whom `*@contoso.com` covers have passwords of their own, in files
 //! that only the operator makes; only those files, never a try, bring a user into memory. Passwords
@@ -25,6 +27,15 @@
 //! guessing it is hopeless at any speed) is let in even from an address whose budget is used up: one
 //! badly set-up device must not lock out its neighbours behind the same address. A given one,
 //! once verified, is remembered until it is changed, as a hash under a key that lives only in this process.
+//!
+//! **Under attack.** Where a password can be guessed, remembering it must not make guessing cheap, and
+//! throttling must not lock its device out. So once an account's budget is used up, a given password
+//! counts only where it is *at home*: in a network that it was let in from before (its last few are kept,
+//! and outlive a restart), or in one of its own limits. Each of these has a budget of its own, so that
+//! neighbours can guess there no faster, and strangers elsewhere take nothing from it. From everywhere else a
+//! right one is not looked at. The answer is the account's in every case, so that nobody learns
+//! where a device is at home. A catch-all's given password has its networks' budget first, and then those
+//! of the networks it was let in from.
 
 mod entry;
 mod error;
@@ -32,6 +43,8 @@ mod file;
 mod flights;
 mod gatekeeper;
 mod hashing;
+mod known;
+pub mod name;
 mod passwords;
 mod ring;
 mod state;
@@ -50,6 +63,7 @@ pub(crate) use self::throttle::{Budget, Network, Table};
 pub use self::{
     entry::{Entry, Kind, Limits, parse_network},
     error::AccessError,
+    file::password_faults,
     gatekeeper::Gatekeeper,
     passwords::{Generated, Given, MIN_GIVEN, PasswordFile},
 };
@@ -132,7 +146,7 @@ impl Default for Settings {
 /// One try to log in. The user and password are as the client sent them, decoded only.
 #[derive(Clone, Copy)]
 pub struct Attempt<'a> {
-    /// The user name; UTF-8 without NUL, or the try is refused.
+    /// The user name; UTF-8 without NUL, or the try is refused. Blanks around it don't count.
     pub user: &'a [u8],
     /// The password, any octets.
     pub password: &'a [u8],
@@ -140,6 +154,9 @@ pub struct Attempt<'a> {
     pub protocol: Protocol,
     /// From where. An IPv4 address inside IPv6 counts as IPv4.
     pub peer: IpAddr,
+    /// `peer` is the client's own address. Else it is that of a load balancer which did not say who the client
+    /// is: no password that is limited to networks counts.
+    pub named: bool,
 }
 
 /// The answer to an [`Attempt`].

@@ -17,6 +17,7 @@ use crate::store::{
 use super::{
     AccessError, Entry, Kind, Limits,
     file::{FOLDER, Keys, MAX_ENTRIES, Password, Stored},
+    known::KnownNetworks,
 };
 
 /// Fewest octets of a given password. Devices have what they have, and many cannot be changed: a short
@@ -152,8 +153,9 @@ impl PasswordFile {
         Ok(stored.map(entries).unwrap_or_default())
     }
 
-    /// Removes the password of that label (matched without case). Sessions it opened go on.
-    pub async fn remove(&self, user: &str, label: &str) -> Result<(), AccessError> {
+    /// Removes the password of that label (matched without case) and says how the label is written, by
+    /// which its sessions are found. They go on until somebody ends them.
+    pub async fn remove(&self, user: &str, label: &str) -> Result<String, AccessError> {
         let label = label.to_owned();
         self.change(account_key(user), move |inner, account| {
             inner.remove(account, &label)
@@ -226,24 +228,25 @@ impl Inner {
             hash,
             limits: new.limits,
             created_at: unix_now(),
+            known: KnownNetworks::default(),
         });
         stored.save(&self.dir, account, &self.keys)?;
         Ok(label)
     }
 
-    fn remove(&self, account: &str, label: &str) -> Result<(), AccessError> {
+    fn remove(&self, account: &str, label: &str) -> Result<String, AccessError> {
         let missing = || AccessError::NoSuchLabel {
             user: account.to_owned(),
             label: label.to_owned(),
         };
         let mut stored = Stored::load(&self.dir, account, &self.keys)?.ok_or_else(missing)?;
-        if !taken(&stored, label) {
-            return Err(missing());
-        }
-        stored
+        let position = stored
             .passwords
-            .retain(|password| !same_label(&password.label, label));
-        stored.save(&self.dir, account, &self.keys)
+            .iter()
+            .position(|password| same_label(&password.label, label));
+        let removed = stored.passwords.remove(position.ok_or_else(missing)?);
+        stored.save(&self.dir, account, &self.keys)?;
+        Ok(removed.label)
     }
 }
 

@@ -11,8 +11,9 @@ use crate::store::{StoreError, catch_all_for, is_catch_all};
 use super::{
     Settings, Verdict, cover_label,
     file::Stored,
-    hashing::{Cost, HASH, SALT},
-    ring::{Place, Ring, Tags},
+    hashing::{HASH, Slow},
+    known::NetworkMark,
+    ring::{Place, Reach, Ring, Tags},
     throttle::{Budget, Moment, Network, Spent, Table},
 };
 
@@ -68,7 +69,12 @@ pub(super) struct Known {
     pub(super) fault: Option<String>,
     /// Its budget of wrong tries.
     spent: Spent,
+    /// When its known networks may be written down again.
+    save_at: Moment,
 }
+
+/// An account's known networks, by the hashes of their passwords.
+pub(super) type Unsaved = (Arc<str>, Vec<([u8; HASH], Vec<NetworkMark>)>);
 
 /// What a first look says.
 pub(super) enum Look {
@@ -78,22 +84,37 @@ pub(super) enum Look {
     Missed(Charge),
 }
 
-/// What a miss was charged with.
-#[derive(Clone, Copy)]
+/// What a try was charged with.
 pub(super) struct Charge {
-    /// The account's budget is used up until then: nothing slow may be done.
+    /// The account's budget is used up until then: a given password counts only where it is at home.
     pub(super) exhausted: Option<Duration>,
+    /// Those that are at home, with a try left there; charged only if `exhausted`.
+    at_home: Vec<[u8; HASH]>,
     /// What became of the catch-all's budget.
     cover: Cover,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 enum Cover {
     /// It has no given password that could match: nothing to guess.
     Free,
     Charged,
-    /// None of its given passwords counts for now.
-    Exhausted,
+    /// Used up: only those count that were let in from this very network before, with a try left there.
+    Exhausted(Vec<[u8; HASH]>),
+}
+
+impl Charge {
+    /// Which given passwords count.
+    fn reach(&self, whose: Whose) -> Reach<'_> {
+        match whose {
+            Whose::Own if self.exhausted.is_none() => Reach::All,
+            Whose::Own => Reach::AtHome(&self.at_home),
+            Whose::Cover => match &self.cover {
+                Cover::Exhausted(at_home) => Reach::AtHome(at_home),
+                Cover::Free | Cover::Charged => Reach::All,
+            },
+        }
+    }
 }
 
 pub(super) struct State {
@@ -223,67 +244,99 @@ impl State {
 
     /// Looks with the fast hashes only, and charges a miss.
     pub(super) fn first_look(&mut self, trier: Trier<'_>, tries: &Tries) -> Look {
-        let charged = self.addresses.take(trier.network(), trier.now);
-        if let Some(verdict) = self.quick(trier, tries, charged.is_err()) {
-            if charged.is_ok() {
-                self.addresses.give_back(trier.network(), trier.now);
-            }
-            return Look::Done(verdict);
+        if let Err(retry_after) = self.addresses.take(trier.network(), trier.now) {
+            let verdict = self.quick(trier, tries, None);
+            return Look::Done(verdict.unwrap_or(Verdict::Throttled { retry_after }));
         }
-        if let Err(retry_after) = charged {
-            return Look::Done(Verdict::Throttled { retry_after });
+        // Before anything is compared: a remembered password must not be told from a wrong one where
+        // it does not count.
+        let charge = self.charge(trier, tries);
+        match self.second_look(trier, tries, &charge) {
+            Some(verdict) => Look::Done(verdict),
+            None => Look::Missed(charge),
         }
+    }
+
+    fn charge(&mut self, trier: Trier<'_>, tries: &Tries) -> Charge {
+        let rule = (self.per_account, trier.now);
+        let mut at_home = Vec::new();
         let account = match self.accounts.get_mut(trier.name) {
-            Some(known) => self.per_account.take(&mut known.spent.whole_at, trier.now),
+            Some(known) => {
+                let taken = rule.0.take(&mut known.spent.whole_at, trier.now);
+                if taken.is_err() {
+                    at_home = known
+                        .ring
+                        .charge_at_home(&tries.own, trier.place, false, rule);
+                }
+                taken
+            }
             None => self.strangers.take(trier.name_mark, trier.now),
         };
-        Look::Missed(Charge {
+        Charge {
             exhausted: account.err(),
-            cover: self.charge_cover(trier),
-        })
+            at_home,
+            cover: self.charge_cover(trier, tries),
+        }
     }
 
     /// Whoever guesses at a catch-all's password can invent a name for each try: so it has a budget of
-    /// its own, which only tries that could be right draw on.
-    fn charge_cover(&mut self, trier: Trier<'_>) -> Cover {
-        let budget = self.per_account;
+    /// its own, which only tries from its passwords' networks draw on.
+    fn charge_cover(&mut self, trier: Trier<'_>, tries: &Tries) -> Cover {
+        let rule = (self.per_account, trier.now);
         match self.covering_mut(trier) {
             Some(known) if known.ring.has_given_for(trier.place) => {
-                match budget.take(&mut known.spent.whole_at, trier.now) {
+                match rule.0.take(&mut known.spent.whole_at, trier.now) {
                     Ok(()) => Cover::Charged,
-                    Err(_) => Cover::Exhausted,
+                    Err(_) => Cover::Exhausted(known.ring.charge_at_home(
+                        &tries.cover,
+                        trier.place,
+                        true,
+                        rule,
+                    )),
                 }
             }
             _ => Cover::Free,
         }
     }
 
-    /// Looks again, after a file was reread.
+    /// Looks for a charged try; if it is right, the charge is taken back.
     pub(super) fn second_look(
         &mut self,
         trier: Trier<'_>,
         tries: &Tries,
-        charge: Charge,
+        charge: &Charge,
     ) -> Option<Verdict> {
-        let verdict = self.quick(trier, tries, false)?;
-        self.refund(trier, charge);
+        let verdict = self.quick(trier, tries, Some(charge))?;
+        self.refund(trier, tries, charge);
         Some(verdict)
     }
 
     /// With what a slow hash of a miss is made; `None`: nobody's passwords of this kind need one.
+    ///
+    /// With the account's budget used up, only a password that counts all the same and is not remembered
+    /// is worth one.
     pub(super) fn slow(
         &self,
         trier: Trier<'_>,
+        tries: &Tries,
         whose: Whose,
-        charge: Charge,
-    ) -> Option<(Cost, [u8; SALT])> {
-        let (any, known) = match whose {
-            Whose::Own => (self.any_given, self.accounts.get(trier.name)),
-            Whose::Cover if charge.cover == Cover::Exhausted => (self.any_cover_given, None),
-            Whose::Cover => (self.any_cover_given, self.covering(trier)),
+        charge: &Charge,
+    ) -> Option<Slow> {
+        let (any, known, tags) = match whose {
+            Whose::Own => (self.any_given, self.accounts.get(trier.name), &tries.own),
+            Whose::Cover => (self.any_cover_given, self.covering(trier), &tries.cover),
         };
-        let ring = known.map_or(&self.decoy, |known| &known.ring);
-        any.then(|| ring.slow())
+        let counts = match charge.reach(whose) {
+            Reach::AtHome(hashes) => !hashes.is_empty(),
+            Reach::All => true,
+            Reach::None => false,
+        };
+        let ring = known.filter(|_| counts).map(|known| &known.ring);
+        if charge.exhausted.is_some() {
+            let cold = ring.filter(|ring| ring.has_cold(trier.place, charge.reach(whose)));
+            return cold.map(|ring| ring.slow(tags, trier.place));
+        }
+        any.then(|| ring.unwrap_or(&self.decoy).slow(tags, trier.place))
     }
 
     /// The answer once a slow hash is there; `None`: it matches nothing.
@@ -292,38 +345,47 @@ impl State {
         trier: Trier<'_>,
         tries: &Tries,
         whose: Whose,
-        charge: Charge,
+        charge: &Charge,
         hash: &[u8; HASH],
     ) -> Option<Verdict> {
         let (known, tags) = match whose {
             Whose::Own => (self.accounts.get_mut(trier.name), &tries.own),
-            Whose::Cover if charge.cover == Cover::Exhausted => (None, &tries.cover),
             Whose::Cover => (
                 covering_mut(&self.accounts, &mut self.catch_alls, trier),
                 &tries.cover,
             ),
         };
         let ring = known.map_or(&mut self.decoy, |known| &mut known.ring);
-        let label = ring.settle(hash, tags, trier.place)?;
+        let label = ring.settle(hash, tags, trier.place, charge.reach(whose))?;
         let verdict = self.allowed(trier, whose, label)?;
-        self.refund(trier, charge);
+        self.refund(trier, tries, charge);
         Some(verdict)
     }
 
     /// Takes a charge back.
-    pub(super) fn refund(&mut self, trier: Trier<'_>, charge: Charge) {
+    pub(super) fn refund(&mut self, trier: Trier<'_>, tries: &Tries, charge: &Charge) {
         self.addresses.give_back(trier.network(), trier.now);
-        let budget = self.per_account;
-        if charge.cover == Cover::Charged
-            && let Some(known) = self.covering_mut(trier)
-        {
-            budget.give_back(&mut known.spent.whole_at);
-        }
-        if charge.exhausted.is_some() {
-            return;
+        let (budget, place) = (self.per_account, trier.place);
+        if let Some(known) = self.covering_mut(trier) {
+            match &charge.cover {
+                Cover::Free => {}
+                Cover::Charged => budget.give_back(&mut known.spent.whole_at),
+                Cover::Exhausted(hashes) => {
+                    known
+                        .ring
+                        .refund_at_home(&tries.cover, place, true, hashes, budget);
+                }
+            }
         }
         match self.accounts.get_mut(trier.name) {
+            Some(known) if charge.exhausted.is_some() => {
+                let hashes = &charge.at_home;
+                known
+                    .ring
+                    .refund_at_home(&tries.own, place, false, hashes, budget);
+            }
             Some(known) => budget.give_back(&mut known.spent.whole_at),
+            None if charge.exhausted.is_some() => {}
             None => self.strangers.give_back(trier.name_mark, trier.now),
         }
     }
@@ -352,14 +414,21 @@ impl State {
         self.any_cover_given = self.catch_alls.values().any(|known| known.ring.has_given());
     }
 
-    fn quick(&self, trier: Trier<'_>, tries: &Tries, generated_only: bool) -> Option<Verdict> {
-        let look = |known: Option<&Known>, tags: &Tags| {
-            let ring = known.map_or(&self.decoy, |known| &known.ring);
-            ring.quick(tags, trier.place, generated_only)
-        };
+    /// Looks with the fast hashes only. Without a charge no given password counts.
+    fn quick(
+        &mut self,
+        trier: Trier<'_>,
+        tries: &Tries,
+        charge: Option<&Charge>,
+    ) -> Option<Verdict> {
+        let reach = |whose| charge.map_or(Reach::None, |charge| charge.reach(whose));
         // Both, whatever the first finds.
-        let own = look(self.accounts.get(trier.name), &tries.own);
-        let cover = look(self.covering(trier), &tries.cover);
+        let own = self.accounts.get_mut(trier.name);
+        let own = own.map_or(&mut self.decoy, |known| &mut known.ring);
+        let own = own.quick(&tries.own, trier.place, reach(Whose::Own));
+        let cover = covering_mut(&self.accounts, &mut self.catch_alls, trier);
+        let cover = cover.map_or(&mut self.decoy, |known| &mut known.ring);
+        let cover = cover.quick(&tries.cover, trier.place, reach(Whose::Cover));
         let own = own.and_then(|label| self.allowed(trier, Whose::Own, label));
         own.or_else(|| self.allowed(trier, Whose::Cover, cover?))
     }
@@ -385,6 +454,30 @@ impl State {
             }
         };
         Some(Verdict::Allowed { account, label })
+    }
+
+    /// The known networks that are to be written down now, each account's at most once in `pause`.
+    pub(super) fn take_unsaved(&mut self, now: Moment, pause: Moment) -> Vec<Unsaved> {
+        let all = self.accounts.iter_mut().chain(&mut self.catch_alls);
+        let due = all.filter(|(_, known)| known.save_at <= now);
+        due.filter_map(|(account, known)| {
+            let unsaved = known.ring.take_unsaved()?;
+            known.save_at = now.saturating_add(pause);
+            Some((Arc::clone(account), unsaved))
+        })
+        .collect()
+    }
+
+    /// An account's could not be written down.
+    pub(super) fn set_unsaved(&mut self, account: &str) {
+        let among = if is_catch_all(account) {
+            &mut self.catch_alls
+        } else {
+            &mut self.accounts
+        };
+        if let Some(known) = among.get_mut(account) {
+            known.ring.set_unsaved();
+        }
     }
 
     #[cfg(test)]

@@ -164,6 +164,23 @@ impl Network {
     }
 }
 
+/// What counts as one network in which a device was seen: an IPv4 /24, since addresses of homes change
+/// within it, or an IPv6 /64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Site {
+    V4(u32),
+    V6(u64),
+}
+
+impl Site {
+    pub(super) fn of(peer: IpAddr) -> Self {
+        match Network::of(peer) {
+            Network::V4(address) => Self::V4(address >> 8),
+            Network::V6(network) => Self::V6(network),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,6 +261,15 @@ mod tests {
         let of = |text: &str| Network::of(text.parse().unwrap());
         assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
         assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+    }
+
+    #[test]
+    fn sites() {
+        let of = |text: &str| Site::of(text.parse().unwrap());
+        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.255"));
+        assert_ne!(of("192.0.2.1"), of("192.0.3.1"));
         assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
     }

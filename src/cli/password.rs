@@ -171,14 +171,15 @@ fn line(entry: &Entry) -> String {
 
 async fn remove(config: &Config, user: &str, label: &str) -> anyhow::Result<u8> {
     let account = account(config, user)?;
-    wiring::password_file(config)?
+    // As it is written in the file: sessions and the audit log know it by that.
+    let label = wiring::password_file(config)?
         .remove(&account.key, label)
         .await?;
     tell(config, &account.key).await;
-    let ended = end_sessions(config, &account.key, Some(label)).await;
+    let ended = end_sessions(config, &account.key, Some(&label)).await;
     let deed = PasswordRemoved {
         account: account.key.clone(),
-        label: label.to_owned(),
+        label: label.clone(),
         sessions: ended,
     };
     audit::tell(config, Deed::PasswordRemoved(deed)).await?;

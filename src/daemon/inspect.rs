@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::watch;
+use crate::access;
 use crate::config::{Config, ListenerTls, Protocol, Provider, SecretSource};
 use crate::net::tls;
 use crate::oauth::{Clock as _, SystemClock};
@@ -33,7 +34,10 @@ pub fn inspect(config: &Config) -> Vec<Finding> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
     state_dir(config, &mut findings);
-    store_key(config, &mut findings);
+    let key = store_key(config, &mut findings);
+    if let Some(key) = key {
+        passwords(config, &key, &mut findings);
+    }
     audit_file(config, &mut findings);
     certificates(config, &mut findings);
     if let Some((_, password)) = config.egress.as_ref().and_then(|e| e.credentials.as_ref()) {
@@ -79,7 +83,8 @@ fn state_dir(config: &Config, findings: &mut Vec<Finding>) {
     }
 }
 
-fn store_key(config: &Config, findings: &mut Vec<Finding>) {
+/// Gives the key, where it could be read and there is one.
+fn store_key(config: &Config, findings: &mut Vec<Finding>) -> Option<StoreKey> {
     if let SecretSource::File(path) = &config.store_key {
         if path.starts_with(&config.state_dir) {
             findings.push(Warning(format!(
@@ -89,18 +94,30 @@ fn store_key(config: &Config, findings: &mut Vec<Finding>) {
             )));
         }
         if !path.exists() {
-            return; // Made on first use.
+            return None; // Made on first use.
         }
     }
-    let Some(secret) = read_secret("store_key", &config.store_key, findings) else {
-        return;
-    };
-    if let Err(error) = StoreKey::from_secret(&secret) {
+    let secret = read_secret("store_key", &config.store_key, findings)?;
+    let key = StoreKey::from_secret(&secret);
+    key.inspect_err(|error| {
         findings.push(Fault(format!(
             "store_key ({}): {error}",
             config.store_key.place()
         )));
-    }
+    })
+    .ok()
+}
+
+/// Files that let nobody in as they are.
+fn passwords(config: &Config, key: &StoreKey, findings: &mut Vec<Finding>) {
+    let key = key.derive(access::KEY_PURPOSE);
+    let accounts = config.accounts.iter().map(|account| account.key.as_str());
+    let faults = access::password_faults(&config.state_dir, key, accounts);
+    findings.extend(
+        faults
+            .iter()
+            .map(|fault| Fault(format!("device passwords: {fault}"))),
+    );
 }
 
 fn audit_file(config: &Config, findings: &mut Vec<Finding>) {

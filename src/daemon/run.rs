@@ -255,6 +255,7 @@ impl Running {
         house.notifier.stop().await;
         // A refresh that is cut off after the provider has answered would lose a rotated token.
         house.shared.tokens.finish().await;
+        house.shared.gatekeeper.save().await;
         house.sinks.flush().await;
     }
 }

@@ -9,7 +9,7 @@ use super::audit::Denied;
 use super::driver::{Login, Who};
 use super::pacing::Permit;
 use super::protocols::of_table;
-use crate::access::{Attempt, Verdict};
+use crate::access::{Attempt, Verdict, name};
 use crate::observe::Event;
 use crate::proto::{Credentials, Refusal, RefusalKind};
 
@@ -73,30 +73,32 @@ impl Login {
             self.must_be_named()?;
         }
         let peer = self.client.ip();
-        let alias = self.plan.alias(&credentials.user, peer);
+        let user = name::trimmed(&credentials.user);
+        let alias = self.plan.alias(user, self.named.then_some(peer));
         let attempt = Attempt {
-            user: alias.map_or(&credentials.user, |account| account.as_bytes()),
+            user: alias.map_or(user, str::as_bytes),
             password: credentials.password.expose_secret(),
             protocol: self.listener.protocol,
             peer,
+            named: self.named,
         };
         match self.shared.gatekeeper.check(attempt).await {
             Verdict::Allowed { account, label } => Ok((account, label)),
             Verdict::Refused => {
-                let account = self.known_name(credentials);
+                let account = self.known_name(user);
                 self.note_burst(attempt, account.as_deref());
                 let cause = match &account {
-                    Some(_) => "wrong device password, or not allowed from here",
-                    None => "unknown user name",
+                    Some(_) => "wrong device password, or not allowed from here".to_owned(),
+                    None => self.unknown(user),
                 };
                 Err(Denied {
                     account,
-                    ..Denied::from(Refusal::credentials()).of_stranger(cause)
+                    ..Denied::from(Refusal::credentials()).of_stranger(&cause)
                 })
             }
             Verdict::Throttled { retry_after } => {
                 let seconds = retry_after.as_secs().max(1);
-                let account = self.known_name(credentials);
+                let account = self.known_name(user);
                 self.note_burst(attempt, account.as_deref());
                 let text = format!("Too many wrong passwords; try again in {seconds} seconds");
                 let refusal = Refusal::new(RefusalKind::Temporary, text);
@@ -110,12 +112,27 @@ impl Login {
     }
 
     /// The user's name where it is one of ours, and only then: people type passwords there.
-    fn known_name(&self, credentials: &Credentials) -> Option<Arc<str>> {
-        if let Some(account) = self.plan.alias(&credentials.user, self.client.ip()) {
+    fn known_name(&self, user: &[u8]) -> Option<Arc<str>> {
+        let peer = self.named.then_some(self.client.ip());
+        if let Some(account) = self.plan.alias(user, peer) {
             return Some(account.into());
         }
-        let name = String::from_utf8_lossy(&credentials.user).to_lowercase();
+        let name = String::from_utf8_lossy(user).to_lowercase();
         self.plan.route(&name).map(|_| name.as_str().into())
+    }
+
+    /// What the log says of an unknown name: what nobody can see at its end is named.
+    fn unknown(&self, user: &[u8]) -> String {
+        let Some((what, name)) = name::odd_end(user) else {
+            return "unknown user name".to_owned();
+        };
+        let whose = match self.known_name(name) {
+            Some(account) => format!(" (it would be {account})"),
+            None => String::new(),
+        };
+        format!(
+            "unknown user name: it ends with {what}; take that out of the client's settings{whose}"
+        )
     }
 
     /// Tells of the try that has used up its address's or account's wrong passwords.

@@ -250,15 +250,16 @@ impl Plan {
             .or_else(|| self.routes.get(&catch_all_for(account)?))
     }
 
-    /// The account that a further name stands for, from this address.
-    pub(super) fn alias(&self, name: &[u8], peer: IpAddr) -> Option<&str> {
+    /// The account that a further name stands for, from this address; `None`: an unknown one, in no network.
+    pub(super) fn alias(&self, name: &[u8], peer: Option<IpAddr>) -> Option<&str> {
         if self.aliases.is_empty() {
             return None;
         }
         let name = std::str::from_utf8(name).ok()?.to_lowercase();
         let alias = self.aliases.get(&name)?;
-        let peer = peer.to_canonical();
-        let inside = alias.from.is_empty() || alias.from.iter().any(|net| net.contains(&peer));
+        let peer = peer.map(|peer| peer.to_canonical());
+        let among = |peer: IpAddr| alias.from.iter().any(|net| net.contains(&peer));
+        let inside = alias.from.is_empty() || peer.is_some_and(among);
         inside.then_some(alias.account.as_str())
     }
 

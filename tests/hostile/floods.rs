@@ -61,7 +61,7 @@ async fn refused_logins_end_their_connection_and_cost_less_log_than_they_sent() 
     let mut client = Client::from("127.0.0.9", proxy.address("plain")).await;
     assert!(log_in(&mut client).await.starts_with("a OK"));
     let memory = proxy.memory();
-    assert!(memory < 200_000, "{memory} KiB");
+    assert!(memory < 120_000, "{memory} KiB");
 }
 
 #[tokio::test]

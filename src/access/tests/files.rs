@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt};
 
 use super::*;
-use crate::access::{AccessError, Kind, parse_network};
+use crate::access::{AccessError, Kind, parse_network, password_faults};
 
 fn limits() -> Limits {
     Limits {
@@ -182,25 +182,21 @@ async fn a_bad_file_is_told_and_keeps_nobody_else_out() {
         (String::new(), "is damaged"),
         (whole.chars().take(whole.len() / 2).collect(), "is damaged"),
         (
-            whole.replace("\"version\": 1", "\"version\": 2"),
-            "format 2",
+            whole.replace("\"version\": 2", "\"version\": 3"),
+            "format 3",
+        ),
+        (
+            whole.replace("\"version\": 2", "\"version\": 1"),
+            "format 1",
         ),
         (
             whole.replace("\"created_at\"", "\"until\": 9, \"created_at\""),
             "unknown field `until`",
         ),
-        (whole.replace("19456", "4000000"), "hashing cost"),
-        (
-            whole.replace("\"hash\": \"", "\"hash\": \"!"),
-            "a hash in it",
-        ),
-        (
-            whole.replace("\"salt\": \"", "\"salt\": \"AAAA"),
-            "its salt",
-        ),
+        (whole.replace("19456", "4000000"), "its MAC is wrong"),
         (
             whole.replace("\"from\": []", "\"from\": [\"x\"]"),
-            "a network in it",
+            "its MAC is wrong",
         ),
         (whole.replace(ALICE, BOB), "of another account"),
         (other_key, "another store key"),
@@ -227,14 +223,80 @@ async fn a_bad_file_is_told_and_keeps_nobody_else_out() {
 }
 
 #[tokio::test]
-async fn a_password_copied_to_another_account_opens_nothing() {
+async fn a_file_that_was_changed_is_refused_whatever_was_changed() {
+    let house = House::new();
+    let passwords = house.passwords();
+    let made = passwords
+        .add_generated(ALICE, Some("scanner"), limits())
+        .await;
+    let password = made.unwrap().password.expose_secret().to_owned();
+    let inside = Attempt {
+        protocol: Protocol::Smtp,
+        ..attempt(ALICE, &password, "192.0.2.7")
+    };
+    let whole = fs::read_to_string(house.file(ALICE)).unwrap();
+    for (from, to) in [
+        ("192.0.2.0/24", "0.0.0.0/0"),
+        ("192.0.2.0/24", "192.0.2.0/25"),
+        ("\"192.0.2.0/24\"", ""),
+        ("\"imap\",", ""),
+        ("\"smtp\"", "\"smtp\",\"pop3\""),
+        ("scanner", "laptop"),
+        ("\"generated\"", "\"given\""),
+        ("\"created_at\": 1", "\"created_at\": 2"),
+        ("\"passes\": 2", "\"passes\": 1"),
+        ("\"salt\": \"", "\"salt\": \"A"),
+        ("\"hash\": \"", "\"hash\": \"A"),
+        ("\"mac\": \"", "\"mac\": \"A"),
+    ] {
+        let changed = whole.replace(from, to);
+        assert_ne!(whole, changed, "{from}");
+        fs::write(house.file(ALICE), changed).unwrap();
+        let gate = house.gate();
+        assert_eq!(gate.check(inside).await, Verdict::Refused, "{from}");
+        let [(_, fault)] = &gate.faults()[..] else {
+            panic!("{from}: no fault")
+        };
+        assert!(fault.contains("its MAC is wrong"), "{from}: {fault}");
+        let told = password_faults(house.dir.path(), house.key(), [ALICE, BOB].into_iter());
+        assert_eq!(told.len(), 1);
+        assert!(matches!(told[0], AccessError::Changed { .. }), "{told:?}");
+    }
+    // Blanks say nothing.
+    let value: serde_json::Value = serde_json::from_str(&whole).unwrap();
+    fs::write(house.file(ALICE), value.to_string()).unwrap();
+    assert!(is_allowed(&house.gate().check(inside).await));
+    assert!(password_faults(house.dir.path(), house.key(), [ALICE].into_iter()).is_empty());
+}
+
+#[tokio::test]
+async fn a_changed_file_called_an_old_one_is_refused_too() {
+    let house = House::new();
+    let made = house.passwords().add_generated(ALICE, None, limits()).await;
+    let password = made.unwrap().password.expose_secret().to_owned();
+    let whole = fs::read_to_string(house.file(ALICE)).unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(&whole).unwrap();
+    let file = value.as_object_mut().unwrap();
+    file.insert("version".to_owned(), 1.into());
+    file.remove("mac").unwrap();
+    file["passwords"][0]["from"] = serde_json::Value::Array(Vec::new());
+    fs::write(house.file(ALICE), value.to_string()).unwrap();
+    let gate = house.gate();
+    let outside = attempt(ALICE, &password, "203.0.113.9");
+    assert_eq!(gate.check(outside).await, Verdict::Refused);
+    let fault = gate.faults()[0].1.clone();
+    assert!(fault.contains("add the passwords again"), "{fault}");
+}
+
+#[tokio::test]
+async fn passwords_copied_to_another_account_open_nothing() {
     let house = House::new();
     let alice = house.generated(ALICE).await;
     house.given(ALICE, "given").await;
     let text = fs::read_to_string(house.file(ALICE)).unwrap();
     fs::write(house.file(BOB), text.replace(ALICE, BOB)).unwrap();
     let gate = house.gate();
-    assert!(gate.faults().is_empty());
+    assert!(gate.faults()[0].1.contains("its MAC is wrong"));
     for password in [alice.as_str(), GIVEN] {
         assert!(is_allowed(
             &gate.check(attempt(ALICE, password, HOME)).await

@@ -6,7 +6,7 @@ use super::*;
 use crate::access::parse_network;
 
 #[tokio::test]
-async fn users_match_without_case_and_untrimmed() {
+async fn users_match_without_case_and_without_blanks_around_them() {
     let house = House::new();
     let password = house.generated("Müller@Contoso.com").await;
     let accounts = ["MÜLLER@contoso.com"].into_iter();
@@ -16,14 +16,18 @@ async fn users_match_without_case_and_untrimmed() {
         "müller@contoso.com",
         "MÜLLER@CONTOSO.COM",
         "mÜllEr@contoso.com",
+        " müller@contoso.com",
+        "\tmüller@contoso.com \t",
     ] {
         let verdict = gate.check(attempt(user, &password, HOME)).await;
         assert_eq!(verdict, allowed("müller@contoso.com", "device-1"));
     }
     for user in [
         "",
-        " müller@contoso.com",
-        "müller@contoso.com ",
+        " ",
+        "mül ler@contoso.com",
+        "müller@contoso.com\n",
+        "\u{a0}müller@contoso.com",
         "muller@contoso.com",
     ] {
         assert_eq!(
@@ -127,6 +131,14 @@ async fn limits_are_kept_whatever_the_kind() {
                     permitted,
                     "{protocol} {peer} {verdict:?}"
                 );
+                // Behind a load balancer that names nobody, no network is the client's.
+                let nameless = Attempt {
+                    named: false,
+                    ..attempt
+                };
+                let verdict = gate.check(nameless).await;
+                let anywhere = permitted && password == GIVEN && protocol == Protocol::Pop3;
+                assert_eq!(is_allowed(&verdict), anywhere, "{protocol} {peer}");
             }
         }
     }

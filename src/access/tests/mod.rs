@@ -2,6 +2,7 @@
 
 mod catch_all;
 mod files;
+mod known_networks;
 mod login;
 mod throttling;
 
@@ -85,6 +86,7 @@ fn attempt<'a>(user: &'a str, password: &'a str, peer: &str) -> Attempt<'a> {
         password: password.as_bytes(),
         protocol: Protocol::Imap,
         peer: peer.parse().unwrap(),
+        named: true,
     }
 }
 
