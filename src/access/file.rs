@@ -17,7 +17,7 @@ use super::{
 /// Most passwords one account may have: a try is compared with each.
 pub(super) const MAX_ENTRIES: usize = 100;
 /// Name of the folder inside the state folder.
-pub(super) const FOLDER: &str = "passwords";
+pub const FOLDER: &str = "passwords";
 
 const VERSION: u32 = 1;
 /// Largest file that is read, in octets.

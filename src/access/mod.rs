@@ -49,6 +49,7 @@ pub use crate::store::catch_all_for;
 pub use self::{
     entry::{Entry, Kind, Limits, parse_network},
     error::AccessError,
+    file::FOLDER,
     gatekeeper::Gatekeeper,
     passwords::{Generated, Given, MIN_GIVEN, PasswordFile},
 };

@@ -13,7 +13,7 @@ use super::watch;
 use crate::config::{Config, ListenerTls, Protocol, Provider, SecretSource};
 use crate::net::tls;
 use crate::oauth::{Clock as _, SystemClock};
-use crate::store::StoreKey;
+use crate::store::{StoreKey, folder};
 
 /// Something found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +90,10 @@ fn store_key(config: &Config, findings: &mut Vec<Finding>) {
         }
         if !path.exists() {
             return; // Made on first use.
+        }
+        if let Err(error) = folder::key_file(path) {
+            findings.push(Fault(error.to_string()));
+            return;
         }
     }
     let Some(secret) = read_secret("store_key", &config.store_key, findings) else {
