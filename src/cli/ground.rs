@@ -27,7 +27,8 @@ pub(super) fn load(file: Option<PathBuf>) -> anyhow::Result<Loaded> {
     {
         loaded = config::load_in(&file, &folder)?;
     }
-    let folder = loaded.config.state_dir.clone();
+    // Without the dots of `./state`.
+    let folder: PathBuf = loaded.config.state_dir.components().collect();
     let note = become_owner(&folder)?;
     word(format_args!(
         "mailsplice: state folder {}{note}",

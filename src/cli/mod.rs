@@ -16,6 +16,7 @@ mod serve;
 mod status;
 
 use std::borrow::Cow;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -96,8 +97,10 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version are asked for, not errors.
             let status = if error.use_stderr() { USAGE } else { DONE };
-            let printed = error.print().is_ok();
-            return ExitCode::from(if printed { status } else { status.max(FAILED) });
+            return ExitCode::from(match error.print() {
+                Err(error) if error.kind() != ErrorKind::BrokenPipe => status.max(FAILED),
+                _ => status,
+            });
         }
     };
     observe::init(match &arguments.command {
