@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use support::proxy::{BINARY, Ran, run};
-use support::{Lab, PASSWORD, Proxy, USER};
+use support::{Client, Lab, PASSWORD, Proxy, USER};
 
 /// The service's user: nobody, on every Linux system.
 const SERVICE: u32 = 65534;
@@ -168,6 +168,16 @@ async fn every_command_beside_a_service_by_root_its_user_and_another() {
             }
         }
     }
+    // What root made works at the service.
+    let made = house
+        .run_by(0, &["password", "add", USER], "", &[])
+        .success();
+    let mut client = Client::plain(proxy.address("plain")).await;
+    let password = made.stdout();
+    client
+        .send(format!("a LOGIN {USER} {}\r\n", password.trim_end()))
+        .await;
+    client.until("a OK").await;
     let before = fs::read_dir(house.lab.path("state/tokens"))
         .unwrap()
         .count();

@@ -17,7 +17,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use support::proxy::{BINARY, Ran, run};
-use support::{Lab, USER};
+use support::{Client, Lab, USER, login};
 
 /// What stdout is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,7 +149,7 @@ async fn a_password_that_nobody_saw_is_undone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_that_change_something_do_all_of_it() {
     let lab = Lab::new().await;
-    let _proxy = lab.serve().await;
+    let proxy = lab.serve().await;
     let token = lab.path("state/tokens/alice@contoso.test.token");
     for stdout in ALL {
         // Nothing on stdout: nothing can fail there.
@@ -166,8 +166,12 @@ async fn commands_that_change_something_do_all_of_it() {
 
         expect(&lab, &["login", USER], "", stdout, told(stdout));
         let signed_in = std::fs::read(&token).unwrap();
+        let mut session = Client::plain(proxy.address("plain")).await;
+        session.send(login()).await;
+        session.until("a OK").await;
         expect(&lab, &["revoke", USER], "", stdout, told(stdout));
         assert_ne!(std::fs::read(&token).unwrap(), signed_in, "{stdout:?}");
+        assert_eq!(session.try_line().await, None, "{stdout:?}");
     }
 }
 

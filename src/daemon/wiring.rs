@@ -78,8 +78,8 @@ impl Base {
         Self::on(config, key, store, None)
     }
 
-    /// Opens what is there, for commands that only look or end: makes neither folder nor key. Where no
-    /// tokens were ever kept, it stands on an empty folder of its own, which goes with it.
+    /// Opens what is there, for commands that only look or end: makes neither folder nor key. Where neither
+    /// tokens nor device passwords were ever kept, it stands on an empty folder of its own, which goes with it.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -89,7 +89,9 @@ impl Base {
             Some(key) => key,
             None => StoreKey::from_secret(&StoreKey::generate()?)?,
         };
-        if folder::look(&config.state_dir, "tokens")?.is_some() {
+        let in_use = folder::look(&config.state_dir, "tokens")?.is_some()
+            || folder::look(&config.state_dir, access::FOLDER)?.is_some();
+        if in_use {
             let store = FileStore::open(&config.state_dir, &key)?;
             return Self::on(config, key, store, None);
         }
