@@ -94,11 +94,11 @@ fn conclude(report: &Report) {
             1 => " (1 warning)".to_owned(),
             count => format!(" ({count} warnings)"),
         };
-        say(format_args!("All is well{warnings}."))
+        say(format_args!("All is well{warnings}."));
     } else {
         say(format_args!(
             "Failed: {}. The lines marked > say what to do.",
             failed.join(", ")
-        ))
+        ));
     }
 }

@@ -37,7 +37,7 @@ struct Target {
 /// What became of an account's tokens here.
 enum Fate {
     /// Wiped; what they were, for the provider.
-    Wiped(TokenRecord),
+    Wiped(Box<TokenRecord>),
     /// There were none, and the next login needs a sign-in anyway.
     None,
     /// There were none, and from now on none is asked for.
@@ -200,7 +200,7 @@ async fn end_tokens(base: &Base, tokens: &Tokens, target: &Account) -> Fate {
     match tokens.revoke(&target.key).await {
         Ok(_) if none && alone => Fate::Blocked,
         Ok(_) if none => Fate::None,
-        Ok(record) => Fate::Wiped(record.unwrap_or_default()),
+        Ok(record) => Fate::Wiped(Box::new(record.unwrap_or_default())),
         Err(error) => {
             word(format_args!(
                 "mailsplice: {user}: NOT wiped: {error}. A process may hang in a refresh: stop it and run this again."

@@ -194,7 +194,7 @@ fn print_mail_trouble(trouble: &Value) {
         "  {:<19}{mailbox}{}{code} {at}{times}",
         "mail server",
         text(trouble, "sentence")
-    ))
+    ));
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {

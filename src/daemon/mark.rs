@@ -8,12 +8,13 @@
 
 use std::io::{self, Read};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -23,7 +24,7 @@ const PLACES: u8 = 8;
 /// Time for the answer.
 const TIME: Duration = Duration::from_secs(2);
 /// The longest answer, in octets: a path and some words.
-const LONGEST: u64 = 16 * 1024;
+const LONGEST: usize = 16 * 1024;
 
 /// A process that serves a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +67,7 @@ pub(super) fn set(file: &Path, state_dir: &Path, stop: CancellationToken) {
 }
 
 fn listen(file: &Path) -> io::Result<tokio::net::UnixListener> {
-    let bind = |place| UnixListener::bind_addr(&name(file, place)?);
+    let bind = |place| UnixListener::bind_addr(&SocketAddr::from_abstract_name(name(file, place))?);
     let mut tried = Err(io::ErrorKind::AddrInUse.into());
     for place in 0..PLACES {
         tried = bind(place);
@@ -86,21 +87,40 @@ pub fn find(file: &Path) -> Vec<Serving> {
         .collect()
 }
 
+/// Whoever is there may be hostile: neither a full queue nor slow octets may hold an emergency up, and the
+/// words go to a terminal.
 fn ask(file: &Path, place: u8) -> io::Result<Serving> {
-    let stream = UnixStream::connect_addr(&name(file, place)?)?;
-    stream.set_read_timeout(Some(TIME))?;
-    let uid = rustix::net::sockopt::socket_peercred(&stream)?.uid.as_raw();
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(format!("\0{}", name(file, place)))?)?;
+    socket.set_nonblocking(false)?;
+    let uid = rustix::net::sockopt::socket_peercred(&socket)?.uid.as_raw();
+    let deadline = Instant::now() + TIME;
     let mut answer = Vec::new();
-    stream.take(LONGEST).read_to_end(&mut answer)?;
+    let mut piece = [0; 4096];
+    while answer.len() < LONGEST && !answer.ends_with(b"\n") {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Zero would mean: for ever.
+        socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        let count = (&socket).read(&mut piece)?;
+        if count == 0 || left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        answer.extend_from_slice(piece.get(..count).unwrap_or_default());
+    }
     let serving: Serving = serde_json::from_slice(&answer)?;
+    let folder = serving.state_dir.to_string_lossy();
+    if !serving.state_dir.is_absolute() || folder.contains(char::is_control) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
     Ok(Serving { uid, ..serving })
 }
 
-fn name(file: &Path, place: u8) -> io::Result<SocketAddr> {
+fn name(file: &Path, place: u8) -> String {
     let real = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     let digest = Sha256::digest(real.as_os_str().as_encoded_bytes());
     let digest: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
-    SocketAddr::from_abstract_name(format!("mailsplice/{digest}/{place}"))
+    format!("mailsplice/{digest}/{place}")
 }
 
 #[cfg(test)]
@@ -131,6 +151,11 @@ mod tests {
                 .iter()
                 .all(|one| one.uid == me && one.pid == std::process::id())
         );
+        // A place that is held by somebody who never answers holds nobody up.
+        let silent = SocketAddr::from_abstract_name(name(&file, 2)).unwrap();
+        let silent = UnixListener::bind_addr(&silent).unwrap();
+        assert_eq!(asked(&file).await.unwrap(), found);
+        drop(silent);
         // By another way to the same file.
         let link = root.path().join("link.yaml");
         std::os::unix::fs::symlink(&file, &link).unwrap();
