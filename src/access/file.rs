@@ -26,7 +26,7 @@ use super::{
 /// Most passwords one account may have: a try is compared with each.
 pub(super) const MAX_ENTRIES: usize = 100;
 /// Name of the folder inside the state folder.
-pub(super) const FOLDER: &str = "passwords";
+pub const FOLDER: &str = "passwords";
 
 /// The format. Version 1, which no release has written, had no MAC over the limits: it is not read,
 /// since a file of today, changed and called version 1, could not be told from one.

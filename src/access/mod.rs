@@ -63,7 +63,7 @@ pub(crate) use self::throttle::{Budget, Network, Table};
 pub use self::{
     entry::{Entry, Kind, Limits, parse_network},
     error::AccessError,
-    file::password_faults,
+    file::{FOLDER, password_faults},
     gatekeeper::Gatekeeper,
     passwords::{Generated, Given, MIN_GIVEN, PasswordFile},
 };

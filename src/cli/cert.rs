@@ -1,11 +1,13 @@
 //! `mailsplice cert`: the certificate that clients see.
 
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{DONE, load, say, time};
+use anyhow::bail;
+
+use super::{DONE, load, say, time, word};
+use crate::config::Config;
 use crate::daemon::wiring;
-use crate::net::tls::{self, CertInfo, Ensured, Renewed, TlsFiles};
+use crate::net::tls::{self, CertInfo, Renewed, TlsFiles};
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
@@ -19,7 +21,7 @@ pub(super) enum Command {
 
 pub(super) fn run(file: Option<PathBuf>, command: &Command) -> anyhow::Result<u8> {
     let config = load(file)?.config;
-    let ca_dir = wiring::ca_dir(&config);
+    let ca_dir = wiring::own_ca_dir(&config)?;
     let files = TlsFiles {
         certificate: &config.tls.certificate,
         private_key: &config.tls.private_key,
@@ -27,64 +29,67 @@ pub(super) fn run(file: Option<PathBuf>, command: &Command) -> anyhow::Result<u8
     };
     match command {
         Command::Show => {
-            made(tls::ensure(&files, &ca_dir)?)?;
-            say(format_args!("file         {}", files.certificate.display()))?;
-            show(&tls::describe(files.certificate, &ca_dir)?)?;
+            made(&config, files.certificate)?;
+            say(format_args!("file         {}", files.certificate.display()));
+            show(&tls::describe(files.certificate, &ca_dir)?);
         }
         Command::Export => {
-            made(tls::ensure(&files, &ca_dir)?)?;
-            write!(io::stdout(), "{}", tls::ca_pem(&ca_dir)?)?;
+            // With a certificate of somebody else there is none to export, and that is what to say.
+            if !files.certificate.exists() {
+                made(&config, &ca_dir.join("ca.pem"))?;
+            }
+            say(tls::ca_pem(&ca_dir)?.trim_end());
         }
         Command::Renew => {
             let renewed = tls::renew(&files, &ca_dir)?;
             let file = files.certificate.display();
-            writeln!(
-                io::stderr(),
+            word(format_args!(
                 "Renewed {file}; a running serve uses it within seconds."
-            )?;
+            ));
             if let Renewed::NewCa { ca } = renewed {
-                writeln!(
-                    io::stderr(),
+                word(format_args!(
                     "The local CA is new too: mail programs must trust {} (mailsplice cert export).",
                     ca.display()
-                )?;
+                ));
             }
         }
     }
     Ok(DONE)
 }
 
-fn made(ensured: Ensured) -> io::Result<()> {
-    match ensured {
-        Ensured::Created { ca } => {
-            writeln!(
-                io::stderr(),
-                "Made a local certificate and its CA, {}.",
-                ca.display()
-            )
-        }
-        Ensured::NotRenewed(error) => writeln!(io::stderr(), "mailsplice: warning: {error}"),
-        Ensured::Existing | Ensured::Renewed => Ok(()),
+/// Showing makes nothing: a CA made here by the wrong user, or in the wrong folder, would be trusted by
+/// people and used by nobody.
+fn made(config: &Config, file: &Path) -> anyhow::Result<()> {
+    if file.exists() {
+        return Ok(());
     }
+    bail!(
+        "{} is not there yet: `mailsplice serve` makes it when it starts (with a listener that has TLS), \
+         `mailsplice cert renew` makes it now. If serve runs already, then on another folder than {}: give \
+         it as state_dir in {}",
+        file.display(),
+        config.state_dir.display(),
+        config.file.display()
+    )
 }
 
-fn show(info: &CertInfo) -> io::Result<()> {
+fn show(info: &CertInfo) {
     let date = |seconds: i64| time(u64::try_from(seconds).unwrap_or(0));
-    say(format_args!("subject      {}", info.subject))?;
-    say(format_args!("issuer       {}", info.issuer))?;
-    say(format_args!("names        {}", info.names.join(", ")))?;
-    say(format_args!("valid from   {}", date(info.not_before)))?;
+    say(format_args!("subject      {}", info.subject));
+    say(format_args!("issuer       {}", info.issuer));
+    say(format_args!("names        {}", info.names.join(", ")));
+    say(format_args!("valid from   {}", date(info.not_before)));
     say(format_args!(
         "valid until  {} ({} days left)",
         date(info.not_after),
         info.days_left
-    ))?;
-    say(format_args!("serial       {}", info.serial))?;
-    say(format_args!("SHA-256      {}", info.sha256))?;
+    ));
+    say(format_args!("serial       {}", info.serial));
+    say(format_args!("SHA-256      {}", info.sha256));
     let maker = if info.made_by_us {
         "the local CA"
     } else {
         "somebody else"
     };
-    say(format_args!("made by      {maker}"))
+    say(format_args!("made by      {maker}"));
 }

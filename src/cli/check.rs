@@ -1,30 +1,28 @@
 //! `mailsplice check`: everything that can be found out offline.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
-use super::{CONFIGURATION, DONE, load, say};
+use super::{CONFIGURATION, DONE, load, say, word};
 use crate::daemon::inspect::{self, Finding};
 
 pub(super) fn run(file: Option<PathBuf>) -> anyhow::Result<u8> {
     let loaded = load(file)?;
-    let mut words = io::stderr();
     for warning in &loaded.warnings {
-        writeln!(words, "warning: {warning}")?;
+        word(format_args!("warning: {warning}"));
     }
     let mut faults = 0;
     for finding in inspect::inspect(&loaded.config) {
         match finding {
             Finding::Fault(text) => {
                 faults += 1;
-                writeln!(words, "fault: {text}")?;
+                word(format_args!("fault: {text}"));
             }
-            Finding::Warning(text) => writeln!(words, "warning: {text}")?,
+            Finding::Warning(text) => word(format_args!("warning: {text}")),
         }
     }
     let file = loaded.config.file.display();
     if faults > 0 {
-        writeln!(words, "{file}: {faults} fault(s)")?;
+        word(format_args!("{file}: {faults} fault(s)"));
         return Ok(CONFIGURATION);
     }
     let config = &loaded.config;
@@ -34,6 +32,6 @@ pub(super) fn run(file: Option<PathBuf>) -> anyhow::Result<u8> {
         count(config.listeners.len(), "listener"),
         count(config.providers.len(), "provider"),
         count(config.accounts.len(), "account")
-    ))?;
+    ));
     Ok(DONE)
 }

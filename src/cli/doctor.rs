@@ -1,11 +1,10 @@
 //! `mailsplice doctor`: which step of a login fails, and what mends it.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::bail;
 
-use super::{DONE, FAILED, account, load, runtime, say};
+use super::{DONE, FAILED, account, load, runtime, say, show};
 use crate::daemon::doctor::{self, Outcome, Report, Step};
 use crate::daemon::wiring::Base;
 
@@ -28,32 +27,30 @@ pub(super) fn run(file: Option<PathBuf>, arguments: &Arguments) -> anyhow::Resul
         );
     }
     let runtime = runtime()?;
-    let mut told = Ok(());
     let report = runtime.block_on(async {
-        let base = Base::open(&config)?;
+        let base = Base::look(&config)?;
         let mut tell = |step: &Step| {
-            if !arguments.json && told.is_ok() {
-                told = print(step);
+            if !arguments.json {
+                print(step);
             }
         };
         if !arguments.json {
-            say(&account.user)?;
+            say(&account.user);
         }
         anyhow::Ok(doctor::examine(&config, &base, &account, &mut tell).await)
     });
     // A name that is still being looked up is not waited for.
     runtime.shutdown_background();
     let report = report?;
-    told?;
     if arguments.json {
-        say(serde_json::to_string_pretty(&report)?)?;
+        say(serde_json::to_string_pretty(&report)?);
     } else {
-        conclude(&report)?;
+        conclude(&report);
     }
     Ok(if report.ok { DONE } else { FAILED })
 }
 
-fn print(step: &Step) -> io::Result<()> {
+fn print(step: &Step) {
     let outcome = match step.outcome {
         Outcome::Ok => "ok",
         Outcome::Warning => "warning",
@@ -73,15 +70,15 @@ fn print(step: &Step) -> io::Result<()> {
     say(format_args!(
         "{:<5} {outcome:<8} {:<14}{took:>9}  {}{code}",
         step.protocol, step.step, step.text
-    ))?;
+    ));
     for line in &step.mend {
-        say(format_args!("               > {line}"))?;
+        say(format_args!("               > {line}"));
     }
-    // Each line as it comes: a step can take a while.
-    io::stdout().flush()
+    // Each line as it comes: a step can take a while. What fails here is told at the end.
+    let _ = show();
 }
 
-fn conclude(report: &Report) -> io::Result<()> {
+fn conclude(report: &Report) {
     let of = |outcome: Outcome| {
         report
             .steps
@@ -97,11 +94,11 @@ fn conclude(report: &Report) -> io::Result<()> {
             1 => " (1 warning)".to_owned(),
             count => format!(" ({count} warnings)"),
         };
-        say(format_args!("All is well{warnings}."))
+        say(format_args!("All is well{warnings}."));
     } else {
         say(format_args!(
             "Failed: {}. The lines marked > say what to do.",
             failed.join(", ")
-        ))
+        ));
     }
 }

@@ -1,10 +1,10 @@
 //! `mailsplice explain`.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
 use serde_json::{Value, json};
 
-use super::{DONE, FAILED, USAGE, say};
+use super::{DONE, FAILED, USAGE, say, word};
 use crate::oauth::lookup::{self, Found};
 use crate::oauth::table::{self, MailProtocol, Row, RowClass, When};
 use crate::proto::RefusalKind;
@@ -42,7 +42,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let code = arguments.code.as_deref().unwrap_or_default();
     // POP3 servers say -ERR, so a hyphen may come first; two are a mistyped option.
     if code.starts_with("--") {
-        writeln!(io::stderr(), "mailsplice: explain has no option {code}")?;
+        word(format_args!("mailsplice: explain has no option {code}"));
         return Ok(USAGE);
     }
     let text = if code == "-" && arguments.more.is_empty() {
@@ -56,9 +56,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     };
     let found = lookup::find(&text);
     if arguments.json {
-        say(serde_json::to_string_pretty(&report(&found))?)?;
+        say(serde_json::to_string_pretty(&report(&found))?);
     } else {
-        print(&found)?;
+        print(&found);
     }
     let known = !found.rows.is_empty() && found.unknown.is_empty();
     Ok(if known { DONE } else { FAILED })
@@ -68,15 +68,14 @@ fn list(as_json: bool) -> anyhow::Result<()> {
     if as_json {
         let rows: Vec<Value> = table::rows().map(object).collect();
         let all = json!({ "version": 1, "rows": rows });
-        say(serde_json::to_string_pretty(&all)?)?;
+        say(serde_json::to_string_pretty(&all)?);
     } else {
         for row in table::rows() {
             let names = row.names().join(" ");
             let sentence = table::general(&row.sentence);
-            say(format_args!("{:<14} {names}: {sentence}", row.class.name()))?;
+            say(format_args!("{:<14} {names}: {sentence}", row.class.name()));
         }
     }
-    io::stdout().flush()?;
     Ok(())
 }
 
@@ -146,25 +145,25 @@ fn answer(row: &Row) -> String {
     }
 }
 
-fn print(found: &Found) -> io::Result<()> {
+fn print(found: &Found) {
     for (number, row) in found.rows.iter().enumerate() {
         if number > 0 {
-            say("")?;
+            say("");
         }
-        print_row(row)?;
+        print_row(row);
     }
     if !found.unknown.is_empty() {
         let codes = found.unknown.join(", ");
-        say(format_args!("{codes}: not in the table of this version."))?;
+        say(format_args!("{codes}: not in the table of this version."));
         if let Some(row) = found.fallback {
             say(format_args!(
                 "What mailsplice goes by instead is {}:\n",
                 row.names().join(", ")
-            ))?;
-            print_row(row)?;
+            ));
+            print_row(row);
         }
     } else if found.rows.is_empty() {
-        say("No code in it that the table knows (\"mailsplice explain --list\" shows all).")?;
+        say("No code in it that the table knows (\"mailsplice explain --list\" shows all).");
     }
     let unknown = !found.unknown.is_empty() || found.rows.is_empty();
     if unknown && found.fallback.is_none() {
@@ -173,66 +172,64 @@ fn print(found: &Found) -> io::Result<()> {
              \"error\" are tried\nagain, invalid_grant and its like ask for a new sign-in, all others \
              for the administrator. Of a mail server:\nthe response code; without one the token is \
              renewed once.",
-        )?;
+        );
     }
-    print_traces(found, unknown)?;
-    io::stdout().flush()
+    print_traces(found, unknown);
 }
 
 /// What the administrator needs to find the event.
-fn print_traces(found: &Found, unknown: bool) -> io::Result<()> {
+fn print_traces(found: &Found, unknown: bool) {
     if !found.traces.is_empty() {
-        say("\nFor the administrator:")?;
+        say("\nFor the administrator:");
         for (name, value) in &found.traces {
-            say(format_args!("  {name:<15}{value}"))?;
+            say(format_args!("  {name:<15}{value}"));
         }
     } else if unknown {
         say(
             "\nThe administrator needs the correlation id and the time: both stand in the log of \
              mailsplice and in\nthe error text. Microsoft's own page: \
              https://login.microsoftonline.com/error?code=NUMBER",
-        )?;
+        );
     }
-    Ok(())
 }
 
-fn print_row(row: &Row) -> io::Result<()> {
-    say(row.names().join(", "))?;
+fn print_row(row: &Row) {
+    say(row.names().join(", "));
     if let Some(reply) = &row.reply {
         let protocols: Vec<&str> = protocols(reply).collect();
-        field("Said by", &format!("{} servers", protocols.join(", ")))?;
+        field("Said by", &format!("{} servers", protocols.join(", ")));
     }
-    field("Meaning", &table::general(&row.explanation))?;
+    field("Meaning", &table::general(&row.explanation));
     let class = row.class;
     field(
         "Class",
         &format!("{}; the move is {}", class.name(), class.whose()),
-    )?;
+    );
     let sentence = table::general(&row.sentence);
     if passed_on(row) {
         field(
             "Client gets",
             "the server's own words: after the login all bytes are passed on unchanged",
-        )?;
-        field("Status says", &sentence)?;
+        );
+        field("Status says", &sentence);
     } else {
-        field("Client gets", &format!("{} {sentence}", answer(row)))?;
+        field("Client gets", &format!("{} {sentence}", answer(row)));
     }
     for (number, step) in row.steps.iter().enumerate() {
         let name = if number == 0 { "What to do" } else { "" };
-        field(name, &format!("{}. {}", number + 1, table::general(step)))?;
+        field(name, &format!("{}. {}", number + 1, table::general(step)));
     }
-    field("Source", &row.source)
+    field("Source", &row.source);
 }
 
 /// A named text, wrapped and indented.
-fn field(name: &str, text: &str) -> io::Result<()> {
+fn field(name: &str, text: &str) {
     const INDENT: usize = 14;
     let mut line = format!("  {name:<12}");
     let mut empty = true;
     for word in text.split_whitespace() {
         if !empty && line.len() + 1 + word.len() > WIDTH {
-            say(&line)?;
+            say(&line);
             line = " ".repeat(INDENT);
             empty = true;
         }
@@ -242,7 +239,7 @@ fn field(name: &str, text: &str) -> io::Result<()> {
         line.push_str(word);
         empty = false;
     }
-    say(line)
+    say(line);
 }
 
 #[cfg(test)]

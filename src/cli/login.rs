@@ -1,13 +1,13 @@
 //! `mailsplice login`: signs an account in.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use super::{DONE, account, audit, load, runtime, say, time};
+use super::{DONE, account, audit, load, runtime, say, show, time, word};
 use crate::config::Config;
 use crate::daemon::control::{self, Question};
 use crate::daemon::wiring::{self, Base, CurrentHttp};
@@ -73,11 +73,11 @@ async fn login(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
             flow.name()
         ),
         Flow::ClientCredentials | Flow::ServiceAccount => {
-            writeln!(
-                io::stderr(),
+            word(format_args!(
                 "Nobody signs in with {}; getting a token ...",
                 who.provider.flow.name()
-            )?;
+            ));
+            let _ = show();
             signin::unattended(&who, &base.http)
                 .await
                 .map_err(explained)?
@@ -109,28 +109,25 @@ async fn login(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
         },
     )
     .await;
-    audit::tell(config, deed).await?;
-    let mut words = io::stderr();
+    audit::tell(config, deed).await;
     if !refreshable {
-        writeln!(
-            words,
+        word(format_args!(
             "mailsplice: warning: the provider gave no refresh token, so this sign-in ends at {}; \
              ask for offline access (scopes, authorization_params) and sign in again",
             time(until)
-        )?;
+        ));
     }
     if !missing.is_empty() {
-        writeln!(
-            words,
+        word(format_args!(
             "mailsplice: warning: not granted: {}",
             missing.join(" ")
-        )?;
+        ));
     }
     say(format_args!(
         "{} is signed in (access token until {}).",
         who.user,
         time(until)
-    ))?;
+    ));
     Ok(DONE)
 }
 
@@ -141,17 +138,16 @@ async fn browser(who: &Account, http: &CurrentHttp) -> anyhow::Result<Grant> {
         .map_err(explained)?;
     let sign_in =
         CodeSignIn::start(&who.provider, &who.user, loopback.port()).map_err(explained)?;
-    writeln!(
-        io::stderr(),
+    word(format_args!(
         "Sign in as {} in a browser on this machine:",
         who.user
-    )?;
-    say(sign_in.url())?;
-    writeln!(
-        io::stderr(),
+    ));
+    say(sign_in.url());
+    word(format_args!(
         "(No browser here? Stop this and run: mailsplice login {} --paste)",
         who.user
-    )?;
+    ));
+    shown()?;
     let url = sign_in.url().to_string();
     // Some browsers only return when they are closed.
     tokio::task::spawn_blocking(move || {
@@ -168,15 +164,14 @@ async fn browser(who: &Account, http: &CurrentHttp) -> anyhow::Result<Grant> {
 async fn paste(who: &Account, http: &CurrentHttp) -> anyhow::Result<Grant> {
     let sign_in = CodeSignIn::start(&who.provider, &who.user, PASTE_PORT).map_err(explained)?;
     let sign_in = Arc::new(sign_in);
-    let mut words = io::stderr();
-    writeln!(words, "Sign in as {} in any browser:", who.user)?;
-    say(sign_in.url())?;
-    writeln!(
-        words,
+    word(format_args!("Sign in as {} in any browser:", who.user));
+    say(sign_in.url());
+    word(format_args!(
         "It ends at a page that cannot be shown ({} …). Copy that page's whole address, paste it \
          here and press Enter:",
         sign_in.redirect_uri()
-    )?;
+    ));
+    shown()?;
     let reading = sign_in.clone();
     let pasted = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
         let mut stdin = io::Read::take(io::stdin().lock(), LONGEST_LINE * 20);
@@ -192,7 +187,10 @@ async fn paste(who: &Account, http: &CurrentHttp) -> anyhow::Result<Grant> {
                 Ok(code) => return Ok(code),
                 // A wrong paste can be put right; a refusal by the provider cannot.
                 Err(error) if error.code.is_some() => return Err(explained(error)),
-                Err(error) => writeln!(io::stderr(), "{error}")?,
+                Err(error) => {
+                    word(error);
+                    let _ = show();
+                }
             }
         }
     });
@@ -209,20 +207,24 @@ async fn device(who: &Account, http: &CurrentHttp) -> anyhow::Result<Grant> {
         .await
         .map_err(explained)?;
     let prompt = sign_in.prompt();
-    let mut words = io::stderr();
-    writeln!(words, "Sign in as {} on any device: open", who.user)?;
-    say(&prompt.verification_uri)?;
-    writeln!(words, "and type the code")?;
-    say(&prompt.user_code)?;
+    word(format_args!("Sign in as {} on any device: open", who.user));
+    say(&prompt.verification_uri);
+    word(format_args!("and type the code"));
+    say(&prompt.user_code);
     if let Some(complete) = &prompt.verification_uri_complete {
-        writeln!(words, "or open {complete}, which has it already.")?;
+        word(format_args!("or open {complete}, which has it already."));
     }
-    writeln!(
-        words,
+    word(format_args!(
         "Waiting (the code is good for {} minutes) ...",
         prompt.expires_in / 60
-    )?;
+    ));
+    shown()?;
     sign_in.poll(http, &TokioSleeper).await.map_err(explained)
+}
+
+/// Prints what to do; without it nobody can sign in.
+fn shown() -> anyhow::Result<()> {
+    show().context("how to sign in could not be printed: nothing was done")
 }
 
 /// Refuses a sign-in by somebody else: browsers like to sign in whoever was there last.
@@ -243,7 +245,7 @@ fn compare(who: &Account, expected: Option<&str>, grant: &Grant) -> anyhow::Resu
         Some(Match::Unknown) | None => {
             if !who.provider.flow.is_unattended() {
                 let words = "the provider did not tell who signed in, so it was not compared";
-                writeln!(io::stderr(), "mailsplice: note: {words} with {expected}")?;
+                word(format_args!("mailsplice: note: {words} with {expected}"));
             }
             Ok(())
         }

@@ -5,7 +5,9 @@ mod cert;
 mod check;
 mod doctor;
 mod explain;
+mod ground;
 mod login;
+mod output;
 mod password;
 mod revoke;
 mod sandbox;
@@ -14,14 +16,16 @@ mod serve;
 mod status;
 
 use std::borrow::Cow;
-use std::io::{self, Write};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Config, Faults, Loaded};
+use self::ground::load;
+use self::output::{hand_over, say, show, word};
+use crate::config::{self, Config, Faults};
 use crate::daemon::DaemonError;
 use crate::observe;
 use crate::observe::time::minutes as time;
@@ -93,8 +97,10 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version are asked for, not errors.
             let status = if error.use_stderr() { USAGE } else { DONE };
-            let _ = error.print();
-            return ExitCode::from(status);
+            return ExitCode::from(match error.print() {
+                Err(error) if error.kind() != ErrorKind::BrokenPipe => status.max(FAILED),
+                _ => status,
+            });
         }
     };
     observe::init(match &arguments.command {
@@ -104,18 +110,11 @@ pub fn main() -> ExitCode {
         // Commands speak for themselves.
         _ => Some("error,mailsplice=warn"),
     });
-    match run(arguments) {
-        Ok(status) => ExitCode::from(status),
-        Err(error) => {
-            let broken_pipe = error
-                .downcast_ref::<io::Error>()
-                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
-            if !broken_pipe {
-                let _ = writeln!(io::stderr(), "mailsplice: {}", chain(&error));
-            }
-            ExitCode::from(status_of(&error))
-        }
-    }
+    let status = run(arguments).unwrap_or_else(|error| {
+        word(format_args!("mailsplice: {}", chain(&error)));
+        status_of(&error)
+    });
+    ExitCode::from(output::finish(status))
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<u8> {
@@ -158,11 +157,6 @@ fn chain(error: &anyhow::Error) -> String {
     text
 }
 
-/// Finds and reads the configuration. Warnings are left to `check` and `serve`.
-fn load(file: Option<PathBuf>) -> Result<Loaded, Faults> {
-    config::load(&config::find(file.as_deref())?)
-}
-
 /// The account that `user` names, without case: one of the configuration, or that of a user whom a
 /// catch-all covers.
 fn account<'a>(config: &'a Config, user: &str) -> anyhow::Result<Cow<'a, config::Account>> {
@@ -196,11 +190,6 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .enable_all()
         .build();
     runtime.context("no runtime")
-}
-
-/// Prints a line to stdout; a reader that has gone away is no fault of the command.
-fn say(line: impl std::fmt::Display) -> io::Result<()> {
-    writeln!(io::stdout(), "{line}")
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `mailsplice password`: device passwords.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
@@ -9,8 +9,8 @@ use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
 use super::revoke::end_sessions;
-use super::{DONE, account, audit, load, runtime, say, time};
-use crate::access::{Entry, Kind, Limits, Protocol, parse_network};
+use super::{DONE, account, audit, hand_over, load, output, runtime, say, show, time, word};
+use crate::access::{Entry, Kind, Limits, PasswordFile, Protocol, parse_network};
 use crate::config::Config;
 use crate::daemon::control::{self, Question};
 use crate::daemon::wiring;
@@ -82,12 +82,17 @@ async fn add(config: &Config, arguments: Add) -> anyhow::Result<u8> {
             .collect::<Result<_, _>>()?,
     };
     if account.is_catch_all() {
-        writeln!(
-            io::stderr(),
+        word(format_args!(
             "mailsplice: WARNING: this password opens EVERY mailbox of {} that has no account of its \
              own in the configuration. Prefer one for each user: mailsplice password add USER",
             account.user
-        )?;
+        ));
+    }
+    if !arguments.stdin && output::leads_nowhere() {
+        bail!(
+            "stdout is closed or /dev/null, so nobody would see the password: none was made. Without \
+             --stdin the password is printed there"
+        );
     }
     let passwords = wiring::password_file(config)?;
     let mut deed = PasswordAdded {
@@ -98,50 +103,72 @@ async fn add(config: &Config, arguments: Add) -> anyhow::Result<u8> {
         networks: limits.from.iter().map(ToString::to_string).collect(),
     };
     let label = arguments.label.as_deref();
-    let mut words = io::stderr();
     if arguments.stdin {
         let password = read_password()?;
         let given = passwords
             .add_given(&account.key, label, limits, &password)
             .await?;
         if let Some(why) = given.weak {
-            writeln!(words, "mailsplice: warning: {why}")?;
+            word(format_args!("mailsplice: warning: {why}"));
         }
-        writeln!(
-            words,
+        word(format_args!(
             "Device password \"{}\" added for {}.",
             given.label, account.user
-        )?;
+        ));
         deed.kind = "given".into();
         deed.label = given.label;
     } else {
         let made = passwords.add_generated(&account.key, label, limits).await?;
-        writeln!(
-            words,
+        word(format_args!(
             "Device password \"{}\" for {}. It is shown this once: type it into the device.",
             made.label, account.user
-        )?;
-        say(made.password.expose_secret())?;
+        ));
+        // A password that nobody has seen would stay open for ever.
+        if let Err(error) = hand_over(made.password.expose_secret()) {
+            return undo(config, &passwords, &account.key, &made.label, &error).await;
+        }
         deed.label = made.label;
     }
     tell(config, &account.key).await;
-    audit::tell(config, Deed::PasswordAdded(deed)).await?;
+    audit::tell(config, Deed::PasswordAdded(deed)).await;
     Ok(DONE)
+}
+
+/// Takes back a password that could not be printed.
+async fn undo(
+    config: &Config,
+    passwords: &PasswordFile,
+    account: &str,
+    label: &str,
+    error: &io::Error,
+) -> anyhow::Result<u8> {
+    let removed = passwords.remove(account, label).await;
+    tell(config, account).await;
+    if let Err(why) = removed {
+        bail!(
+            "the password could not be printed ({error}), and \"{label}\" could not be removed again \
+             ({why}): mailsplice password remove {account} '{label}'"
+        );
+    }
+    bail!(
+        "the password could not be printed ({error}): \"{label}\" was removed again, nothing is changed"
+    )
 }
 
 async fn list(config: &Config, user: &str) -> anyhow::Result<u8> {
     let account = account(config, user)?;
-    let entries = wiring::password_file(config)?.list(&account.key).await?;
+    let entries = match wiring::password_file_if_any(config)? {
+        Some(passwords) => passwords.list(&account.key).await?,
+        None => Vec::new(),
+    };
     if entries.is_empty() {
-        writeln!(
-            io::stderr(),
+        word(format_args!(
             "{} has no device password: mailsplice password add {}",
-            account.user,
-            account.user
-        )?;
+            account.user, account.user
+        ));
     }
     for entry in &entries {
-        say(line(entry))?;
+        say(line(entry));
     }
     Ok(DONE)
 }
@@ -171,10 +198,11 @@ fn line(entry: &Entry) -> String {
 
 async fn remove(config: &Config, user: &str, label: &str) -> anyhow::Result<u8> {
     let account = account(config, user)?;
+    let Some(passwords) = wiring::password_file_if_any(config)? else {
+        bail!("{} has no device password", account.user);
+    };
     // As it is written in the file: sessions and the audit log know it by that.
-    let label = wiring::password_file(config)?
-        .remove(&account.key, label)
-        .await?;
+    let label = passwords.remove(&account.key, label).await?;
     tell(config, &account.key).await;
     let ended = end_sessions(config, &account.key, Some(&label)).await;
     let deed = PasswordRemoved {
@@ -182,12 +210,11 @@ async fn remove(config: &Config, user: &str, label: &str) -> anyhow::Result<u8> 
         label: label.clone(),
         sessions: ended,
     };
-    audit::tell(config, Deed::PasswordRemoved(deed)).await?;
-    writeln!(
-        io::stderr(),
+    audit::tell(config, Deed::PasswordRemoved(deed)).await;
+    word(format_args!(
         "Device password \"{label}\" of {} removed; {ended} sessions ended.",
         account.user
-    )?;
+    ));
     Ok(DONE)
 }
 
@@ -203,10 +230,10 @@ async fn tell(config: &Config, account: &str) {
 fn read_password() -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        writeln!(
-            io::stderr(),
+        word(format_args!(
             "Type the password and press Enter (it will be seen):"
-        )?;
+        ));
+        let _ = show();
     }
     let mut line = Zeroizing::new(Vec::new());
     let mut limited = io::Read::take(stdin.lock(), LONGEST + 2);

@@ -1,6 +1,5 @@
 //! `mailsplice sandbox`: practice on loopback, with a proof.
 
-use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, version};
 
-use super::{DONE, FAILED, runtime, say};
+use super::{DONE, FAILED, runtime, say, show, word};
 use crate::access::Limits;
 use crate::config::{self, Config};
 use crate::daemon::wiring::{self, ca_dir};
@@ -57,15 +56,17 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             .context("the self-check took too long")
             .and_then(|proof| proof)
         {
-            Ok(()) => say("\nThe sandbox works.")?,
+            Ok(()) => say("\nThe sandbox works."),
             Err(error) => {
-                writeln!(io::stderr(), "mailsplice: the self-check failed: {error:#}")?;
+                word(format_args!("mailsplice: the self-check failed: {error:#}"));
                 practice.proxy.stop().await;
                 return Ok(FAILED);
             }
         }
         if !arguments.once {
             explain(&practice)?;
+            // Nobody could use what nobody can read.
+            show().context("what to type in could not be printed")?;
             daemon::until_told_to_stop().await?;
         }
         practice.proxy.stop().await;
@@ -116,7 +117,7 @@ async fn prove(practice: &Practice) -> anyhow::Result<()> {
         address,
         ..
     } = practice;
-    say("A legacy mail program (C) talks to mailsplice (S) as to any IMAP server:\n")?;
+    say("A legacy mail program (C) talks to mailsplice (S) as to any IMAP server:\n");
     let mut client = Client::connect(config, *address).await?;
     client.answer("*").await?;
     let user = &sandbox.user;
@@ -124,16 +125,16 @@ async fn prove(practice: &Practice) -> anyhow::Result<()> {
     client
         .send(&login, &format!("a LOGIN {user} <device password>"))
         .await?;
-    note("the device password is right: mailsplice gets an access token by OAuth 2.0,")?;
+    note("the device password is right: mailsplice gets an access token by OAuth 2.0,");
     note(&format!(
         "POST {} (client_credentials), and logs in upstream:",
         sandbox.token_url
-    ))?;
+    ));
     note(&format!(
         "AUTHENTICATE XOAUTH2 user={user} auth=Bearer <access token>"
-    ))?;
+    ));
     client.answer("a OK").await?;
-    note("from here on mailsplice passes every byte both ways")?;
+    note("from here on mailsplice passes every byte both ways");
     client.send("b SELECT INBOX", "b SELECT INBOX").await?;
     client.answer("b OK").await?;
     let fetch = "c FETCH 1 (FLAGS BODY.PEEK[HEADER.FIELDS (FROM SUBJECT)])";
@@ -157,12 +158,14 @@ async fn prove(practice: &Practice) -> anyhow::Result<()> {
     say(format_args!(
         "\nSeen at the other end: {} token request, {} XOAUTH2 login, no password.",
         counts.token_issued, counts.mail_accepted
-    ))?;
+    ));
     Ok(())
 }
 
-fn note(text: &str) -> io::Result<()> {
-    say(format_args!("      | {text}"))
+fn note(text: &str) {
+    say(format_args!("      | {text}"));
+    // As it happens; what fails here is told at the end.
+    let _ = show();
 }
 
 /// What to type into a mail program.
@@ -205,7 +208,7 @@ The configuration is {file}. Ctrl-C ends the sandbox and removes all of it.",
         ca = ca.display(),
         sign_in = sign_in.display(),
         file = config.file.display(),
-    ))?;
+    ));
     Ok(())
 }
 
@@ -242,7 +245,8 @@ impl Client {
 
     /// Sends `line` and shows it as `shown`.
     async fn send(&mut self, line: &str, shown: &str) -> anyhow::Result<()> {
-        say(format_args!("  C: {shown}"))?;
+        say(format_args!("  C: {shown}"));
+        let _ = show();
         self.stream
             .write_all(format!("{line}\r\n").as_bytes())
             .await?;
@@ -254,7 +258,8 @@ impl Client {
         let mut all = String::new();
         loop {
             let line = self.line().await?;
-            say(format_args!("  S: {line}"))?;
+            say(format_args!("  S: {line}"));
+            let _ = show();
             all.push_str(&line);
             all.push('\n');
             if line.starts_with(last) {

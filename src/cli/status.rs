@@ -1,7 +1,6 @@
 //! `mailsplice status`.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -26,9 +25,9 @@ pub(super) fn run(file: Option<PathBuf>, arguments: &Arguments) -> anyhow::Resul
     let config = load(file)?.config;
     let report = runtime()?.block_on(report(&config))?;
     if arguments.json {
-        say(serde_json::to_string_pretty(&report)?)?;
+        say(serde_json::to_string_pretty(&report)?);
     } else {
-        print(&report)?;
+        print(&report);
     }
     Ok(DONE)
 }
@@ -43,7 +42,7 @@ async fn report(config: &Config) -> anyhow::Result<Value> {
     let mut accounts = match answers.first().and_then(|answer| answer.get("accounts")) {
         Some(accounts) => accounts.clone(),
         None => {
-            let tokens = Base::open(config)?.tokens(config);
+            let tokens = Base::look(config)?.tokens(config);
             tokens.look().await;
             serde_json::to_value(tokens.status())?
         }
@@ -92,7 +91,7 @@ fn count_mailboxes(accounts: &mut Value, sessions: &[Value]) {
     }
 }
 
-fn print(report: &Value) -> io::Result<()> {
+fn print(report: &Value) {
     let serving = report
         .get("serving")
         .and_then(Value::as_bool)
@@ -101,29 +100,29 @@ fn print(report: &Value) -> io::Result<()> {
         "serve is running"
     } else {
         "serve is not running"
-    })?;
+    });
     let none = Vec::new();
     let list = |name: &str| report.get(name).and_then(Value::as_array).unwrap_or(&none);
     for account in list("accounts") {
-        print_account(account)?;
+        print_account(account);
         let key = Account::key_of(text(account, "account"));
         // A mailbox that a catch-all covers stands under the catch-all.
         let of_account = |trouble: &&Value| {
             text(trouble, "account") == key || text(trouble, "covered_by") == key
         };
         for trouble in list("mail_trouble").iter().filter(of_account) {
-            print_mail_trouble(trouble)?;
+            print_mail_trouble(trouble);
         }
     }
     if !list("warnings").is_empty() {
-        say("")?;
+        say("");
     }
     for warning in list("warnings") {
-        say(format_args!("warning: {}", text(warning, "sentence")))?;
+        say(format_args!("warning: {}", text(warning, "sentence")));
     }
     let sessions = list("sessions");
     if serving {
-        say(format_args!("\n{} connected", sessions.len()))?;
+        say(format_args!("\n{} connected", sessions.len()));
     }
     for session in sessions {
         let since = number(session, "since").map(time).unwrap_or_default();
@@ -133,21 +132,20 @@ fn print(report: &Value) -> io::Result<()> {
             text(session, "client"),
             text(session, "listener"),
             text(session, "label"),
-        ))?;
+        ));
     }
-    io::stdout().flush()
 }
 
-fn print_account(account: &Value) -> io::Result<()> {
+fn print_account(account: &Value) {
     say(format_args!(
         "\n{}  {}  ({}, {})",
         text(account, "account"),
         text(account, "state"),
         text(account, "provider"),
         text(account, "flow")
-    ))?;
+    ));
     if let Some(count) = number(account, "mailboxes_connected") {
-        say(format_args!("  {:<19}{count}", "mailboxes connected"))?;
+        say(format_args!("  {:<19}{count}", "mailboxes connected"));
     }
     let moments = [
         ("expires_at", "access token until"),
@@ -157,11 +155,11 @@ fn print_account(account: &Value) -> io::Result<()> {
     ];
     for (key, words) in moments {
         if let Some(at) = number(account, key).filter(|at| *at > 0) {
-            say(format_args!("  {words:<19}{}", time(at)))?;
+            say(format_args!("  {words:<19}{}", time(at)));
         }
     }
     if let Some(identity) = account.get("identity").and_then(Value::as_str) {
-        say(format_args!("  {:<19}{identity}", "signed in as"))?;
+        say(format_args!("  {:<19}{identity}", "signed in as"));
     }
     for key in ["error", "last_error"] {
         let Some(error) = account.get(key).filter(|error| error.is_object()) else {
@@ -174,14 +172,13 @@ fn print_account(account: &Value) -> io::Result<()> {
             "  {:<19}{}{code} {at}",
             "trouble",
             text(error, "sentence")
-        ))?;
+        ));
         break;
     }
-    Ok(())
 }
 
 /// What the mail server last refused or failed at.
-fn print_mail_trouble(trouble: &Value) -> io::Result<()> {
+fn print_mail_trouble(trouble: &Value) {
     let code = trouble.get("code").and_then(Value::as_str);
     let code = code.map(|code| format!(" [{code}]")).unwrap_or_default();
     let at = number(trouble, "at").map(time).unwrap_or_default();
@@ -197,7 +194,7 @@ fn print_mail_trouble(trouble: &Value) -> io::Result<()> {
         "  {:<19}{mailbox}{}{code} {at}{times}",
         "mail server",
         text(trouble, "sentence")
-    ))
+    ));
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {

@@ -18,17 +18,24 @@ use super::{
 /// Environment variables, so that tests need not set any.
 pub(super) type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// The folder of everything that the program writes.
+/// The variable in which systemd gives a service its folder.
+pub(super) const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
+
+/// The folder for the system-wide file: the same whoever runs a command, and where systemd puts it.
+const SYSTEM_STATE: &str = "/var/lib/mailsplice";
+
+/// The folder of everything that the program writes. `system`: the file is the system-wide one.
 pub(super) fn state_dir(
     file: &View<'_>,
     base: &Path,
+    system: bool,
     variables: Variables<'_>,
     report: &mut Report,
 ) -> PathBuf {
     if let Some(path) = file.file("state_dir", base) {
         return path;
     }
-    let path = default_state_dir(variables);
+    let path = default_state_dir(system, variables);
     if path.is_none() {
         let message = "is not given, and none of $STATE_DIRECTORY, $XDG_STATE_HOME and $HOME is \
                        set: give a folder";
@@ -37,13 +44,22 @@ pub(super) fn state_dir(
     path.unwrap_or_default()
 }
 
-fn default_state_dir(variables: Variables<'_>) -> Option<PathBuf> {
-    // systemd gives several folders, with colons between, when a unit names several.
-    let service = variables("STATE_DIRECTORY").and_then(|folders| {
-        let first = folders.to_str()?.split(':').next()?.to_owned();
-        absolute(OsString::from(first))
-    });
+/// Whether the folder follows from the place of the file or from who runs the program.
+pub(super) fn state_dir_is_default(file: &View<'_>, variables: Variables<'_>) -> bool {
+    !file.has("state_dir") && service_folder(variables).is_none()
+}
+
+fn default_state_dir(system: bool, variables: Variables<'_>) -> Option<PathBuf> {
+    let service = service_folder(variables);
+    let service = service.or_else(|| system.then(|| PathBuf::from(SYSTEM_STATE)));
     service.or_else(|| user_folder(variables, "XDG_STATE_HOME", ".local/state"))
+}
+
+fn service_folder(variables: Variables<'_>) -> Option<PathBuf> {
+    // systemd gives several folders, with colons between, when a unit names several.
+    let folders = variables(STATE_DIRECTORY)?;
+    let first = folders.to_str()?.split(':').next()?.to_owned();
+    absolute(OsString::from(first))
 }
 
 /// `$<variable>/mailsplice`, or the same below the home folder.
@@ -133,7 +149,11 @@ mod tests {
     use super::*;
 
     fn state_dir_of(set: &[(&str, &str)]) -> Option<PathBuf> {
-        default_state_dir(&|name| {
+        state_dir_for(false, set)
+    }
+
+    fn state_dir_for(system: bool, set: &[(&str, &str)]) -> Option<PathBuf> {
+        default_state_dir(system, &|name| {
             let found = set.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, value)| OsString::from(value))
         })
@@ -165,5 +185,15 @@ mod tests {
             assert_eq!(state_dir_of(set), Some(PathBuf::from(folder)), "{set:?}");
         }
         assert_eq!(state_dir_of(&[]), None);
+        // With the system-wide file it is one folder, whoever asks.
+        let system = Some(PathBuf::from("/var/lib/mailsplice"));
+        for set in [&[][..], &[home], &[xdg, home]] {
+            assert_eq!(state_dir_for(true, set), system);
+        }
+        let given = ("STATE_DIRECTORY", "/srv/state");
+        assert_eq!(
+            state_dir_for(true, &[given, xdg]),
+            Some("/srv/state".into())
+        );
     }
 }

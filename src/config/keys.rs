@@ -77,7 +77,8 @@ pub(super) static FILE: Table = Table {
             "state_dir",
             text(&forms::PATH),
             "Folder of everything the program writes; 0700, files 0600. Default \
-             $STATE_DIRECTORY, else $XDG_STATE_HOME/mailsplice, else ~/.local/state/mailsplice.",
+             $STATE_DIRECTORY, else for /etc/mailsplice/proxy.yaml /var/lib/mailsplice, else \
+             $XDG_STATE_HOME/mailsplice, else ~/.local/state/mailsplice.",
         ),
         may(
             "store_key",

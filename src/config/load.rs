@@ -89,6 +89,21 @@ fn find_among(
 /// # Errors
 /// All faults of the file at once, or the one reason why it can't be read.
 pub fn load(path: &Path) -> Result<Loaded, Faults> {
+    load_with(path, &|name| env::var_os(name))
+}
+
+/// As [`load`], with `folder` in the place of `$STATE_DIRECTORY`.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_in(path: &Path, folder: &Path) -> Result<Loaded, Faults> {
+    load_with(path, &|name| match name {
+        general::STATE_DIRECTORY => Some(folder.into()),
+        _ => env::var_os(name),
+    })
+}
+
+fn load_with(path: &Path, variables: Variables<'_>) -> Result<Loaded, Faults> {
     let faults = |faults| Faults {
         file: Some(path.to_owned()),
         faults,
@@ -120,7 +135,14 @@ pub fn load(path: &Path) -> Result<Loaded, Faults> {
     })?;
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let base = absolute.parent().unwrap_or(&absolute);
-    read(&text, base, path, &|name| env::var_os(name)).map_err(faults)
+    read(&text, base, path, variables).map_err(faults)
+}
+
+/// Whether the folder of a configuration file is the system-wide one, by whatever way.
+fn of_system(base: &Path) -> bool {
+    let real = base.canonicalize();
+    let system = Path::new(SYSTEM_FILE).parent();
+    system.is_some_and(|system| base == system || real.is_ok_and(|real| real == system))
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
@@ -195,7 +217,8 @@ fn check(
     let root = root?;
     shape::check(&root, &Kind::Table(&keys::FILE), "", report);
     let view = View::new(Some(&root), &keys::FILE, "");
-    let state_dir = general::state_dir(&view, base, variables, report);
+    let state_dir = general::state_dir(&view, base, of_system(base), variables, report);
+    let state_dir_is_default = general::state_dir_is_default(&view, variables);
     let store_key = general::store_key(&view, base, &state_dir);
     let tls = general::tls(&view, base, &state_dir, report);
     let trust = general::trust(&view, base);
@@ -210,6 +233,7 @@ fn check(
     Some(Config {
         file: file.to_owned(),
         state_dir,
+        state_dir_is_default,
         store_key,
         tls,
         trust,

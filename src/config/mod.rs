@@ -29,7 +29,7 @@ pub use self::{
     fault::{Fault, Faults},
     hint::did_you_mean,
     limits::Limits,
-    load::{Loaded, find, load, parse},
+    load::{Loaded, find, load, load_in, parse},
     model::{
         Account, Audit, ClientAuth, ClientCertificate, Config, Delivery, Egress, EgressKind, Flow,
         Listener, ListenerTls, NoProxy, PresetName, Protocol, Provider, SaslMechanism, Server,

@@ -14,6 +14,8 @@ pub struct Config {
     pub file: PathBuf,
     /// Folder of everything that the program writes (0700, its files 0600).
     pub state_dir: PathBuf,
+    /// Whether that folder follows from neither the file nor `$STATE_DIRECTORY`.
+    pub state_dir_is_default: bool,
     /// Where the key lies that seals tokens at rest; it is made there on first use.
     pub store_key: SecretSource,
     /// The certificate that clients see.

@@ -30,7 +30,7 @@ pub(super) fn ensure_certificate(config: &Config) -> Result<(), DaemonError> {
         private_key: &config.tls.private_key,
         names: &config.tls.names,
     };
-    match tls::ensure(&files, &wiring::ca_dir(config))? {
+    match tls::ensure(&files, &wiring::own_ca_dir(config)?)? {
         Ensured::Existing => {}
         Ensured::Created { ca } => {
             info!(

@@ -7,7 +7,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +19,14 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, warn};
 
+use super::DaemonError;
 use crate::observe::event::Deed;
+use crate::store::folder;
 
+/// The folder of the sockets, in the state folder.
+const FOLDER: &str = "run";
 /// Time for one question and its answer.
 const TIME: Duration = Duration::from_secs(5);
 /// The longest question, in octets.
@@ -76,14 +80,9 @@ impl Control {
     /// Listens in `state_dir`; sockets of processes that are gone are cleared away.
     ///
     /// # Errors
-    /// Those of the system.
-    pub fn listen(state_dir: &Path) -> io::Result<Self> {
-        let folder = folder(state_dir);
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)?;
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
+    /// Those of the system, and when the folder of the sockets is a link or another user's.
+    pub fn listen(state_dir: &Path) -> Result<Self, DaemonError> {
+        let folder = folder::private(state_dir, FOLDER)?;
         for socket in sockets(state_dir) {
             let gone = short(&socket, |path| {
                 std::os::unix::net::UnixStream::connect(path)
@@ -95,7 +94,11 @@ impl Control {
         }
         let path = folder.join(format!("{}.sock", std::process::id()));
         let _ = fs::remove_file(&path);
-        let listener = short(&path, |short| UnixListener::bind(short))?;
+        let listener = short(&path, |short| UnixListener::bind(short));
+        let listener = listener.map_err(|source| DaemonError::Control {
+            path: folder,
+            source,
+        })?;
         Ok(Self { listener, path })
     }
 
@@ -193,13 +196,18 @@ async fn ask_one(socket: &Path, question: &Question) -> io::Result<Value> {
     Ok(serde_json::from_slice(&reply)?)
 }
 
-fn folder(state_dir: &Path) -> PathBuf {
-    state_dir.join("run")
-}
-
-/// The sockets in `state_dir`.
+/// The sockets in `state_dir`. In a folder that is a link or another user's nobody is asked: whoever answers
+/// there could be anybody.
 fn sockets(state_dir: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder(state_dir)) else {
+    let folder = match folder::look(state_dir, FOLDER) {
+        Ok(Some(folder)) => folder,
+        Ok(None) => return Vec::new(),
+        Err(error) => {
+            warn!("a running serve is not asked: {error}");
+            return Vec::new();
+        }
+    };
+    let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };
     let mut found: Vec<_> = entries
@@ -259,7 +267,7 @@ mod tests {
     #[tokio::test]
     async fn sockets_of_dead_processes_are_cleared_away() {
         let root = tempfile::tempdir().unwrap();
-        let folder = folder(root.path());
+        let folder = root.path().join(FOLDER);
         fs::create_dir_all(&folder).unwrap();
         let stale = folder.join("1.sock");
         drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());

@@ -14,7 +14,7 @@ use crate::access;
 use crate::config::{Config, ListenerTls, Protocol, Provider, SecretSource};
 use crate::net::tls;
 use crate::oauth::{Clock as _, SystemClock};
-use crate::store::StoreKey;
+use crate::store::{StoreKey, folder};
 
 /// Something found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +95,10 @@ fn store_key(config: &Config, findings: &mut Vec<Finding>) -> Option<StoreKey> {
         }
         if !path.exists() {
             return None; // Made on first use.
+        }
+        if let Err(error) = folder::key_file(path) {
+            findings.push(Fault(error.to_string()));
+            return None;
         }
     }
     let secret = read_secret("store_key", &config.store_key, findings)?;

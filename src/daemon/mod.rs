@@ -6,6 +6,7 @@ mod certificate;
 pub mod control;
 pub mod doctor;
 pub mod inspect;
+pub mod mark;
 mod run;
 pub mod watch;
 pub mod watcher;

@@ -22,6 +22,7 @@ use super::audit::Sinks;
 use super::bind::{Bound, Missing, Unbound, bind, bind_all};
 use super::certificate::{ensure_certificate, server_tls};
 use super::control::{Control, Question};
+use super::mark;
 use super::watcher::{self, Memory, Watcher};
 use super::wiring::{self, Base, CurrentHttp};
 use crate::config::{self, Config};
@@ -137,10 +138,7 @@ pub fn start(config: Config) -> Result<Running, DaemonError> {
     let server_tls = server_tls(&config)?;
     let (bound, missing) = bind_all(&config)?;
     let gatekeeper = wiring::gatekeeper(&config, &base.key)?;
-    let control = Control::listen(&config.state_dir).map_err(|source| DaemonError::Control {
-        path: config.state_dir.join("run"),
-        source,
-    })?;
+    let control = Control::listen(&config.state_dir)?;
     let shared = Arc::new(Shared {
         gatekeeper,
         tokens: base.tokens(&config),
@@ -184,6 +182,9 @@ pub fn start(config: Config) -> Result<Running, DaemonError> {
         house.open_later(missing);
     }
     house.clone().look_after(control);
+    let config = house.config.load();
+    mark::set(&config.file, &config.state_dir, house.stop.clone());
+    drop(config);
     Ok(Running { house })
 }
 

@@ -1,11 +1,13 @@
 //! From the checked configuration to each room's own settings.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tempfile::TempDir;
 use tokio_rustls::rustls::ClientConfig;
 
 use super::DaemonError;
@@ -25,7 +27,10 @@ use crate::proto::sasl::Mechanism;
 use crate::session::{
     Alias, ByProtocol, Knocks, LEAVING, Limits, Plan, RegistryLimits, Route, UpstreamServer,
 };
-use crate::store::{BoxFuture, FileStore, StoreKey};
+use crate::store::{BoxFuture, FileStore, StoreKey, folder};
+
+/// The folder of the local CA, in the state folder.
+const TLS: &str = "tls";
 
 /// A side that has closed gets this long for what is still under way.
 const HALF_CLOSED: Duration = Duration::from_secs(120);
@@ -42,6 +47,8 @@ pub struct Base {
     pub http: CurrentHttp,
     /// Where [`Self::tokens`] tells what happens.
     pub events: Events,
+    /// The folder of a base that stands on none of its own.
+    ground: Option<TempDir>,
 }
 
 /// HTTP towards providers, replaced whole when a reload changes whom we trust.
@@ -70,6 +77,42 @@ impl Base {
     pub fn open(config: &Config) -> Result<Self, DaemonError> {
         let key = store_key(config)?;
         let store = FileStore::open(&config.state_dir, &key)?;
+        Self::on(config, key, store, None)
+    }
+
+    /// Opens what is there, for commands that only look or end: makes neither folder nor key. Where neither
+    /// tokens nor device passwords were ever kept, it stands on an empty folder of its own, which goes with it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn look(config: &Config) -> Result<Self, DaemonError> {
+        // A lost key opens nothing any more; what it sealed can still be wiped.
+        let key = match existing_key(config)? {
+            Some(key) => key,
+            None => StoreKey::from_secret(&StoreKey::generate()?)?,
+        };
+        let in_use = folder::look(&config.state_dir, "tokens")?.is_some()
+            || folder::look(&config.state_dir, access::FOLDER)?.is_some();
+        if in_use {
+            let store = FileStore::open(&config.state_dir, &key)?;
+            return Self::on(config, key, store, None);
+        }
+        let ground = TempDir::new()?;
+        let store = FileStore::open(ground.path(), &key)?;
+        Self::on(config, key, store, Some(ground))
+    }
+
+    /// Whether it stands on the state folder, and not on an empty one of its own.
+    pub fn is_grounded(&self) -> bool {
+        self.ground.is_none()
+    }
+
+    fn on(
+        config: &Config,
+        key: StoreKey,
+        store: FileStore,
+        ground: Option<TempDir>,
+    ) -> Result<Self, DaemonError> {
         let client_config = tls::client_config(config.trust.extra_ca.as_deref())?;
         let http = http_client(config, &client_config)?;
         let http = CurrentHttp(Arc::new(ArcSwap::from_pointee(http)));
@@ -79,6 +122,7 @@ impl Base {
             client_config,
             http,
             events: Events::default(),
+            ground,
         })
     }
 
@@ -168,6 +212,23 @@ pub fn store_key(config: &Config) -> Result<StoreKey, DaemonError> {
     if let SecretSource::File(path) = &config.store_key {
         StoreKey::create_file(path)?;
     }
+    read_key(config)
+}
+
+/// Reads the store key; `None` when its file was not made yet.
+fn existing_key(config: &Config) -> Result<Option<StoreKey>, DaemonError> {
+    if let SecretSource::File(path) = &config.store_key
+        && matches!(path.symlink_metadata(), Err(error) if error.kind() == ErrorKind::NotFound)
+    {
+        return Ok(None);
+    }
+    read_key(config).map(Some)
+}
+
+fn read_key(config: &Config) -> Result<StoreKey, DaemonError> {
+    if let SecretSource::File(path) = &config.store_key {
+        folder::key_file(path)?;
+    }
     let secret = config
         .store_key
         .read()
@@ -188,6 +249,21 @@ pub fn password_file(config: &Config) -> Result<PasswordFile, DaemonError> {
         &config.state_dir,
         key.derive(access::KEY_PURPOSE),
     )?)
+}
+
+/// The device passwords, for commands that only look or end; `None` where there never were any.
+///
+/// # Errors
+/// When the key or the folder cannot be used.
+pub fn password_file_if_any(config: &Config) -> Result<Option<PasswordFile>, DaemonError> {
+    if folder::look(&config.state_dir, access::FOLDER)?.is_none() {
+        return Ok(None);
+    }
+    let Some(key) = existing_key(config)? else {
+        return Ok(None);
+    };
+    let key = key.derive(access::KEY_PURPOSE);
+    Ok(Some(PasswordFile::open(&config.state_dir, key)?))
 }
 
 /// The device passwords, for checking logins.
@@ -442,5 +518,14 @@ pub fn knocks(config: &Config) -> Knocks {
 
 /// Where the local CA lives.
 pub fn ca_dir(config: &Config) -> PathBuf {
-    config.state_dir.join("tls")
+    config.state_dir.join(TLS)
+}
+
+/// The same, after a look at whether it is a real folder of ours, where it is there.
+///
+/// # Errors
+/// When it is not: who made it could make certificates in our name.
+pub fn own_ca_dir(config: &Config) -> Result<PathBuf, DaemonError> {
+    folder::look(&config.state_dir, TLS)?;
+    Ok(ca_dir(config))
 }

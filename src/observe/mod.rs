@@ -38,6 +38,8 @@ pub fn init(default: Option<&str>) {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        // A stderr that is full or gone is nothing to die of.
+        .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal())
         .event_format(Lines(Format::default().with_target(false)))
         .try_init();

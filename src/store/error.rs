@@ -60,6 +60,16 @@ pub enum StoreError {
         /// What to do about it.
         mend: &'static str,
     },
+    /// A key file that others could change.
+    #[error("the store key {}: {why}; {mend}", path.display())]
+    UnsafeKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+        /// What to do about it.
+        mend: &'static str,
+    },
     /// The store key is no key. Never shows it.
     #[error("the store key is unusable: {0}")]
     BadKey(&'static str),

@@ -11,6 +11,10 @@ use super::StoreError;
 
 /// Rights of group and others.
 const OTHERS: u32 = 0o077;
+/// Rights of group and others to change a file.
+const OTHERS_WRITE: u32 = 0o022;
+/// Only the owner of a file may remove it from the folder.
+const STICKY: u32 = 0o1000;
 /// Rights of others to change what is inside.
 const WORLD_WRITE: u32 = 0o002;
 
@@ -55,6 +59,53 @@ pub fn private(state_dir: &Path, name: &str) -> Result<PathBuf, StoreError> {
     }
     tighten(&path, &meta)?;
     Ok(path)
+}
+
+/// The same folder, where it is there already: nothing is made. `None` when it is not.
+pub fn look(state_dir: &Path, name: &str) -> Result<Option<PathBuf>, StoreError> {
+    match fs::symlink_metadata(state_dir.join(name)) {
+        Ok(_) => private(state_dir, name).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::io(state_dir.join(name), error)),
+    }
+}
+
+/// Refuses a key file that somebody else could have changed: one that is neither ours nor root's, that
+/// group or others may write, or that lies where everybody may put another in its place.
+pub fn key_file(path: &Path) -> Result<(), StoreError> {
+    let unsafe_key = |why: String, mend| StoreError::UnsafeKey {
+        path: path.to_owned(),
+        why,
+        mend,
+    };
+    // What can't be looked at is told by who reads it next.
+    let Ok(meta) = fs::metadata(path) else {
+        return Ok(());
+    };
+    if meta.uid() != me() && meta.uid() != 0 {
+        return Err(unsafe_key(
+            format!(
+                "belongs to user {}, this program runs as {}",
+                meta.uid(),
+                me()
+            ),
+            "if its content is still yours, change the owner (chown), else restore it",
+        ));
+    }
+    if meta.mode() & OTHERS_WRITE != 0 {
+        return Err(unsafe_key(
+            format!("others may write it (mode {:03o})", meta.mode() & 0o777),
+            "if its content is still yours, chmod 600 it, else restore it",
+        ));
+    }
+    let folder = path.parent().and_then(|folder| fs::metadata(folder).ok());
+    if folder.is_some_and(|meta| meta.mode() & (WORLD_WRITE | STICKY) == WORLD_WRITE) {
+        return Err(unsafe_key(
+            "everybody may put another in its place".to_owned(),
+            "take from others the right to write its folder (chmod o-w)",
+        ));
+    }
+    Ok(())
 }
 
 fn create(path: &Path) -> Result<(), StoreError> {
