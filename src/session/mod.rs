@@ -6,6 +6,7 @@
 mod admission;
 mod ahead;
 mod audit;
+mod authenticate;
 mod driver;
 mod first_words;
 mod pacing;

@@ -1,0 +1,123 @@
+//! From an admitted client to the upstream's verdict: token in, login upstream out.
+
+use tracing::{debug, info, warn};
+
+use super::ahead::Ahead;
+use super::audit::{Denied, age};
+use super::driver::Login;
+use super::plan::UpstreamServer;
+use super::refusal::{About, Meant, token_refusal, without};
+use super::upstream::{Answer, ConnectError, Ready, connect};
+use crate::oauth::AccessToken;
+use crate::proto::dialogue::Success;
+use crate::proto::{Refusal, RefusalKind, sasl};
+
+impl Login {
+    /// Token in, login upstream out: one forced refresh and one more try when the server does not
+    /// want the token, one more connection when the one at hand has been closed meanwhile.
+    pub(super) async fn authenticate(
+        &self,
+        account: &str,
+        mailbox: &str,
+        server: &UpstreamServer,
+        ahead: Option<Ahead>,
+    ) -> Result<(Ready, Success, u64), Denied> {
+        let tokens = &self.shared.tokens;
+        let mut token = tokens
+            .access_token(account)
+            .await
+            .map_err(|e| Denied::token(&e, token_refusal(&e)))?;
+        let mut idle = match ahead {
+            Some(ahead) => ahead
+                .take()
+                .await
+                .map_err(|error| self.connect_refusal(&error))?,
+            None => None,
+        };
+        let mut refreshed = false;
+        let mut reconnected = false;
+        loop {
+            let (mut upstream, fresh) = match idle.take() {
+                Some(upstream) => (upstream, false),
+                None => (self.connect(server).await?, true),
+            };
+            let text = match self
+                .try_token(&mut upstream, server, mailbox, &token)
+                .await?
+            {
+                Ok(Answer::Accepted(success)) => {
+                    return Ok((upstream, success, age(token.issued_at)));
+                }
+                Ok(Answer::Refused(refused)) => {
+                    let meant = Meant::of(self.listener.protocol, &refused);
+                    if refreshed || !meant.wants_fresh_token() {
+                        let about = About {
+                            account,
+                            mailbox,
+                            host: &server.host,
+                        };
+                        let refusal = meant.refusal(&self.shared, about, &refused.text, &token);
+                        return Err(Denied::upstream(&meant, &refused, refusal));
+                    }
+                    info!(
+                        text = without(&refused.text, &token),
+                        status = refused.status,
+                        "the mail server refused the token: refreshing it once"
+                    );
+                    refreshed = true;
+                    token = tokens
+                        .replace(account, &token)
+                        .await
+                        .map_err(|e| Denied::token(&e, token_refusal(&e)))?;
+                    idle = Some(upstream);
+                    continue;
+                }
+                Err(error) if error.is_closed() && !fresh && !reconnected => {
+                    reconnected = true;
+                    error.to_string()
+                }
+                Err(error) => return Err(self.connect_refusal(&error).into()),
+            };
+            debug!(
+                text,
+                "the idle upstream connection was closed: connecting again"
+            );
+        }
+    }
+
+    async fn try_token(
+        &self,
+        upstream: &mut Ready,
+        server: &UpstreamServer,
+        mailbox: &str,
+        token: &AccessToken,
+    ) -> Result<Result<Answer, ConnectError>, Refusal> {
+        let message = sasl::bearer_response(
+            server.mechanism,
+            mailbox,
+            &server.host,
+            server.port,
+            token.expose(),
+        );
+        let message = message.map_err(|error| {
+            warn!(%error, "no SASL message can be made");
+            Refusal::new(
+                RefusalKind::Person,
+                format!("Not a possible login: {error}"),
+            )
+        })?;
+        Ok(upstream
+            .log_in(server, message, self.plan.limits.login_time)
+            .await)
+    }
+
+    async fn connect(&self, server: &UpstreamServer) -> Result<Ready, Refusal> {
+        let connected = connect(server, self.plan.limits.connect_time).await;
+        connected.map_err(|error| self.connect_refusal(&error))
+    }
+
+    fn connect_refusal(&self, error: &ConnectError) -> Refusal {
+        warn!(%error, "upstream not usable");
+        error.refusal(self.listener.protocol)
+    }
+}
