@@ -75,6 +75,12 @@ pub fn described(value: &str, description: &str) -> Option<&'static Row> {
     })
 }
 
+/// Whether there is any row for an `error` value in lower case.
+pub(super) fn knows_error(value: &str) -> bool {
+    let mut rows = ERRORS.error.iter();
+    rows.any(|row| row.value.as_deref() == Some(value))
+}
+
 /// The row of one of Microsoft's `suberror` values.
 pub fn suberror(value: &str) -> Option<&'static Row> {
     let mut rows = ERRORS.suberror.iter();

@@ -103,6 +103,18 @@ pub struct Refused {
     pub status: Option<String>,
 }
 
+impl Refused {
+    /// The same with the server's words as `hide` leaves them; a status that it changes is dropped.
+    #[must_use]
+    pub fn with_words(self, hide: impl Fn(&str) -> String) -> Self {
+        Self {
+            text: hide(&self.text),
+            status: self.status.filter(|status| hide(status) == *status),
+            ..self
+        }
+    }
+}
+
 /// What a refusal means for the token, by its status and response code; words may say more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusedBecause {
@@ -139,6 +151,17 @@ pub enum Fault {
     /// The driver called out of turn; a bug of ours, told instead of a panic.
     #[error("internal error: the dialogue was asked out of turn")]
     OutOfTurn,
+}
+
+impl Fault {
+    /// The same with the server's words as `hide` leaves them.
+    #[must_use]
+    pub fn with_words(self, hide: impl Fn(&str) -> String) -> Self {
+        match self {
+            Self::Bye(text) => Self::Bye(hide(&text)),
+            other => other,
+        }
+    }
 }
 
 /// The dialogue with a client, of any protocol.

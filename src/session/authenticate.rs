@@ -1,14 +1,16 @@
 //! From an admitted client to the upstream's verdict: token in, login upstream out.
 
+use secrecy::ExposeSecret;
 use tracing::{debug, info, warn};
 
 use super::ahead::Ahead;
 use super::audit::{Denied, age};
 use super::driver::Login;
 use super::plan::UpstreamServer;
-use super::refusal::{About, Meant, token_refusal, without};
+use super::refusal::{About, Meant, token_refusal};
 use super::upstream::{Answer, ConnectError, Ready, connect};
 use crate::oauth::AccessToken;
+use crate::observe::Veil;
 use crate::proto::dialogue::Success;
 use crate::proto::{Refusal, RefusalKind, sasl};
 
@@ -34,15 +36,17 @@ impl Login {
                 .map_err(|error| self.connect_refusal(&error))?,
             None => None,
         };
+        // What the server has seen of us by now; a new connection is no reason to forget it.
+        let mut veil = Veil::default();
         let mut refreshed = false;
         let mut reconnected = false;
         loop {
             let (mut upstream, fresh) = match idle.take() {
                 Some(upstream) => (upstream, false),
-                None => (self.connect(server).await?, true),
+                None => (self.connect(server, &veil).await?, true),
             };
             let text = match self
-                .try_token(&mut upstream, server, mailbox, &token)
+                .try_token(&mut upstream, server, mailbox, &token, &mut veil)
                 .await?
             {
                 Ok(Answer::Accepted(success)) => {
@@ -56,11 +60,16 @@ impl Login {
                             mailbox,
                             host: &server.host,
                         };
-                        let refusal = meant.refusal(&self.shared, about, &refused.text, &token);
-                        return Err(Denied::upstream(&meant, &refused, refusal));
+                        let refusal = meant.refusal(&self.shared, about, &refused.text);
+                        return Err(Denied::upstream(
+                            self.listener.protocol,
+                            &meant,
+                            &refused,
+                            refusal,
+                        ));
                     }
                     info!(
-                        text = without(&refused.text, &token),
+                        text = refused.text,
                         status = refused.status,
                         "the mail server refused the token: refreshing it once"
                     );
@@ -91,6 +100,7 @@ impl Login {
         server: &UpstreamServer,
         mailbox: &str,
         token: &AccessToken,
+        veil: &mut Veil,
     ) -> Result<Result<Answer, ConnectError>, Refusal> {
         let message = sasl::bearer_response(
             server.mechanism,
@@ -106,14 +116,16 @@ impl Login {
                 format!("Not a possible login: {error}"),
             )
         })?;
+        veil.add_encoded(token.expose());
+        veil.add(message.expose_secret());
         Ok(upstream
-            .log_in(server, message, self.plan.limits.login_time)
+            .log_in(server, message, self.plan.limits.login_time, veil)
             .await)
     }
 
-    async fn connect(&self, server: &UpstreamServer) -> Result<Ready, Refusal> {
+    async fn connect(&self, server: &UpstreamServer, veil: &Veil) -> Result<Ready, Refusal> {
         let connected = connect(server, self.plan.limits.connect_time).await;
-        connected.map_err(|error| self.connect_refusal(&error))
+        connected.map_err(|error| self.connect_refusal(&error.veiled(veil)))
     }
 
     fn connect_refusal(&self, error: &ConnectError) -> Refusal {

@@ -6,7 +6,7 @@ use super::plan::Shared;
 use super::protocols::of_table;
 use crate::access::Protocol;
 use crate::oauth::table::{self, MailProtocol, Row, RowClass};
-use crate::oauth::{AccessToken, Class, TokenError};
+use crate::oauth::{Class, TokenError};
 use crate::proto::dialogue::{Refused, RefusedBecause};
 use crate::proto::{Refusal, RefusalKind};
 
@@ -107,19 +107,13 @@ impl Meant {
     }
 
     /// What the client is told when the server refused for good; `status` shows it too.
-    pub(super) fn refusal(
-        &self,
-        shared: &Shared,
-        about: About<'_>,
-        text: &str,
-        token: &AccessToken,
-    ) -> Refusal {
+    pub(super) fn refusal(&self, shared: &Shared, about: About<'_>, text: &str) -> Refusal {
         let code = self.code();
         warn!(
             host = about.host,
             class = self.class().name(),
             code,
-            text = without(text, token),
+            text,
             "login refused upstream"
         );
         let sentence = self.sentence(about);
@@ -127,9 +121,4 @@ impl Meant {
         shared.troubles.note(about.account, class, code, &sentence);
         Refusal::new(kind(class), sentence)
     }
-}
-
-/// A server's words without the token, which it may echo.
-pub(super) fn without(text: &str, token: &AccessToken) -> String {
-    token.hidden_in(text)
 }

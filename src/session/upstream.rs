@@ -13,12 +13,14 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls;
 use tracing::warn;
 
+use super::audit::code_of;
 use super::plan::UpstreamServer;
 use super::protocols::of_table;
 use crate::access::Protocol;
 use crate::net::dial::{self, DialError};
 use crate::net::stream::Stream;
 use crate::oauth::table::{self, RowClass};
+use crate::observe::Veil;
 use crate::proto::dialogue::{Fault, Refused, Success, UpstreamSide, UpstreamStep};
 use crate::proto::{Refusal, RefusalKind, imap, pop3, smtp};
 
@@ -29,6 +31,8 @@ const READ: usize = 4096;
 pub(super) struct Ready {
     stream: Stream,
     dialogue: UpstreamSide,
+    /// What of its words must not be seen: the tokens that were shown to it.
+    veil: Veil,
 }
 
 /// The server's answer to a login.
@@ -37,6 +41,19 @@ pub(super) enum Answer {
     Accepted(Success),
     /// It did not.
     Refused(Refused),
+}
+
+impl Answer {
+    fn veiled(self, veil: &Veil) -> Self {
+        let octets = |text: bytes::Bytes| veil.hide_octets(&text).map_or(text, Into::into);
+        match self {
+            Self::Accepted(success) => Self::Accepted(Success {
+                untagged: octets(success.untagged),
+                text: octets(success.text),
+            }),
+            Self::Refused(refused) => Self::Refused(refused.with_words(|text| veil.hide(text))),
+        }
+    }
 }
 
 /// Why an upstream could not be used.
@@ -86,6 +103,17 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// The same without what `veil` hides.
+    pub(super) fn veiled(self, veil: &Veil) -> Self {
+        match self {
+            Self::Dialogue { host, fault } => Self::Dialogue {
+                host,
+                fault: fault.with_words(|text| veil.hide(text)),
+            },
+            other => other,
+        }
+    }
+
     /// Whether the connection ended without an answer, as one does that has been idle too long: a
     /// new one may do.
     pub(super) fn is_closed(&self) -> bool {
@@ -96,21 +124,19 @@ impl ConnectError {
         }
     }
 
-    /// The passing trouble that a server's goodbye tells of, if the table knows it.
-    fn goodbye(&self, protocol: Protocol) -> Option<String> {
-        let Self::Dialogue {
-            host,
-            fault: Fault::Bye(text),
-        } = self
-        else {
-            return None;
-        };
+    /// What the client is told of a server's goodbye: the table's sentence where it tells of a passing
+    /// trouble, else ours with the server's code. The server's words are for the log.
+    fn goodbye(protocol: Protocol, host: &str, text: &str) -> String {
         let row = table::mail_error(of_table(protocol), text, None);
-        let row = row.filter(|row| row.class == RowClass::Retry)?;
-        Some(table::fill(&row.sentence, |name| {
+        let Some(row) = row.filter(|row| row.class == RowClass::Retry) else {
+            let code = code_of(protocol, text).map(|code| format!(" ({code})"));
+            let code = code.unwrap_or_default();
+            return format!("{host} closed the connection{code}; try again later");
+        };
+        table::fill(&row.sentence, |name| {
             let known = if name == "host" { host } else { "this account" };
             Some(known.to_owned())
-        }))
+        })
     }
 
     /// What the client is told.
@@ -129,9 +155,20 @@ impl ConnectError {
                 let text = format!("{host}: {fault}; check servers.{protocol} of the provider");
                 Refusal::new(RefusalKind::Person, text)
             }
+            Self::Dialogue {
+                host,
+                fault: Fault::Bye(text),
+            } => {
+                let text = Self::goodbye(protocol, host, text);
+                Refusal::new(RefusalKind::Temporary, text)
+            }
+            // The library's words tell the client nothing, and may name a web page.
+            Self::Broken { host, .. } => {
+                let text = format!("The connection to {host} broke; try again later");
+                Refusal::new(RefusalKind::Temporary, text)
+            }
             other => {
-                let known = other.goodbye(protocol);
-                let text = known.unwrap_or_else(|| format!("{other}; try again later"));
+                let text = format!("{other}; try again later");
                 Refusal::new(RefusalKind::Temporary, text)
             }
         }
@@ -189,6 +226,7 @@ async fn greet(server: &UpstreamServer, limit: Duration) -> Result<Ready, Connec
     let mut ready = Ready {
         stream,
         dialogue: new_dialogue(server),
+        veil: Veil::default(),
     };
     loop {
         match ready.advance(server).await? {
@@ -239,7 +277,8 @@ enum Event {
 }
 
 impl Ready {
-    /// Logs in with `message` and waits for the verdict.
+    /// Logs in with `message` and waits for the verdict. The server has seen what `veil` hides, and
+    /// whatever it says is freed of that.
     ///
     /// # Errors
     /// When no verdict came; the connection is of no more use then.
@@ -248,7 +287,9 @@ impl Ready {
         server: &UpstreamServer,
         message: SecretString,
         limit: Duration,
+        veil: &Veil,
     ) -> Result<Answer, ConnectError> {
+        self.veil = veil.clone();
         self.dialogue.authenticate(server.mechanism, message);
         let answer = async {
             match self.advance(server).await? {
@@ -256,12 +297,21 @@ impl Ready {
                 Event::Ready | Event::StartTls(_) => Err(server.failed(Fault::OutOfTurn)),
             }
         };
-        timeout(limit, answer).await.unwrap_or_else(|_| {
+        let answer = timeout(limit, answer).await.unwrap_or_else(|_| {
             Err(ConnectError::TimedOut {
                 host: server.host.clone(),
                 limit,
             })
-        })
+        });
+        match answer {
+            Ok(answer) => Ok(answer.veiled(veil)),
+            Err(error) => Err(error.veiled(veil)),
+        }
+    }
+
+    /// What must not be seen of the server's words.
+    pub(super) fn veil(&self) -> Veil {
+        self.veil.clone()
     }
 
     /// The connection and what the server sent behind its success.
@@ -279,7 +329,11 @@ impl Ready {
         loop {
             match self.dialogue.step() {
                 UpstreamStep::Read => {
-                    let count = self.stream.read(&mut buffer).await.map_err(broken)?;
+                    let count = match self.stream.read(&mut buffer).await {
+                        // TLS without its goodbye: closed all the same.
+                        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+                        read => read.map_err(broken)?,
+                    };
                     if count == 0 {
                         return Err(ConnectError::Closed {
                             host: server.host.clone(),

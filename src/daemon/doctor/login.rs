@@ -107,7 +107,11 @@ pub(super) async fn log_in(
     tokens: &Tokens,
 ) -> Result<Verdict, Broken> {
     let first = match talk
-        .log_in(mechanism(subject), message(subject, &held.token)?)
+        .log_in(
+            mechanism(subject),
+            &held.token,
+            message(subject, &held.token)?,
+        )
         .await?
     {
         Login::Accepted(session) => return Ok(Verdict::In(session)),
@@ -122,7 +126,7 @@ pub(super) async fn log_in(
     };
     held.token = newer;
     let again = message(subject, &held.token)?;
-    match talk.log_in(mechanism(subject), again).await {
+    match talk.log_in(mechanism(subject), &held.token, again).await {
         Ok(Login::Accepted(session)) => Ok(Verdict::In(session)),
         Ok(Login::Refused(_, refused)) => Ok(Verdict::Out(refused)),
         // Many servers close after a refusal.
@@ -167,7 +171,7 @@ fn trouble(subject: &Subject<'_>, text: &str) -> Option<&'static Row> {
 
 /// The server refused the token.
 pub(super) fn refused(subject: &Subject<'_>, held: &Held, refused: &Refused) -> Finding {
-    let words = held.token.hidden_in(&refused.text);
+    let words = refused.text.as_str();
     let status = refused
         .status
         .as_ref()
@@ -254,7 +258,6 @@ pub(super) async fn command(
             )));
         }
     };
-    let refusal = held.token.hidden_in(&refusal);
     match session.command("NOOP").await {
         Ok(answer) if answer.ok => {
             session.leave().await;
@@ -295,7 +298,6 @@ fn summary(answer: &Answer) -> String {
 /// The server took the token and then said this.
 fn failed(subject: &Subject<'_>, held: &Held, reply: &str) -> Finding {
     let row = trouble(subject, reply);
-    let reply = held.token.hidden_in(reply);
     let host = &subject.server.host;
     // An administrator's move: the mailbox is not opened. All other troubles of sessions pass.
     if row.is_some_and(|row| row.class != RowClass::Admin) {
