@@ -66,12 +66,8 @@ pub enum UpstreamStep {
     Read,
     /// Send these bytes upstream.
     Send(Bytes),
-    /// Start TLS, then call [`UpstreamSide::tls_started`]. What the server had sent in plain text
-    /// behind its OK has been thrown away: that many octets.
-    StartTls {
-        /// Octets thrown away; more than zero is an attack or a broken server.
-        discarded: usize,
-    },
+    /// Start TLS, then call [`UpstreamSide::tls_started`].
+    StartTls,
     /// The server is ready for [`UpstreamSide::authenticate`].
     Ready,
     /// The login succeeded; go on with [`UpstreamSide::into_unread`].
@@ -139,7 +135,7 @@ pub enum Fault {
     #[error("what answers there is not an {0} server")]
     WrongProtocol(&'static str),
     /// Plain text behind the reply to STARTTLS, that many octets: somebody puts words into the
-    /// server's mouth, or it is broken (RFC 3207 §6). SMTP only.
+    /// server's mouth, or it is broken (RFC 3207 §6).
     #[error("the server sent {0} octets of plain text behind its reply to STARTTLS")]
     Injected(usize),
     /// STARTTLS refused; we never go on in plain text.

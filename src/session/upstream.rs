@@ -11,7 +11,6 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls;
-use tracing::warn;
 
 use super::audit::code_of;
 use super::plan::UpstreamServer;
@@ -231,13 +230,7 @@ async fn greet(server: &UpstreamServer, limit: Duration) -> Result<Ready, Connec
     loop {
         match ready.advance(server).await? {
             Event::Ready => return Ok(ready),
-            Event::StartTls(discarded) => {
-                if discarded > 0 {
-                    warn!(
-                        host = server.host,
-                        discarded, "plain text behind the reply to STARTTLS thrown away"
-                    );
-                }
+            Event::StartTls => {
                 let Stream::Plain(socket) = ready.stream else {
                     return Err(server.failed(Fault::OutOfTurn));
                 };
@@ -272,7 +265,7 @@ async fn start_tls(server: &UpstreamServer, socket: TcpStream) -> Result<Stream,
 
 enum Event {
     Ready,
-    StartTls(usize),
+    StartTls,
     Answer(Answer),
 }
 
@@ -294,7 +287,7 @@ impl Ready {
         let answer = async {
             match self.advance(server).await? {
                 Event::Answer(answer) => Ok(answer),
-                Event::Ready | Event::StartTls(_) => Err(server.failed(Fault::OutOfTurn)),
+                Event::Ready | Event::StartTls => Err(server.failed(Fault::OutOfTurn)),
             }
         };
         let answer = timeout(limit, answer).await.unwrap_or_else(|_| {
@@ -346,7 +339,7 @@ impl Ready {
                     self.stream.write_all(&bytes).await.map_err(broken)?;
                     self.stream.flush().await.map_err(broken)?;
                 }
-                UpstreamStep::StartTls { discarded } => return Ok(Event::StartTls(discarded)),
+                UpstreamStep::StartTls => return Ok(Event::StartTls),
                 UpstreamStep::Ready => return Ok(Event::Ready),
                 UpstreamStep::Accepted(success) => {
                     return Ok(Event::Answer(Answer::Accepted(success)));

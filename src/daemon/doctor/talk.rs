@@ -238,7 +238,7 @@ impl Talk {
                     self.stream.write_all(&bytes).await?;
                     self.stream.flush().await?;
                 }
-                UpstreamStep::StartTls { .. } => return Ok(Event::StartTls),
+                UpstreamStep::StartTls => return Ok(Event::StartTls),
                 UpstreamStep::Ready => return Ok(Event::Ready),
                 UpstreamStep::Accepted(_) => return Ok(Event::Accepted),
                 UpstreamStep::Refused(refused) => return Ok(Event::Refused(refused)),
