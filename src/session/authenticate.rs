@@ -33,7 +33,7 @@ impl Login {
             Some(ahead) => ahead
                 .take()
                 .await
-                .map_err(|error| self.connect_refusal(&error))?,
+                .map_err(|error| self.connect_refusal(&error, server))?,
             None => None,
         };
         // What the server has seen of us by now; a new connection is no reason to forget it.
@@ -85,7 +85,7 @@ impl Login {
                     reconnected = true;
                     error.to_string()
                 }
-                Err(error) => return Err(self.connect_refusal(&error).into()),
+                Err(error) => return Err(self.connect_refusal(&error, server).into()),
             };
             debug!(
                 text,
@@ -125,11 +125,12 @@ impl Login {
 
     async fn connect(&self, server: &UpstreamServer, veil: &Veil) -> Result<Ready, Refusal> {
         let connected = connect(server, self.plan.limits.connect_time).await;
-        connected.map_err(|error| self.connect_refusal(&error.veiled(veil)))
+        connected.map_err(|error| self.connect_refusal(&error.veiled(veil), server))
     }
 
-    fn connect_refusal(&self, error: &ConnectError) -> Refusal {
-        warn!(%error, "upstream not usable");
-        error.refusal(self.listener.protocol)
+    fn connect_refusal(&self, error: &ConnectError, server: &UpstreamServer) -> Refusal {
+        let refusal = error.refusal(server);
+        warn!(%error, told = refusal.text, "upstream not usable");
+        refusal
     }
 }

@@ -16,6 +16,7 @@ mod refusal;
 mod registry;
 mod splice;
 mod troubles;
+mod unusable;
 mod upstream;
 
 pub use driver::serve;

@@ -1,6 +1,7 @@
 //! A connection to an upstream mail server, from dialling to the answer to the login.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustls_pki_types::ServerName;
@@ -10,18 +11,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls;
 
-use super::audit::code_of;
 use super::plan::UpstreamServer;
-use super::protocols::of_table;
 use crate::access::Protocol;
 use crate::net::dial::{self, DialError};
 use crate::net::stream::Stream;
-use crate::oauth::table::{self, RowClass};
 use crate::observe::Veil;
 use crate::proto::dialogue::{Fault, Refused, Success, UpstreamSide, UpstreamStep};
-use crate::proto::{Refusal, RefusalKind, imap, pop3, smtp};
+use crate::proto::{imap, pop3, smtp};
 
 /// Octets read at a time before login; replies are short.
 const READ: usize = 4096;
@@ -61,7 +58,7 @@ pub enum ConnectError {
     /// No connection.
     #[error(transparent)]
     Dial(#[from] DialError),
-    /// The server's certificate is not trusted, or the handshake failed.
+    /// The handshake failed, see [`crate::net::tls::handshake_fault`].
     #[error("TLS with {host} failed: {source}")]
     Tls {
         /// The server.
@@ -90,6 +87,16 @@ pub enum ConnectError {
     Closed {
         /// The server.
         host: String,
+    },
+    /// The server sent nothing at all, where it should greet in plain text.
+    #[error("{host} port {port} sent no greeting within {} s; it may wait for TLS", .limit.as_secs())]
+    Silent {
+        /// The server.
+        host: String,
+        /// The port.
+        port: u16,
+        /// The limit that passed.
+        limit: Duration,
     },
     /// The server did not answer in time.
     #[error("{host} did not answer within {} s", .limit.as_secs())]
@@ -122,63 +129,6 @@ impl ConnectError {
             _ => false,
         }
     }
-
-    /// What the client is told of a server's goodbye: the table's sentence where it tells of a passing
-    /// trouble, else ours with the server's code. The server's words are for the log.
-    fn goodbye(protocol: Protocol, host: &str, text: &str) -> String {
-        let row = table::mail_error(of_table(protocol), text, None);
-        let Some(row) = row.filter(|row| row.class == RowClass::Retry) else {
-            let code = code_of(protocol, text).map(|code| format!(" ({code})"));
-            let code = code.unwrap_or_default();
-            return format!("{host} closed the connection{code}; try again later");
-        };
-        table::fill(&row.sentence, |name| {
-            let known = if name == "host" { host } else { "this account" };
-            Some(known.to_owned())
-        })
-    }
-
-    /// What the client is told.
-    pub(super) fn refusal(&self, protocol: Protocol) -> Refusal {
-        match self {
-            Self::Tls { host, source } if is_certificate(source) => Refusal::new(
-                RefusalKind::Person,
-                format!(
-                    "The certificate of {host} is not trusted; if it is your own, set trust.extra_ca"
-                ),
-            ),
-            Self::Dialogue {
-                host,
-                fault: fault @ (Fault::PreAuth | Fault::WrongProtocol(_) | Fault::NoStartTls),
-            } => {
-                let text = format!("{host}: {fault}; check servers.{protocol} of the provider");
-                Refusal::new(RefusalKind::Person, text)
-            }
-            Self::Dialogue {
-                host,
-                fault: Fault::Bye(text),
-            } => {
-                let text = Self::goodbye(protocol, host, text);
-                Refusal::new(RefusalKind::Temporary, text)
-            }
-            // The library's words tell the client nothing, and may name a web page.
-            Self::Broken { host, .. } => {
-                let text = format!("The connection to {host} broke; try again later");
-                Refusal::new(RefusalKind::Temporary, text)
-            }
-            other => {
-                let text = format!("{other}; try again later");
-                Refusal::new(RefusalKind::Temporary, text)
-            }
-        }
-    }
-}
-
-fn is_certificate(error: &io::Error) -> bool {
-    let inner = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// Connects to `server` up to the point where it is ready for a login; what it announces is kept.
@@ -189,14 +139,10 @@ pub(super) async fn connect(
     server: &UpstreamServer,
     limit: Duration,
 ) -> Result<Ready, ConnectError> {
-    let connected = timeout(limit, greet(server, limit))
+    let silent = AtomicBool::new(false);
+    let connected = timeout(limit, greet(server, limit, &silent))
         .await
-        .unwrap_or_else(|_| {
-            Err(ConnectError::TimedOut {
-                host: server.host.clone(),
-                limit,
-            })
-        });
+        .unwrap_or_else(|_| Err(server.too_slow(limit, silent.into_inner())));
     if let Ok(ready) = &connected {
         server.learned(ready.dialogue.capabilities());
     }
@@ -215,7 +161,12 @@ pub async fn learn(server: &UpstreamServer, limit: Duration) -> Result<(), Conne
     Ok(())
 }
 
-async fn greet(server: &UpstreamServer, limit: Duration) -> Result<Ready, ConnectError> {
+/// `silent` tells, whenever it is given up, whether a greeting in plain text was being waited for.
+async fn greet(
+    server: &UpstreamServer,
+    limit: Duration,
+    silent: &AtomicBool,
+) -> Result<Ready, ConnectError> {
     let socket = dial::connect(&server.egress, &server.host, server.port, limit).await?;
     let stream = if server.implicit_tls {
         start_tls(server, socket).await?
@@ -227,6 +178,9 @@ async fn greet(server: &UpstreamServer, limit: Duration) -> Result<Ready, Connec
         dialogue: new_dialogue(server),
         veil: Veil::default(),
     };
+    silent.store(!server.implicit_tls, Ordering::Relaxed);
+    ready.hear(server).await?;
+    silent.store(false, Ordering::Relaxed);
     loop {
         match ready.advance(server).await? {
             Event::Ready => return Ok(ready),
@@ -312,29 +266,36 @@ impl Ready {
         (self.stream, self.dialogue.into_unread())
     }
 
+    /// Reads what the server says next.
+    async fn hear(&mut self, server: &UpstreamServer) -> Result<(), ConnectError> {
+        let mut buffer = vec![0; READ];
+        let count = match self.stream.read(&mut buffer).await {
+            // TLS without its goodbye: closed all the same.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            read => read.map_err(|source| ConnectError::Broken {
+                host: server.host.clone(),
+                source,
+            })?,
+        };
+        if count == 0 {
+            return Err(ConnectError::Closed {
+                host: server.host.clone(),
+            });
+        }
+        self.dialogue
+            .receive(buffer.get(..count).unwrap_or_default());
+        Ok(())
+    }
+
     /// Moves bytes until the dialogue has something to tell.
     async fn advance(&mut self, server: &UpstreamServer) -> Result<Event, ConnectError> {
         let broken = |source| ConnectError::Broken {
             host: server.host.clone(),
             source,
         };
-        let mut buffer = vec![0; READ];
         loop {
             match self.dialogue.step() {
-                UpstreamStep::Read => {
-                    let count = match self.stream.read(&mut buffer).await {
-                        // TLS without its goodbye: closed all the same.
-                        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
-                        read => read.map_err(broken)?,
-                    };
-                    if count == 0 {
-                        return Err(ConnectError::Closed {
-                            host: server.host.clone(),
-                        });
-                    }
-                    self.dialogue
-                        .receive(buffer.get(..count).unwrap_or_default());
-                }
+                UpstreamStep::Read => self.hear(server).await?,
                 UpstreamStep::Send(bytes) => {
                     self.stream.write_all(&bytes).await.map_err(broken)?;
                     self.stream.flush().await.map_err(broken)?;
@@ -354,6 +315,19 @@ impl Ready {
 }
 
 impl UpstreamServer {
+    /// Its time to become ready is over.
+    fn too_slow(&self, limit: Duration, silent: bool) -> ConnectError {
+        let host = self.host.clone();
+        match silent {
+            true => ConnectError::Silent {
+                host,
+                port: self.port,
+                limit,
+            },
+            false => ConnectError::TimedOut { host, limit },
+        }
+    }
+
     fn failed(&self, fault: Fault) -> ConnectError {
         ConnectError::Dialogue {
             host: self.host.clone(),

@@ -31,6 +31,8 @@ pub(super) async fn start_tls(
         Err(error) => {
             let mends = match error {
                 Broken::Fault(Fault::NoStartTls) => mend::start_tls(subject),
+                Broken::Fault(Fault::Injected(_)) => mend::injected(subject),
+                Broken::TimedOut(_) => mend::silent(subject),
                 _ => mend::wrong_server(subject),
             };
             let text = format!("{}: {error}", subject.address());
@@ -56,7 +58,11 @@ pub(super) fn begin(
 pub(super) async fn greeting(subject: &Subject<'_>, mut talk: Talk) -> Done<Talk> {
     if let Err(error) = talk.until_ready().await {
         let text = format!("{}: {error}", subject.address());
-        return Err(Finding::failed(text).mend(mend::wrong_server(subject)));
+        let mends = match error {
+            Broken::TimedOut(_) if subject.server.tls == UpstreamTls::None => mend::silent(subject),
+            _ => mend::wrong_server(subject),
+        };
+        return Err(Finding::failed(text).mend(mends));
     }
     let (mechanism, other) = match mechanism(subject) {
         Mechanism::Xoauth2 => (Mechanism::Xoauth2, Mechanism::Oauthbearer),
