@@ -267,3 +267,73 @@ async fn the_right_thing_is_blamed() {
         assert!(!doctor.contains("docs.rs"), "{doctor}");
     }
 }
+
+/// One login of the lab's account; the answer to it.
+async fn answer_of(proxy: &Proxy) -> String {
+    let mut client = Client::plain(proxy.address("plain")).await;
+    client.line().await;
+    client.send(login()).await;
+    client.until("a ").await.pop().unwrap()
+}
+
+#[tokio::test]
+async fn the_final_reply_wins_over_the_challenge_and_costs_no_token() {
+    for (challenge, verdict, start) in [
+        (Some("400"), "NO [UNAVAILABLE] x", "a NO [UNAVAILABLE] "),
+        (Some("401"), "NO [INUSE] x", "a NO [INUSE] "),
+        (Some("400"), "NO [CONTACTADMIN] x", "a NO [CONTACTADMIN] "),
+        (Some("400"), "NO System Error", "a NO [UNAVAILABLE] "),
+        (None, "NO System Error", "a NO [UNAVAILABLE] "),
+        (None, "BAD Command Error. 10", "a NO [UNAVAILABLE] "),
+        (None, "NO Command Error. 12", "a NO [UNAVAILABLE] "),
+        (
+            None,
+            "NO [ALERT] Your account is not enabled for IMAP use.",
+            "a NO [CONTACTADMIN] ",
+        ),
+    ] {
+        let lab = Lab::new().await;
+        lab.upstream.set(|manners| {
+            manners.challenge = challenge.map(|status| format!(r#"{{"status":"{status}"}}"#));
+            manners.verdict = Some(verdict.to_owned());
+        });
+        let proxy = lab.serve().await;
+        let answer = answer_of(&proxy).await;
+        assert!(answer.starts_with(start), "{verdict}: {answer}");
+        assert_eq!(lab.endpoint.count(), 1, "{verdict} cost a token");
+        assert_eq!(lab.upstream.seen().authenticates.len(), 1, "{verdict}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_login_is_never_blamed_on_the_client() {
+    let lab = Lab::new().await;
+    lab.upstream
+        .set(|manners| manners.verdict = Some("NO Basic authentication is disabled.".into()));
+    let proxy = lab.serve().await;
+    let answer = answer_of(&proxy).await;
+    assert!(answer.starts_with("a NO [CONTACTADMIN] "), "{answer}");
+    assert!(!answer.contains("mailsplice"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_pause_that_the_server_names_is_kept() {
+    let lab = Lab::new().await;
+    let words = "NO Request is throttled. Suggested Backoff Time: 299961 milliseconds";
+    lab.upstream
+        .set(|manners| manners.verdict = Some(words.into()));
+    let proxy = lab.serve().await;
+    assert!(answer_of(&proxy).await.contains("throttles this mailbox"));
+    lab.upstream.set(|manners| manners.verdict = None);
+    let answer = answer_of(&proxy).await;
+    let start = "a NO [UNAVAILABLE] localhost asked for a pause: try again in ";
+    assert!(answer.starts_with(start), "{answer}");
+    let seconds: u64 = answer[start.len()..]
+        .split(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!((200..=300).contains(&seconds), "{answer}");
+    assert_eq!(lab.upstream.seen().authenticates.len(), 1);
+}

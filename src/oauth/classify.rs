@@ -154,10 +154,8 @@ pub fn classify(received: &Received<'_>, now: u64) -> Outcome {
         refusal.settle(Kind::Retry { after }, note);
     } else if success && !body.as_ref().is_some_and(has_error) {
         return Outcome::Good;
-    } else if matches!(
-        refusal.error.as_deref(),
-        Some("temporarily_unavailable" | "server_error")
-    ) {
+    } else if let Some(row) = refusal.passing_error() {
+        let after = after.max(row.pause);
         refusal.settle(Kind::Retry { after }, "");
     } else if let Some(row) = refusal.retry_row() {
         refusal.settle(
@@ -442,6 +440,11 @@ impl Refusal {
                 .or_else(|| table::error(error))
         });
         refusal
+    }
+
+    /// The row of an `error` that passes by itself, whatever the status.
+    fn passing_error(&self) -> Option<&'static Row> {
+        self.by_error.filter(|row| row.class == RowClass::Retry)
     }
 
     fn retry_row(&self) -> Option<&'static Row> {

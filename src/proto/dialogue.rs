@@ -100,6 +100,13 @@ pub struct Refused {
 }
 
 impl Refused {
+    /// The status of the challenge, where it tells why: a final reply that tells of a passing trouble
+    /// wins over it (RFC 5530 §3, RFC 4954 §4).
+    pub fn telling_status(&self) -> Option<&str> {
+        let passing = self.because == RefusedBecause::Temporary;
+        self.status.as_deref().filter(|_| !passing)
+    }
+
     /// The same with the server's words as `hide` leaves them; a status that it changes is dropped.
     #[must_use]
     pub fn with_words(self, hide: impl Fn(&str) -> String) -> Self {

@@ -25,6 +25,7 @@ impl Login {
         ahead: Option<Ahead>,
     ) -> Result<(Ready, Success, u64), Denied> {
         let tokens = &self.shared.tokens;
+        self.rested(account, server)?;
         let mut token = tokens
             .access_token(account)
             .await
@@ -54,6 +55,9 @@ impl Login {
                 }
                 Ok(Answer::Refused(refused)) => {
                     let meant = Meant::of(self.listener.protocol, &refused);
+                    if meant.passes() {
+                        self.rest(account, &refused.text);
+                    }
                     if refreshed || !meant.wants_fresh_token() {
                         let about = About {
                             account,
@@ -74,6 +78,8 @@ impl Login {
                         "the mail server refused the token: refreshing it once"
                     );
                     refreshed = true;
+                    // Many servers close after a refusal: the new token may have a new connection.
+                    reconnected = false;
                     token = tokens
                         .replace(account, &token)
                         .await
@@ -85,13 +91,40 @@ impl Login {
                     reconnected = true;
                     error.to_string()
                 }
-                Err(error) => return Err(self.connect_refusal(&error, server).into()),
+                Err(error) => {
+                    if let Some(words) = error.goodbye() {
+                        self.rest(account, words);
+                    }
+                    return Err(self.connect_refusal(&error, server).into());
+                }
             };
             debug!(
                 text,
                 "the idle upstream connection was closed: connecting again"
             );
         }
+    }
+
+    /// Whether the server has had the time that it asked for.
+    fn rested(&self, account: &str, server: &UpstreamServer) -> Result<(), Denied> {
+        let protocol = self.listener.protocol;
+        let Some(left) = self.shared.troubles.resting(account, protocol) else {
+            return Ok(());
+        };
+        let seconds = left.as_secs().saturating_add(1);
+        let host = &server.host;
+        info!(
+            account,
+            host, seconds, "no login upstream: the server asked for a pause"
+        );
+        let text = format!("{host} asked for a pause: try again in {seconds} seconds");
+        Err(Refusal::new(RefusalKind::Temporary, text).into())
+    }
+
+    /// Keeps the pause that a server's words name.
+    fn rest(&self, account: &str, words: &str) {
+        let protocol = self.listener.protocol;
+        self.shared.troubles.rest(account, protocol, words);
     }
 
     async fn try_token(

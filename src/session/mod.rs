@@ -14,6 +14,7 @@ mod plan;
 mod protocols;
 mod refusal;
 mod registry;
+mod rest;
 mod splice;
 mod troubles;
 mod unusable;

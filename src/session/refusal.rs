@@ -62,7 +62,7 @@ impl Meant {
         let protocol = of_table(protocol);
         Self {
             protocol,
-            row: table::mail_error(protocol, &refused.text, refused.status.as_deref()),
+            row: table::mail_error(protocol, &refused.text, refused.telling_status()),
             because: refused.because,
         }
     }
@@ -78,6 +78,11 @@ impl Meant {
     /// The code to give to `explain`.
     pub(super) fn code(&self) -> Option<String> {
         self.row.map(Row::code)
+    }
+
+    /// Whether it passes by itself.
+    pub(super) fn passes(&self) -> bool {
+        self.class() == RowClass::Retry
     }
 
     fn class(&self) -> RowClass {
@@ -118,7 +123,13 @@ impl Meant {
         );
         let sentence = self.sentence(about);
         let class = self.class().class();
+        let in_use = self.row.is_some_and(Row::is_in_use);
         shared.troubles.note(about.account, class, code, &sentence);
-        Refusal::new(kind(class), sentence)
+        let kind = if in_use {
+            RefusalKind::InUse
+        } else {
+            kind(class)
+        };
+        Refusal::new(kind, sentence)
     }
 }

@@ -120,6 +120,17 @@ impl ConnectError {
         }
     }
 
+    /// The server's words where it took leave.
+    pub(super) fn goodbye(&self) -> Option<&str> {
+        match self {
+            Self::Dialogue {
+                fault: Fault::Bye(words),
+                ..
+            } => Some(words),
+            _ => None,
+        }
+    }
+
     /// Whether the connection ended without an answer, as one does that has been idle too long: a
     /// new one may do.
     pub(super) fn is_closed(&self) -> bool {

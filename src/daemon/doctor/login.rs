@@ -102,7 +102,8 @@ pub(super) enum Verdict {
     Out(Refused),
 }
 
-/// Logs in. Like `serve`, with one new token when the server refuses the one at hand.
+/// Logs in. Like `serve`, with one new token when the server refuses the one at hand, if it may
+/// `renew` it; where the server closes on that, the new one is held and wants a new connection.
 ///
 /// # Errors
 /// When there was no verdict.
@@ -111,6 +112,7 @@ pub(super) async fn log_in(
     talk: Talk,
     held: &mut Held,
     tokens: &Tokens,
+    renew: bool,
 ) -> Result<Verdict, Broken> {
     let first = match talk
         .log_in(
@@ -124,7 +126,7 @@ pub(super) async fn log_in(
         Login::Refused(talk, refused) => (talk, refused),
     };
     let (talk, refused) = first;
-    if !wants_fresh_token(subject, &refused) {
+    if !renew || !wants_fresh_token(subject, &refused) {
         return Ok(Verdict::Out(refused));
     }
     let Ok(newer) = tokens.replace(&subject.who.key, &held.token).await else {
@@ -135,8 +137,6 @@ pub(super) async fn log_in(
     match talk.log_in(mechanism(subject), &held.token, again).await {
         Ok(Login::Accepted(session)) => Ok(Verdict::In(session)),
         Ok(Login::Refused(_, refused)) => Ok(Verdict::Out(refused)),
-        // Many servers close after a refusal.
-        Err(error) if error.is_gone() => Ok(Verdict::Out(refused)),
         Err(error) => Err(error),
     }
 }
@@ -156,8 +156,7 @@ fn message(subject: &Subject<'_>, token: &AccessToken) -> Result<secrecy::Secret
 
 /// What the table makes of a refusal.
 fn row_of(subject: &Subject<'_>, refused: &Refused) -> Option<&'static Row> {
-    let status = refused.status.as_deref();
-    table::mail_error(subject.of_table(), &refused.text, status)
+    table::mail_error(subject.of_table(), &refused.text, refused.telling_status())
 }
 
 /// As sessions judge it, see `session::refusal`.
