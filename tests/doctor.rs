@@ -500,7 +500,7 @@ async fn a_refused_token_is_renewed_once_as_by_serve_and_never_printed() {
     let said = doctor(&lab, 1);
     said.failed_at("sasl", &[USER, "client id the-client"]);
     assert!(
-        said.words.contains("token [token] refused"),
+        said.words.contains("token [hidden] refused"),
         "{}",
         said.words
     );

@@ -195,6 +195,7 @@ async fn prepare(lab: &Lab, cases: &[Case]) -> Vec<String> {
 
 fn response_code(row: &Row) -> &'static str {
     match row.class {
+        _ if row.is_in_use() => "INUSE",
         RowClass::Retry => "UNAVAILABLE",
         _ => "CONTACTADMIN",
     }
@@ -205,6 +206,7 @@ fn answer(row: &Row) -> String {
     let protocols = row.reply.as_ref().map(|reply| reply.protocols.as_slice());
     match (protocols, row.class) {
         (Some([MailProtocol::Smtp]), _) => "454 4.7.0".to_owned(),
+        (Some([MailProtocol::Pop3]), _) if row.is_in_use() => "-ERR [IN-USE]".to_owned(),
         (Some([MailProtocol::Pop3]), RowClass::Retry) => "-ERR [SYS/TEMP]".to_owned(),
         (Some([MailProtocol::Pop3]), _) => "-ERR [SYS/PERM]".to_owned(),
         _ => format!("NO [{}]", response_code(row)),

@@ -127,6 +127,7 @@ fn passed_on(row: &Row) -> bool {
 /// The IMAP response code (RFC 5530) that goes with the sentence.
 fn response_code(row: &Row) -> &'static str {
     let kind = match row.class {
+        _ if row.is_in_use() => RefusalKind::InUse,
         RowClass::Retry => RefusalKind::Temporary,
         _ => RefusalKind::Person,
     };
@@ -138,6 +139,7 @@ fn response_code(row: &Row) -> &'static str {
 fn answer(row: &Row) -> String {
     let passes = row.class == RowClass::Retry;
     match row.reply.as_ref().map(|reply| reply.protocols.as_slice()) {
+        Some([MailProtocol::Pop3]) if row.is_in_use() => "-ERR [IN-USE]".to_owned(),
         Some([MailProtocol::Pop3]) if passes => "-ERR [SYS/TEMP]".to_owned(),
         Some([MailProtocol::Pop3]) => "-ERR [SYS/PERM]".to_owned(),
         Some([MailProtocol::Smtp]) => "454 4.7.0".to_owned(),
@@ -261,7 +263,9 @@ mod tests {
                 let text = object[key].as_str().unwrap();
                 assert!(!text.is_empty() && !text.contains('{'), "{object}");
             }
-            let code = if object["class"] == "retry" {
+            let code = if row.is_in_use() {
+                "INUSE"
+            } else if object["class"] == "retry" {
                 "UNAVAILABLE"
             } else {
                 "CONTACTADMIN"

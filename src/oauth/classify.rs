@@ -11,6 +11,7 @@ use super::{
     provider::{Account, Provider},
     table::{self, Row, RowClass},
 };
+use crate::observe::Veil;
 
 /// An answer as far as it matters here.
 #[derive(Clone, Copy)]
@@ -79,9 +80,11 @@ pub struct Refusal {
     pub class: RowClass,
     /// The HTTP status; 0 without an answer.
     pub status: u16,
-    /// The `error` value, if it is a plain word.
+    /// The `error` value, if it is a known one: an unknown one may be anything, a secret too.
     pub error: Option<String>,
-    /// Microsoft's `suberror`, if it is a plain word.
+    /// There was an `error` that nobody knows.
+    unknown: bool,
+    /// Microsoft's `suberror`, if it is a known one.
     pub suberror: Option<String>,
     /// The AADSTS numbers.
     pub codes: Vec<u32>,
@@ -99,6 +102,29 @@ pub struct Refusal {
     pub note: String,
     /// The egress proxy stood in the way; the note says how.
     pub egress: bool,
+}
+
+/// `error` values that are known without a row of the table: RFC 6749 §4.1.2.1, RFC 7009 §2.2.1,
+/// RFC 6750 §3.1, RFC 8707 §2, OpenID Connect Core §3.1.2.6.
+const KNOWN: [&str; 11] = [
+    "unsupported_response_type",
+    "unsupported_token_type",
+    "invalid_token",
+    "insufficient_scope",
+    "invalid_target",
+    "account_selection_required",
+    "invalid_request_uri",
+    "invalid_request_object",
+    "request_not_supported",
+    "request_uri_not_supported",
+    "registration_not_supported",
+];
+/// In place of an `error` that nobody knows.
+pub(crate) const UNKNOWN: &str = "an unknown error";
+
+/// Whether the `error` value (in lower case) may be shown.
+pub(crate) fn is_known(error: &str) -> bool {
+    KNOWN.contains(&error) || table::knows_error(error)
 }
 
 /// Says that another process does not let go of an account.
@@ -128,10 +154,8 @@ pub fn classify(received: &Received<'_>, now: u64) -> Outcome {
         refusal.settle(Kind::Retry { after }, note);
     } else if success && !body.as_ref().is_some_and(has_error) {
         return Outcome::Good;
-    } else if matches!(
-        refusal.error.as_deref(),
-        Some("temporarily_unavailable" | "server_error")
-    ) {
+    } else if let Some(row) = refusal.passing_error() {
+        let after = after.max(row.pause);
         refusal.settle(Kind::Retry { after }, "");
     } else if let Some(row) = refusal.retry_row() {
         refusal.settle(
@@ -235,6 +259,21 @@ impl Refusal {
         self
     }
 
+    /// The same without the secrets that the provider has seen: it may put them anywhere.
+    pub(crate) fn veiled(mut self: Box<Self>, veil: &Veil) -> Box<Self> {
+        let clean = |text: &String| !veil.touches(text);
+        self.codes.retain(|code| clean(&code.to_string()));
+        for field in [
+            &mut self.correlation_id,
+            &mut self.trace_id,
+            &mut self.timestamp,
+        ] {
+            *field = field.take().filter(clean);
+        }
+        self.note = veil.hide(&self.note);
+        self
+    }
+
     /// The code to show: the AADSTS number if there is one, else the `suberror` or `error` value
     /// whose row gives the sentence.
     pub fn code(&self) -> Option<String> {
@@ -278,8 +317,9 @@ impl Refusal {
             .map(|code| format!("AADSTS{code}"))
             .collect();
         let codes = Some(codes.join(" ")).filter(|codes| !codes.is_empty());
+        let unknown = self.unknown.then(|| UNKNOWN.to_owned());
         let named = [
-            ("error", &self.error),
+            ("error", if self.unknown { &unknown } else { &self.error }),
             ("suberror", &self.suberror),
             ("codes", &codes),
             ("correlation id", &self.correlation_id),
@@ -326,9 +366,11 @@ impl Refusal {
             }
             Kind::Settled if self.error.is_none() && !self.note.is_empty() => self.note.clone(),
             Kind::Settled => {
-                let code = self
-                    .code()
-                    .unwrap_or_else(|| format!("status {}", self.status));
+                let status = || match self.unknown {
+                    true => format!("{UNKNOWN} (status {})", self.status),
+                    false => format!("status {}", self.status),
+                };
+                let code = self.code().unwrap_or_else(status);
                 let id = self.correlation_id.as_deref().unwrap_or("unknown");
                 format!("Provider {provider} refused: {code}, correlation id {id}; see the log")
             }
@@ -367,6 +409,7 @@ impl Refusal {
             class: RowClass::Retry,
             status,
             error: None,
+            unknown: false,
             suberror: None,
             codes: Vec::new(),
             correlation_id: None,
@@ -382,8 +425,10 @@ impl Refusal {
     fn of(received: &Received<'_>, body: Option<&Value>) -> Box<Self> {
         let mut refusal = Self::blank(received.status);
         let Some(body) = body else { return refusal };
-        refusal.error = error_value(body);
-        refusal.suberror = body.get("suberror").and_then(word);
+        refusal.error = error_value(body).filter(|error| is_known(error));
+        refusal.unknown = has_error(body) && refusal.error.is_none();
+        let suberror = body.get("suberror").and_then(word);
+        refusal.suberror = suberror.filter(|value| table::suberror(value).is_some());
         refusal.correlation_id = body.get("correlation_id").and_then(word);
         refusal.trace_id = body.get("trace_id").and_then(word);
         refusal.timestamp = body.get("timestamp").and_then(word);
@@ -395,6 +440,11 @@ impl Refusal {
                 .or_else(|| table::error(error))
         });
         refusal
+    }
+
+    /// The row of an `error` that passes by itself, whatever the status.
+    fn passing_error(&self) -> Option<&'static Row> {
+        self.by_error.filter(|row| row.class == RowClass::Retry)
     }
 
     fn retry_row(&self) -> Option<&'static Row> {

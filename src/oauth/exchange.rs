@@ -7,6 +7,7 @@
 
 use std::{future::Future, pin::Pin};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use oauth2::{
     AsyncHttpClient, AuthType, AuthorizationCode, Client, ClientId, ClientSecret, EndpointNotSet,
     EndpointSet, HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken,
@@ -16,6 +17,7 @@ use oauth2::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use url::form_urlencoded;
+use zeroize::Zeroizing;
 
 use super::{
     answer::{TokenAnswer, regular_device_answer},
@@ -28,6 +30,7 @@ use super::{
     service_account,
     token::Grant,
 };
+use crate::observe::Veil;
 
 /// What is asked for.
 pub(crate) enum Ask<'a> {
@@ -42,6 +45,23 @@ pub(crate) enum Ask<'a> {
     /// A token without a user (RFC 6749 §4.4.2), or one that a service account has for this account's
     /// mailbox (RFC 7523 §2.1).
     Unattended(&'a Account),
+}
+
+impl Ask<'_> {
+    /// What the provider is shown of us, and must not come back in words.
+    fn shown(&self, secret: Option<&ClientSecret>) -> Veil {
+        let mut veil = Veil::default();
+        if let Some(secret) = secret {
+            veil.add_encoded(secret.secret());
+        }
+        match self {
+            Self::Refresh(secret) | Self::Code { code: secret, .. } => {
+                veil.add_encoded(secret.expose_secret());
+            }
+            Self::Unattended(_) => {}
+        }
+        veil
+    }
 }
 
 /// Where requests go and what time it is.
@@ -72,6 +92,7 @@ pub(crate) async fn ask(
     ask: Ask<'_>,
 ) -> Result<Grant, Box<Refusal>> {
     let secret = read_secret(provider).await?;
+    let shown = ask.shown(secret.as_ref());
     let client = client(provider, secret);
     let judge = Judge {
         provider,
@@ -124,7 +145,7 @@ pub(crate) async fn ask(
                 .map_err(refusal)
         }
     }?;
-    grant(provider, answer)
+    Ok(grant(provider, answer)?.veiled(shown))
 }
 
 /// The grant in an answer. An id_token made for somebody else spoils it.
@@ -213,12 +234,56 @@ pub(crate) async fn send(
     request: HttpRequest,
 ) -> Result<HttpResponse, Box<Refusal>> {
     let request = with_assertion(provider, way, request).await?;
+    let shown = secrets_of(&request);
     let answer = way.http.send(request).await;
-    let answer = answer.map_err(|error| Refusal::transport(&error))?;
+    let answer = answer.map_err(|error| Refusal::transport(&error).veiled(&shown))?;
     match classify(&Received::of(&answer), way.clock.now()) {
         Outcome::Good => Ok(answer),
-        Outcome::Refused(refusal) => Err(refusal.in_terms_of(provider)),
+        Outcome::Refused(refusal) => Err(refusal.veiled(&shown).in_terms_of(provider)),
     }
+}
+
+/// The secrets in a request to the provider: whatever it answers is freed of them.
+pub(crate) fn secrets_of(request: &HttpRequest) -> Veil {
+    const SECRET: [&str; 9] = [
+        "client_secret",
+        "client_assertion",
+        "assertion",
+        "refresh_token",
+        "code",
+        "code_verifier",
+        "device_code",
+        "password",
+        "token",
+    ];
+    let mut veil = Veil::default();
+    for (name, value) in form_urlencoded::parse(request.body()) {
+        if SECRET.contains(&&*name) {
+            veil.add_encoded(&value);
+        }
+    }
+    let basic = request.headers().get(http::header::AUTHORIZATION);
+    let basic = basic.and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
+    if let Some(basic) = basic {
+        veil.add(basic);
+        let pair = Zeroizing::new(BASE64_STANDARD.decode(basic).unwrap_or_default());
+        let secret = pair.splitn(2, |octet| *octet == b':').nth(1);
+        // Encoded as in a form (RFC 6749 §2.3.1).
+        let secret = plain_value(secret.unwrap_or_default());
+        veil.add_encoded(&secret);
+    }
+    veil
+}
+
+/// The plain text of one form-encoded value.
+fn plain_value(value: &[u8]) -> Zeroizing<String> {
+    let mut pairs = form_urlencoded::parse(value);
+    Zeroizing::new(
+        pairs
+            .next()
+            .map(|(name, _)| name.into_owned())
+            .unwrap_or_default(),
+    )
 }
 
 /// Adds a new client assertion to the form (RFC 7523 §2.2). Each request has its own: providers take

@@ -320,7 +320,7 @@ mod tests {
             assert_eq!(codes(text), *expected, "{text}");
         }
         for text in ["5.7.139", "535 5.7.139", "535 5.7.139 said the server"] {
-            assert_eq!(codes(text).len(), 3, "{text}");
+            assert_eq!(codes(text).len(), 5, "{text}");
         }
         let grant = find("invalid_grant").rows;
         assert_eq!(grant.len(), 5);

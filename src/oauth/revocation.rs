@@ -9,9 +9,10 @@ use serde::Deserialize;
 use url::form_urlencoded;
 
 use super::{
+    classify::{UNKNOWN, is_known},
     clock::SystemClock,
     error::printable,
-    exchange::{Way, read_secret, with_assertion},
+    exchange::{Way, read_secret, secrets_of, with_assertion},
     http::Http,
     provider::{Account, ClientAuth, Flow, Provider},
 };
@@ -79,10 +80,11 @@ async fn attempt(
     let request = with_assertion(provider, way, request)
         .await
         .map_err(|refusal| Trouble::Lasting(refusal.detail()))?;
+    let shown = secrets_of(&request);
     let answer = http
         .send(request)
         .await
-        .map_err(|error| Trouble::Passing(error.to_string()))?;
+        .map_err(|error| Trouble::Passing(shown.hide(&error.to_string())))?;
     let status = answer.status();
     if status.is_success() {
         return Ok(());
@@ -96,7 +98,8 @@ async fn attempt(
     }
     let mut why = format!("HTTP {}", status.as_u16());
     if !error.is_empty() {
-        let error: String = printable(&error).chars().take(80).collect();
+        let known = is_known(&error.to_ascii_lowercase());
+        let error = if known { &error } else { UNKNOWN };
         why = format!("{why} {error}");
     }
     let passing = status.is_server_error() || matches!(status.as_u16(), 408 | 429);

@@ -75,6 +75,12 @@ pub fn described(value: &str, description: &str) -> Option<&'static Row> {
     })
 }
 
+/// Whether there is any row for an `error` value in lower case.
+pub(super) fn knows_error(value: &str) -> bool {
+    let mut rows = ERRORS.error.iter();
+    rows.any(|row| row.value.as_deref() == Some(value))
+}
+
 /// The row of one of Microsoft's `suberror` values.
 pub fn suberror(value: &str) -> Option<&'static Row> {
     let mut rows = ERRORS.suberror.iter();
@@ -91,11 +97,25 @@ pub fn mail_error(
     status: Option<&str>,
 ) -> Option<&'static Row> {
     let text = text.to_lowercase();
-    let fits = |row: &&Row| {
-        let reply = row.reply.as_ref();
-        reply.is_some_and(|reply| reply.fits(protocol, &text, status))
+    let find = |status| {
+        let mut replies = REPLIES.reply.iter().filter(|row| row.reply.is_some());
+        replies.find(|row| {
+            let reply = row.reply.as_ref();
+            reply.is_some_and(|reply| reply.fits(protocol, &text, status))
+        })
     };
-    REPLIES.reply.iter().find(fits)
+    let row = find(status)?;
+    let by_challenge = |row: &Row| row.reply.as_ref().is_some_and(|one| !one.status.is_empty());
+    // The words of the final reply win over the challenge (RFC 5530, RFC 4954), unless they say no more
+    // than that the token was refused.
+    let telling = |row: &&Row| {
+        let reply = row.reply.as_ref();
+        reply.is_some_and(|reply| !reply.refresh && reply.when != When::Session)
+    };
+    match find(None).filter(telling) {
+        Some(words) if by_challenge(row) => Some(words),
+        _ => Some(row),
+    }
 }
 
 /// The rows of token endpoints and redirects: AADSTS numbers, then `error`, then `suberror` values.

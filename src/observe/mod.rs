@@ -4,9 +4,11 @@ pub mod audit;
 pub mod counters;
 pub mod event;
 pub mod time;
+pub mod veil;
 
 pub use counters::Counters;
 pub use event::{Event, Events, Sink};
+pub use veil::Veil;
 
 use std::io::{self, IsTerminal, Write};
 

@@ -68,12 +68,8 @@ pub enum UpstreamStep {
     Read,
     /// Send these bytes upstream.
     Send(Bytes),
-    /// Start TLS, then call [`UpstreamSide::tls_started`]. What the server had sent in plain text
-    /// behind its OK has been thrown away: that many octets.
-    StartTls {
-        /// Octets thrown away; more than zero is an attack or a broken server.
-        discarded: usize,
-    },
+    /// Start TLS, then call [`UpstreamSide::tls_started`].
+    StartTls,
     /// The server is ready for [`UpstreamSide::authenticate`].
     Ready,
     /// The login succeeded; go on with [`UpstreamSide::into_unread`].
@@ -105,6 +101,25 @@ pub struct Refused {
     pub status: Option<String>,
 }
 
+impl Refused {
+    /// The status of the challenge, where it tells why: a final reply that tells of a passing trouble
+    /// wins over it (RFC 5530 §3, RFC 4954 §4).
+    pub fn telling_status(&self) -> Option<&str> {
+        let passing = self.because == RefusedBecause::Temporary;
+        self.status.as_deref().filter(|_| !passing)
+    }
+
+    /// The same with the server's words as `hide` leaves them; a status that it changes is dropped.
+    #[must_use]
+    pub fn with_words(self, hide: impl Fn(&str) -> String) -> Self {
+        Self {
+            text: hide(&self.text),
+            status: self.status.filter(|status| hide(status) == *status),
+            ..self
+        }
+    }
+}
+
 /// What a refusal means for the token, by its status and response code; words may say more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusedBecause {
@@ -129,7 +144,7 @@ pub enum Fault {
     #[error("what answers there is not an {0} server")]
     WrongProtocol(&'static str),
     /// Plain text behind the reply to STARTTLS, that many octets: somebody puts words into the
-    /// server's mouth, or it is broken (RFC 3207 §6). SMTP only.
+    /// server's mouth, or it is broken (RFC 3207 §6).
     #[error("the server sent {0} octets of plain text behind its reply to STARTTLS")]
     Injected(usize),
     /// STARTTLS refused; we never go on in plain text.
@@ -141,6 +156,17 @@ pub enum Fault {
     /// The driver called out of turn; a bug of ours, told instead of a panic.
     #[error("internal error: the dialogue was asked out of turn")]
     OutOfTurn,
+}
+
+impl Fault {
+    /// The same with the server's words as `hide` leaves them.
+    #[must_use]
+    pub fn with_words(self, hide: impl Fn(&str) -> String) -> Self {
+        match self {
+            Self::Bye(text) => Self::Bye(hide(&text)),
+            other => other,
+        }
+    }
 }
 
 /// The dialogue with a client, of any protocol.

@@ -465,6 +465,7 @@ impl Login {
         } = talk;
         self.shared.knocks.forgive(self.client.ip());
         let (to_client, from_client) = dialogue.accept(&done.success);
+        let veil = done.upstream.veil();
         let (upstream, from_upstream) = done.upstream.into_parts();
         let watch = watch(
             &self.shared,
@@ -472,6 +473,7 @@ impl Login {
             self.listener.protocol,
             &done.account,
             &from_upstream,
+            veil,
         );
         let from_upstream = if from_upstream.is_empty() {
             to_client

@@ -16,7 +16,7 @@ use super::refusal::About;
 use crate::access::Protocol;
 use crate::net::relay::Watch;
 use crate::oauth::table::{self, Row, When};
-use crate::observe::Event;
+use crate::observe::{Event, Veil};
 use crate::proto::printable;
 
 /// Octets looked at.
@@ -32,13 +32,15 @@ const MOST_SMTP: usize = 8192;
 const ANSWERS_SMTP: u8 = 100;
 
 /// A hook for the relay that recognises trouble in the first words of a session, `unread` being
-/// what was read of them already. `None` when there is nothing left to look for.
+/// what was read of them already; what `veil` hides is kept out of log and audit log. `None` when
+/// there is nothing left to look for.
 pub(super) fn watch(
     shared: &Arc<Shared>,
     plan: &Plan,
     protocol: Protocol,
     account: &Arc<str>,
     unread: &[u8],
+    veil: Veil,
 ) -> Option<Watch> {
     let route = plan.route(account)?;
     let mailbox = route.user(protocol, account).to_owned();
@@ -55,7 +57,7 @@ pub(super) fn watch(
                     mailbox: &mailbox,
                     host: &host,
                 };
-                recognised(&shared, about, row, &text);
+                recognised(&shared, about, row, &veil.hide(&text));
             }
             Heard::Works => shared.troubles.clear(&account),
             Heard::Nothing => {}

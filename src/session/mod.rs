@@ -16,9 +16,11 @@ mod plan;
 mod protocols;
 mod refusal;
 mod registry;
+mod rest;
 mod splice;
 mod strangers;
 mod troubles;
+mod unusable;
 mod upstream;
 
 pub use ahead::Knocks;

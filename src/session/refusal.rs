@@ -6,7 +6,7 @@ use super::plan::Shared;
 use super::protocols::of_table;
 use crate::access::Protocol;
 use crate::oauth::table::{self, MailProtocol, Row, RowClass};
-use crate::oauth::{AccessToken, Class, TokenError};
+use crate::oauth::{Class, TokenError};
 use crate::proto::dialogue::{Refused, RefusedBecause};
 use crate::proto::{Refusal, RefusalKind};
 
@@ -62,7 +62,7 @@ impl Meant {
         let protocol = of_table(protocol);
         Self {
             protocol,
-            row: table::mail_error(protocol, &refused.text, refused.status.as_deref()),
+            row: table::mail_error(protocol, &refused.text, refused.telling_status()),
             because: refused.because,
         }
     }
@@ -78,6 +78,11 @@ impl Meant {
     /// The code to give to `explain`.
     pub(super) fn code(&self) -> Option<String> {
         self.row.map(Row::code)
+    }
+
+    /// Whether it passes by itself.
+    pub(super) fn passes(&self) -> bool {
+        self.class() == RowClass::Retry
     }
 
     fn class(&self) -> RowClass {
@@ -107,29 +112,24 @@ impl Meant {
     }
 
     /// What the client is told when the server refused for good; `status` shows it too.
-    pub(super) fn refusal(
-        &self,
-        shared: &Shared,
-        about: About<'_>,
-        text: &str,
-        token: &AccessToken,
-    ) -> Refusal {
+    pub(super) fn refusal(&self, shared: &Shared, about: About<'_>, text: &str) -> Refusal {
         let code = self.code();
         warn!(
             host = about.host,
             class = self.class().name(),
             code,
-            text = without(text, token),
+            text,
             "login refused upstream"
         );
         let sentence = self.sentence(about);
         let class = self.class().class();
+        let in_use = self.row.is_some_and(Row::is_in_use);
         shared.troubles.note(about.account, class, code, &sentence);
-        Refusal::new(kind(class), sentence)
+        let kind = if in_use {
+            RefusalKind::InUse
+        } else {
+            kind(class)
+        };
+        Refusal::new(kind, sentence)
     }
-}
-
-/// A server's words without the token, which it may echo.
-pub(super) fn without(text: &str, token: &AccessToken) -> String {
-    token.hidden_in(text)
 }

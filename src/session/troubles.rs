@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::plan::Shared;
+use super::rest::suggested;
+use crate::access::Protocol;
 use crate::oauth::Class;
 
 /// Accounts kept in mind; beyond, the one whose trouble is oldest is forgotten.
@@ -32,9 +35,14 @@ pub struct MailTrouble {
     pub sentence: String,
 }
 
-/// The last trouble of each account, until its mailbox is seen to work.
+/// The last trouble of each account, until its mailbox is seen to work; and which accounts their
+/// servers want to be left alone.
 #[derive(Default)]
-pub struct Troubles(Mutex<HashMap<String, MailTrouble>>);
+pub struct Troubles {
+    last: Mutex<HashMap<String, MailTrouble>>,
+    /// By account and protocol: until when.
+    resting: Mutex<HashMap<(String, Protocol), Instant>>,
+}
 
 impl Troubles {
     /// Notes a trouble; the same one again is counted.
@@ -76,7 +84,31 @@ impl Troubles {
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<String, MailTrouble>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The account's server wants no login for as long as its words say, if they do.
+    pub(super) fn rest(&self, account: &str, protocol: Protocol, words: &str) {
+        let Some(pause) = suggested(words) else {
+            return;
+        };
+        let now = Instant::now();
+        let mut resting = self.pauses();
+        resting.retain(|_, until| *until > now);
+        if resting.len() < MOST {
+            resting.insert((account.to_owned(), protocol), now + pause);
+        }
+    }
+
+    /// How long that will last from now.
+    pub(super) fn resting(&self, account: &str, protocol: Protocol) -> Option<Duration> {
+        let until = *self.pauses().get(&(account.to_owned(), protocol))?;
+        let left = until.saturating_duration_since(Instant::now());
+        Some(left).filter(|left| !left.is_zero())
+    }
+
+    fn pauses(&self) -> MutexGuard<'_, HashMap<(String, Protocol), Instant>> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

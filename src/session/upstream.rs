@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,17 +13,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls;
-use tracing::warn;
 
 use super::plan::UpstreamServer;
-use super::protocols::of_table;
 use crate::access::Protocol;
 use crate::net::dial::{self, DialError};
 use crate::net::stream::Stream;
-use crate::oauth::table::{self, RowClass};
+use crate::observe::Veil;
 use crate::proto::dialogue::{Fault, Refused, Success, UpstreamSide, UpstreamStep};
-use crate::proto::{Refusal, RefusalKind, imap, pop3, smtp};
+use crate::proto::{imap, pop3, smtp};
 
 /// Octets read at a time before login; replies are short.
 const READ: usize = 4096;
@@ -31,6 +29,8 @@ const READ: usize = 4096;
 pub(super) struct Ready {
     stream: Stream,
     dialogue: UpstreamSide,
+    /// What of its words must not be seen: the tokens that were shown to it.
+    veil: Veil,
 }
 
 /// The server's answer to a login.
@@ -41,13 +41,26 @@ pub(super) enum Answer {
     Refused(Refused),
 }
 
+impl Answer {
+    fn veiled(self, veil: &Veil) -> Self {
+        let octets = |text: bytes::Bytes| veil.hide_octets(&text).map_or(text, Into::into);
+        match self {
+            Self::Accepted(success) => Self::Accepted(Success {
+                untagged: octets(success.untagged),
+                text: octets(success.text),
+            }),
+            Self::Refused(refused) => Self::Refused(refused.with_words(|text| veil.hide(text))),
+        }
+    }
+}
+
 /// Why an upstream could not be used.
 #[derive(Debug, Error)]
 pub enum ConnectError {
     /// No connection.
     #[error(transparent)]
     Dial(#[from] DialError),
-    /// The server's certificate is not trusted, or the handshake failed.
+    /// The handshake failed, see [`crate::net::tls::handshake_fault`].
     #[error("TLS with {host} failed: {source}")]
     Tls {
         /// The server.
@@ -77,6 +90,16 @@ pub enum ConnectError {
         /// The server.
         host: String,
     },
+    /// The server sent nothing at all, where it should greet in plain text.
+    #[error("{host} port {port} sent no greeting within {} s; it may wait for TLS", .limit.as_secs())]
+    Silent {
+        /// The server.
+        host: String,
+        /// The port.
+        port: u16,
+        /// The limit that passed.
+        limit: Duration,
+    },
     /// The server did not answer in time.
     #[error("{host} did not answer within {} s", .limit.as_secs())]
     TimedOut {
@@ -88,6 +111,28 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// The same without what `veil` hides.
+    pub(super) fn veiled(self, veil: &Veil) -> Self {
+        match self {
+            Self::Dialogue { host, fault } => Self::Dialogue {
+                host,
+                fault: fault.with_words(|text| veil.hide(text)),
+            },
+            other => other,
+        }
+    }
+
+    /// The server's words where it took leave.
+    pub(super) fn goodbye(&self) -> Option<&str> {
+        match self {
+            Self::Dialogue {
+                fault: Fault::Bye(words),
+                ..
+            } => Some(words),
+            _ => None,
+        }
+    }
+
     /// Whether the connection ended without an answer, as one does that has been idle too long: a
     /// new one may do.
     pub(super) fn is_closed(&self) -> bool {
@@ -97,54 +142,6 @@ impl ConnectError {
             _ => false,
         }
     }
-
-    /// The passing trouble that a server's goodbye tells of, if the table knows it.
-    fn goodbye(&self, protocol: Protocol) -> Option<String> {
-        let Self::Dialogue {
-            host,
-            fault: Fault::Bye(text),
-        } = self
-        else {
-            return None;
-        };
-        let row = table::mail_error(of_table(protocol), text, None);
-        let row = row.filter(|row| row.class == RowClass::Retry)?;
-        Some(table::fill(&row.sentence, |name| {
-            let known = if name == "host" { host } else { "this account" };
-            Some(known.to_owned())
-        }))
-    }
-
-    /// What the client is told.
-    pub(super) fn refusal(&self, protocol: Protocol) -> Refusal {
-        match self {
-            Self::Tls { host, source } if is_certificate(source) => Refusal::new(
-                RefusalKind::Person,
-                format!(
-                    "The certificate of {host} is not trusted; if it is your own, set trust.extra_ca"
-                ),
-            ),
-            Self::Dialogue {
-                host,
-                fault: fault @ (Fault::PreAuth | Fault::WrongProtocol(_) | Fault::NoStartTls),
-            } => {
-                let text = format!("{host}: {fault}; check servers.{protocol} of the provider");
-                Refusal::new(RefusalKind::Person, text)
-            }
-            other => {
-                let known = other.goodbye(protocol);
-                let text = known.unwrap_or_else(|| format!("{other}; try again later"));
-                Refusal::new(RefusalKind::Temporary, text)
-            }
-        }
-    }
-}
-
-fn is_certificate(error: &io::Error) -> bool {
-    let inner = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// Connects to `server` up to the point where it is ready for a login; what it announces is kept.
@@ -155,14 +152,10 @@ pub(super) async fn connect(
     server: &UpstreamServer,
     limit: Duration,
 ) -> Result<Ready, ConnectError> {
-    let connected = timeout(limit, greet(server, limit))
+    let silent = AtomicBool::new(false);
+    let connected = timeout(limit, greet(server, limit, &silent))
         .await
-        .unwrap_or_else(|_| {
-            Err(ConnectError::TimedOut {
-                host: server.host.clone(),
-                limit,
-            })
-        });
+        .unwrap_or_else(|_| Err(server.too_slow(limit, silent.into_inner())));
     if let Ok(ready) = &connected {
         server.learned(ready.dialogue.capabilities());
     }
@@ -170,7 +163,12 @@ pub(super) async fn connect(
     connected
 }
 
-async fn greet(server: &UpstreamServer, limit: Duration) -> Result<Ready, ConnectError> {
+/// `silent` tells, whenever it is given up, whether a greeting in plain text was being waited for.
+async fn greet(
+    server: &UpstreamServer,
+    limit: Duration,
+    silent: &AtomicBool,
+) -> Result<Ready, ConnectError> {
     let socket = dial::connect(&server.egress, &server.host, server.port, limit).await?;
     let stream = if server.implicit_tls {
         start_tls(server, socket).await?
@@ -180,17 +178,15 @@ async fn greet(server: &UpstreamServer, limit: Duration) -> Result<Ready, Connec
     let mut ready = Ready {
         stream,
         dialogue: new_dialogue(server),
+        veil: Veil::default(),
     };
+    silent.store(!server.implicit_tls, Ordering::Relaxed);
+    ready.hear(server).await?;
+    silent.store(false, Ordering::Relaxed);
     loop {
         match ready.advance(server).await? {
             Event::Ready => return Ok(ready),
-            Event::StartTls(discarded) => {
-                if discarded > 0 {
-                    warn!(
-                        host = server.host,
-                        discarded, "plain text behind the reply to STARTTLS thrown away"
-                    );
-                }
+            Event::StartTls => {
                 let Stream::Plain(socket) = ready.stream else {
                     return Err(server.failed(Fault::OutOfTurn));
                 };
@@ -225,12 +221,13 @@ async fn start_tls(server: &UpstreamServer, socket: TcpStream) -> Result<Stream,
 
 enum Event {
     Ready,
-    StartTls(usize),
+    StartTls,
     Answer(Answer),
 }
 
 impl Ready {
-    /// Logs in with `message` and waits for the verdict.
+    /// Logs in with `message` and waits for the verdict. The server has seen what `veil` hides, and
+    /// whatever it says is freed of that.
     ///
     /// # Errors
     /// When no verdict came; the connection is of no more use then.
@@ -239,20 +236,31 @@ impl Ready {
         server: &UpstreamServer,
         message: SecretString,
         limit: Duration,
+        veil: &Veil,
     ) -> Result<Answer, ConnectError> {
+        self.veil = veil.clone();
         self.dialogue.authenticate(server.mechanism, message);
         let answer = async {
             match self.advance(server).await? {
                 Event::Answer(answer) => Ok(answer),
-                Event::Ready | Event::StartTls(_) => Err(server.failed(Fault::OutOfTurn)),
+                Event::Ready | Event::StartTls => Err(server.failed(Fault::OutOfTurn)),
             }
         };
-        timeout(limit, answer).await.unwrap_or_else(|_| {
+        let answer = timeout(limit, answer).await.unwrap_or_else(|_| {
             Err(ConnectError::TimedOut {
                 host: server.host.clone(),
                 limit,
             })
-        })
+        });
+        match answer {
+            Ok(answer) => Ok(answer.veiled(veil)),
+            Err(error) => Err(error.veiled(veil)),
+        }
+    }
+
+    /// What must not be seen of the server's words.
+    pub(super) fn veil(&self) -> Veil {
+        self.veil.clone()
     }
 
     /// Whether the server has ended the connection, or said something unasked, since its greeting.
@@ -269,30 +277,41 @@ impl Ready {
         (self.stream, self.dialogue.into_unread())
     }
 
+    /// Reads what the server says next.
+    async fn hear(&mut self, server: &UpstreamServer) -> Result<(), ConnectError> {
+        let mut buffer = vec![0; READ];
+        let count = match self.stream.read(&mut buffer).await {
+            // TLS without its goodbye: closed all the same.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            read => read.map_err(|source| ConnectError::Broken {
+                host: server.host.clone(),
+                source,
+            })?,
+        };
+        if count == 0 {
+            return Err(ConnectError::Closed {
+                host: server.host.clone(),
+            });
+        }
+        self.dialogue
+            .receive(buffer.get(..count).unwrap_or_default());
+        Ok(())
+    }
+
     /// Moves bytes until the dialogue has something to tell.
     async fn advance(&mut self, server: &UpstreamServer) -> Result<Event, ConnectError> {
         let broken = |source| ConnectError::Broken {
             host: server.host.clone(),
             source,
         };
-        let mut buffer = vec![0; READ];
         loop {
             match self.dialogue.step() {
-                UpstreamStep::Read => {
-                    let count = self.stream.read(&mut buffer).await.map_err(broken)?;
-                    if count == 0 {
-                        return Err(ConnectError::Closed {
-                            host: server.host.clone(),
-                        });
-                    }
-                    self.dialogue
-                        .receive(buffer.get(..count).unwrap_or_default());
-                }
+                UpstreamStep::Read => self.hear(server).await?,
                 UpstreamStep::Send(bytes) => {
                     self.stream.write_all(&bytes).await.map_err(broken)?;
                     self.stream.flush().await.map_err(broken)?;
                 }
-                UpstreamStep::StartTls { discarded } => return Ok(Event::StartTls(discarded)),
+                UpstreamStep::StartTls => return Ok(Event::StartTls),
                 UpstreamStep::Ready => return Ok(Event::Ready),
                 UpstreamStep::Accepted(success) => {
                     return Ok(Event::Answer(Answer::Accepted(success)));
@@ -307,6 +326,19 @@ impl Ready {
 }
 
 impl UpstreamServer {
+    /// Its time to become ready is over.
+    fn too_slow(&self, limit: Duration, silent: bool) -> ConnectError {
+        let host = self.host.clone();
+        match silent {
+            true => ConnectError::Silent {
+                host,
+                port: self.port,
+                limit,
+            },
+            false => ConnectError::TimedOut { host, limit },
+        }
+    }
+
     fn failed(&self, fault: Fault) -> ConnectError {
         ConnectError::Dialogue {
             host: self.host.clone(),

@@ -31,6 +31,8 @@ pub(super) async fn start_tls(
         Err(error) => {
             let mends = match error {
                 Broken::Fault(Fault::NoStartTls) => mend::start_tls(subject),
+                Broken::Fault(Fault::Injected(_)) => mend::injected(subject),
+                Broken::TimedOut(_) => mend::silent(subject),
                 _ => mend::wrong_server(subject),
             };
             let text = format!("{}: {error}", subject.address());
@@ -56,7 +58,11 @@ pub(super) fn begin(
 pub(super) async fn greeting(subject: &Subject<'_>, mut talk: Talk) -> Done<Talk> {
     if let Err(error) = talk.until_ready().await {
         let text = format!("{}: {error}", subject.address());
-        return Err(Finding::failed(text).mend(mend::wrong_server(subject)));
+        let mends = match error {
+            Broken::TimedOut(_) if subject.server.tls == UpstreamTls::None => mend::silent(subject),
+            _ => mend::wrong_server(subject),
+        };
+        return Err(Finding::failed(text).mend(mends));
     }
     let (mechanism, other) = match mechanism(subject) {
         Mechanism::Xoauth2 => (Mechanism::Xoauth2, Mechanism::Oauthbearer),
@@ -96,7 +102,8 @@ pub(super) enum Verdict {
     Out(Refused),
 }
 
-/// Logs in. Like `serve`, with one new token when the server refuses the one at hand.
+/// Logs in. Like `serve`, with one new token when the server refuses the one at hand, if it may
+/// `renew` it; where the server closes on that, the new one is held and wants a new connection.
 ///
 /// # Errors
 /// When there was no verdict.
@@ -105,16 +112,21 @@ pub(super) async fn log_in(
     talk: Talk,
     held: &mut Held,
     tokens: &Tokens,
+    renew: bool,
 ) -> Result<Verdict, Broken> {
     let first = match talk
-        .log_in(mechanism(subject), message(subject, &held.token)?)
+        .log_in(
+            mechanism(subject),
+            &held.token,
+            message(subject, &held.token)?,
+        )
         .await?
     {
         Login::Accepted(session) => return Ok(Verdict::In(session)),
         Login::Refused(talk, refused) => (talk, refused),
     };
     let (talk, refused) = first;
-    if !wants_fresh_token(subject, &refused) {
+    if !renew || !wants_fresh_token(subject, &refused) {
         return Ok(Verdict::Out(refused));
     }
     let Ok(newer) = tokens.replace(&subject.who.key, &held.token).await else {
@@ -122,11 +134,9 @@ pub(super) async fn log_in(
     };
     held.token = newer;
     let again = message(subject, &held.token)?;
-    match talk.log_in(mechanism(subject), again).await {
+    match talk.log_in(mechanism(subject), &held.token, again).await {
         Ok(Login::Accepted(session)) => Ok(Verdict::In(session)),
         Ok(Login::Refused(_, refused)) => Ok(Verdict::Out(refused)),
-        // Many servers close after a refusal.
-        Err(error) if error.is_gone() => Ok(Verdict::Out(refused)),
         Err(error) => Err(error),
     }
 }
@@ -146,8 +156,7 @@ fn message(subject: &Subject<'_>, token: &AccessToken) -> Result<secrecy::Secret
 
 /// What the table makes of a refusal.
 fn row_of(subject: &Subject<'_>, refused: &Refused) -> Option<&'static Row> {
-    let status = refused.status.as_deref();
-    table::mail_error(subject.of_table(), &refused.text, status)
+    table::mail_error(subject.of_table(), &refused.text, refused.telling_status())
 }
 
 /// As sessions judge it, see `session::refusal`.
@@ -167,7 +176,7 @@ fn trouble(subject: &Subject<'_>, text: &str) -> Option<&'static Row> {
 
 /// The server refused the token.
 pub(super) fn refused(subject: &Subject<'_>, held: &Held, refused: &Refused) -> Finding {
-    let words = held.token.hidden_in(&refused.text);
+    let words = refused.text.as_str();
     let status = refused
         .status
         .as_ref()
@@ -254,7 +263,6 @@ pub(super) async fn command(
             )));
         }
     };
-    let refusal = held.token.hidden_in(&refusal);
     match session.command("NOOP").await {
         Ok(answer) if answer.ok => {
             session.leave().await;
@@ -295,7 +303,6 @@ fn summary(answer: &Answer) -> String {
 /// The server took the token and then said this.
 fn failed(subject: &Subject<'_>, held: &Held, reply: &str) -> Finding {
     let row = trouble(subject, reply);
-    let reply = held.token.hidden_in(reply);
     let host = &subject.server.host;
     // An administrator's move: the mailbox is not opened. All other troubles of sessions pass.
     if row.is_some_and(|row| row.class != RowClass::Admin) {

@@ -157,12 +157,14 @@ impl Around<'_> {
         let identity = token::identity(subject, held.status.identity.as_deref(), claims.as_ref());
 
         // Whether a doubt about the token is a fault, only the server knows.
-        let mut verdict = login::log_in(subject, talk, &mut held, self.tokens).await;
+        let first = held.token.id;
+        let mut verdict = login::log_in(subject, talk, &mut held, self.tokens, true).await;
         if verdict.as_ref().is_err_and(talk::Broken::is_gone)
             && let Some(again) = reach_again(subject, limits.connect_time).await
         {
-            // The connection had waited for the token, perhaps too long.
-            verdict = login::log_in(subject, again, &mut held, self.tokens).await;
+            // The connection had waited for the token, perhaps too long, or was closed on a refusal.
+            let renew = held.token.id == first;
+            verdict = login::log_in(subject, again, &mut held, self.tokens, renew).await;
         }
         let session = match verdict {
             Ok(Verdict::In(session)) => Ok(session),

@@ -197,9 +197,8 @@ pub(super) async fn tls(
             ))
         }
         Err(error) => {
-            let fault = tls::certificate_fault(&error);
-            let finding = match fault {
-                Some(fault) => {
+            let finding = match tls::handshake_fault(&error) {
+                tls::HandshakeFault::Certificate(fault, _) => {
                     let why = match fault {
                         tls::CertFault::OtherName => "is made out to other names",
                         tls::CertFault::UnknownIssuer => "was issued by nobody this machine trusts",
@@ -211,12 +210,17 @@ pub(super) async fn tls(
                     let text = format!("the certificate of {host} {why}: {}", described(shown));
                     Finding::failed(text).mend(mend::certificate(subject, fault, shown, now))
                 }
-                None => Finding::failed(format!(
-                    "TLS with {} failed: {}",
-                    subject.address(),
-                    printable(&error.to_string(), LONGEST)
-                ))
-                .mend(mend::tls(subject)),
+                fault => {
+                    let why = match fault {
+                        tls::HandshakeFault::Plain => "what answers speaks no TLS".to_owned(),
+                        tls::HandshakeFault::TooOld => {
+                            "the server does neither TLS 1.3 nor TLS 1.2 with ECDHE".to_owned()
+                        }
+                        _ => printable(&error.to_string(), LONGEST),
+                    };
+                    let text = format!("TLS with {} failed: {why}", subject.address());
+                    Finding::failed(text).mend(mend::tls(subject, fault))
+                }
             };
             Err(with_chain(finding, &chain))
         }

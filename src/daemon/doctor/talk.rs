@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls_pki_types::ServerName;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -15,6 +15,8 @@ use tokio_rustls::rustls::{ClientConfig, ProtocolVersion};
 
 use crate::config::Protocol;
 use crate::net::stream::Stream;
+use crate::oauth::AccessToken;
+use crate::observe::Veil;
 use crate::proto::dialogue::{
     Capabilities, Fault, Refused, UpstreamSide, UpstreamStep, UpstreamTls,
 };
@@ -47,6 +49,14 @@ pub(super) enum Broken {
 }
 
 impl Broken {
+    /// The same without what `veil` hides.
+    fn veiled(self, veil: &Veil) -> Self {
+        match self {
+            Self::Fault(fault) => Self::Fault(fault.with_words(|text| veil.hide(text))),
+            other => other,
+        }
+    }
+
     /// Whether the connection is simply gone, as one is that has waited too long.
     pub(super) fn is_gone(&self) -> bool {
         matches!(
@@ -62,6 +72,8 @@ pub(super) struct Talk {
     stream: Stream,
     dialogue: UpstreamSide,
     limit: Duration,
+    /// What must not be seen of the server's words: what it was shown.
+    veil: Veil,
 }
 
 /// What comes of a login.
@@ -79,6 +91,7 @@ pub(super) struct Session {
     inbox: Inbox,
     limit: Duration,
     commands: u32,
+    veil: Veil,
 }
 
 /// The answer to one command.
@@ -113,6 +126,14 @@ pub(super) async fn handshake(
     Ok((Stream::from(stream), version))
 }
 
+/// Reads; the end of TLS without its goodbye is an end like any other.
+async fn read(stream: &mut Stream, buffer: &mut [u8]) -> io::Result<usize> {
+    match stream.read(buffer).await {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+        read => read,
+    }
+}
+
 impl Talk {
     /// A conversation over `stream`, which waits for the greeting. `limit` is the time for each
     /// piece of it.
@@ -132,6 +153,7 @@ impl Talk {
             stream,
             dialogue,
             limit,
+            veil: Veil::default(),
         }
     }
 
@@ -161,14 +183,18 @@ impl Talk {
         self.dialogue.capabilities()
     }
 
-    /// Logs in with this SASL message.
+    /// Logs in with this token in its SASL message; whatever the server says is freed of both.
     pub(super) async fn log_in(
         mut self,
         mechanism: Mechanism,
+        token: &AccessToken,
         message: SecretString,
     ) -> Result<Login, Broken> {
+        self.veil.add_encoded(token.expose());
+        self.veil.add(message.expose_secret());
         self.dialogue.authenticate(mechanism, message);
-        match self.advance().await? {
+        let event = self.advance().await;
+        match event.map_err(|error| error.veiled(&self.veil))? {
             Event::Accepted => {
                 let mut inbox = Inbox::default();
                 inbox.push(&self.dialogue.into_unread());
@@ -178,9 +204,13 @@ impl Talk {
                     inbox,
                     limit: self.limit,
                     commands: 0,
+                    veil: self.veil,
                 }))
             }
-            Event::Refused(refused) => Ok(Login::Refused(Box::new(self), refused)),
+            Event::Refused(refused) => {
+                let refused = refused.with_words(|text| self.veil.hide(text));
+                Ok(Login::Refused(Box::new(self), refused))
+            }
             _ => Err(Broken::Fault(Fault::OutOfTurn)),
         }
     }
@@ -197,7 +227,7 @@ impl Talk {
         loop {
             match self.dialogue.step() {
                 UpstreamStep::Read => {
-                    let count = self.stream.read(&mut buffer).await?;
+                    let count = read(&mut self.stream, &mut buffer).await?;
                     if count == 0 {
                         return Err(Broken::Closed);
                     }
@@ -208,7 +238,7 @@ impl Talk {
                     self.stream.write_all(&bytes).await?;
                     self.stream.flush().await?;
                 }
-                UpstreamStep::StartTls { .. } => return Ok(Event::StartTls),
+                UpstreamStep::StartTls => return Ok(Event::StartTls),
                 UpstreamStep::Ready => return Ok(Event::Ready),
                 UpstreamStep::Accepted(_) => return Ok(Event::Accepted),
                 UpstreamStep::Refused(refused) => return Ok(Event::Refused(refused)),
@@ -230,6 +260,7 @@ impl Agreed {
             stream,
             dialogue: self.1,
             limit: self.2,
+            veil: Veil::default(),
         }
     }
 }
@@ -288,13 +319,14 @@ impl Session {
                     Line::TooLong => return Err(Broken::Fault(Fault::TooMuch)),
                     Line::Partial => {}
                 }
-                let count = self.stream.read(&mut buffer).await?;
+                let count = read(&mut self.stream, &mut buffer).await?;
                 if count == 0 {
                     return Err(bye.map_or(Broken::Closed, Broken::Bye));
                 }
                 self.inbox.push(buffer.get(..count).unwrap_or_default());
             };
-            let line = printable(&String::from_utf8_lossy(&line), WORDS);
+            let line = self.veil.hide(&String::from_utf8_lossy(&line));
+            let line = printable(&line, WORDS);
             if let Some(answer) = self.answer(&tag, &line) {
                 let (ok, text) = answer;
                 return Ok(Answer { ok, text, lines });

@@ -4,6 +4,7 @@
 //! the server's own. Path building refuses that; whoever listed that certificate meant it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::client::danger::{
@@ -73,12 +74,27 @@ fn check_time(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Err
     let (_, parsed) =
         parse_x509_certificate(certificate).map_err(|_| CertificateError::BadEncoding)?;
     let validity = parsed.validity();
-    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    if now < validity.not_before.timestamp() {
-        return Err(CertificateError::NotValidYet.into());
+    let moment = |seconds: i64| {
+        let seconds = u64::try_from(seconds).unwrap_or_default();
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    };
+    let (not_before, not_after) = (
+        moment(validity.not_before.timestamp()),
+        moment(validity.not_after.timestamp()),
+    );
+    if now < not_before {
+        return Err(CertificateError::NotValidYetContext {
+            time: now,
+            not_before,
+        }
+        .into());
     }
-    if now > validity.not_after.timestamp() {
-        return Err(CertificateError::Expired.into());
+    if now > not_after {
+        return Err(CertificateError::ExpiredContext {
+            time: now,
+            not_after,
+        }
+        .into());
     }
     Ok(())
 }

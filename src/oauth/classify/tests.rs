@@ -79,6 +79,9 @@ const DECISIONS: &[(u16, &str, Kind)] = &[
         RETRY,
     ),
     (200, r#"{"error":"server_error"}"#, RETRY),
+    (400, r#"{"error":"internal_failure"}"#, RETRY),
+    (403, r#"{"error":"rate_limit_exceeded"}"#, RETRY),
+    (200, r#"{"error":"RATE_LIMIT_EXCEEDED"}"#, RETRY),
     // Codes soften ...
     (
         400,

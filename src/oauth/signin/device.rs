@@ -179,10 +179,11 @@ impl DeviceSignIn {
         let provider = &self.account.provider;
         let secret = read_secret(provider).await?;
         let request = self.request(secret.as_ref())?;
+        let shown = exchange::secrets_of(&request);
         let answer = send(provider, way, request).await?;
         let answer: TokenAnswer = serde_json::from_slice(answer.body())
             .map_err(|_| Refusal::unreadable("the answer holds no usable token"))?;
-        exchange::grant(provider, answer)
+        Ok(exchange::grant(provider, answer)?.veiled(shown))
     }
 
     /// The poll (RFC 8628 §3.4), by hand: the oauth2 crate only offers its whole polling loop, which

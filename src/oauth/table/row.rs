@@ -184,6 +184,12 @@ impl Row {
         numbers.chain(value).chain(reply).collect()
     }
 
+    /// Whether somebody else has the mailbox open, for which protocols have a code of their own.
+    pub fn is_in_use(&self) -> bool {
+        let reply = self.reply.as_ref();
+        reply.is_some_and(|reply| matches!(&*reply.code, "[INUSE]" | "[IN-USE]"))
+    }
+
     /// The code that stands for the row in `status` and `--json` output.
     pub fn code(&self) -> String {
         let plain = self.value.clone().filter(|_| self.described.is_some());

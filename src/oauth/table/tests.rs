@@ -18,9 +18,11 @@ const KNOWN: [u32; 164] = [
     9002332,
 ];
 
-const VALUES: [&str; 19] = [
+const VALUES: [&str; 21] = [
     "temporarily_unavailable",
     "server_error",
+    "internal_failure",
+    "rate_limit_exceeded",
     "invalid_grant",
     "interaction_required",
     "login_required",
@@ -214,7 +216,7 @@ fn words_of_mail_servers_mean() {
         (
             Imap,
             "Basic authentication is disabled.",
-            Some((Config, false)),
+            Some((Admin, false)),
         ),
         (Imap, "AUTHENTICATE failed.", Some((Config, true))),
         (
@@ -291,7 +293,7 @@ fn values_are_filled_in_once() {
 #[test]
 fn every_known_refusal_of_a_mail_server_has_its_row() {
     use MailProtocol::{Imap, Pop3, Smtp};
-    const KNOWN: [(MailProtocol, &str); 38] = [
+    const KNOWN: [(MailProtocol, &str); 43] = [
         (Imap, "NO AUTHENTICATE failed."),
         (
             Pop3,
@@ -319,6 +321,20 @@ fn every_known_refusal_of_a_mail_server_has_its_row() {
             "550 5.7.30 Basic authentication is not supported for Client Submission.",
         ),
         (Imap, "NO Basic authentication is disabled."),
+        (Imap, "NO System Error"),
+        (Imap, "BAD Command Error. 11"),
+        (
+            Imap,
+            "NO [ALERT] Your account is not enabled for IMAP use. (Failure)",
+        ),
+        (
+            Smtp,
+            "535 5.7.139 Authentication unsuccessful, user is locked by your organization's security defaults policy.",
+        ),
+        (
+            Smtp,
+            "535 5.7.139 Authentication unsuccessful, the request did not meet the criteria to be authenticated successfully.",
+        ),
         (Imap, "BAD User is authenticated but not connected."),
         (Imap, "BAD Command received in Invalid state."),
         (

@@ -36,7 +36,6 @@ enum State {
     StartTlsReply(Open),
     Tls {
         announced: bool,
-        discarded: usize,
     },
     CapabilityReply(Open),
     Idle,
@@ -147,15 +146,8 @@ impl UpstreamSide {
     fn advance(&mut self, state: State) -> (State, Option<UpstreamStep>) {
         match state {
             State::Idle => (State::Idle, Some(UpstreamStep::Ready)),
-            State::Tls {
-                announced: false,
-                discarded,
-            } => {
-                let state = State::Tls {
-                    announced: true,
-                    discarded,
-                };
-                (state, Some(UpstreamStep::StartTls { discarded }))
+            State::Tls { announced: false } => {
+                (State::Tls { announced: true }, Some(UpstreamStep::StartTls))
             }
             State::Tls { .. } => (state, Some(UpstreamStep::Read)),
             State::Accepted(success) => (State::Over, Some(UpstreamStep::Accepted(success))),
@@ -179,13 +171,7 @@ impl UpstreamSide {
             State::Greeting { tls } => self.greeting(tls, line),
             State::StartTlsReply(open) => match open.read(line) {
                 Reply::Go(open) => State::StartTlsReply(open),
-                Reply::Tagged(_, status) if status.word == Word::Ok => {
-                    let discarded = self.inbox.discard();
-                    State::Tls {
-                        announced: false,
-                        discarded,
-                    }
-                }
+                Reply::Tagged(_, status) if status.word == Word::Ok => self.agreed(),
                 Reply::Tagged(..) => State::Failed(Fault::NoStartTls),
                 Reply::Challenge(..) => State::Failed(Fault::WrongProtocol("IMAP")),
                 Reply::Capability(open, _) => State::StartTlsReply(open),
@@ -279,6 +265,15 @@ impl UpstreamSide {
             State::Idle
         } else {
             self.ask_capabilities()
+        }
+    }
+
+    /// TLS comes next. Nothing may wait behind the reply: it would be taken for the server's words
+    /// (RFC 3207 §6 says so of SMTP, RFC 9051 §11.3 and RFC 2595 §2.4 warn of the same).
+    fn agreed(&mut self) -> State {
+        match self.inbox.discard() {
+            0 => State::Tls { announced: false },
+            octets => State::Failed(Fault::Injected(octets)),
         }
     }
 

@@ -9,7 +9,7 @@ use super::*;
 struct Story {
     sent: String,
     capabilities: Option<Capabilities>,
-    discarded: Option<usize>,
+    tls: bool,
     success: Option<Success>,
     refused: Vec<Refused>,
     fault: Option<Fault>,
@@ -41,8 +41,8 @@ fn play(tls: UpstreamTls, mechanism: Mechanism, says: &[&[u8]], split: Option<us
                 dialogue.receive(&said[..cut]);
                 next = says.next();
             }
-            UpstreamStep::StartTls { discarded } => {
-                story.discarded = Some(discarded);
+            UpstreamStep::StartTls => {
+                story.tls = true;
                 rest.clear();
                 dialogue.tls_started();
             }
@@ -217,7 +217,7 @@ fn starttls_comes_first_and_what_was_learned_before_is_forgotten() {
         story.sent,
         "S1 STARTTLS\r\nS2 CAPABILITY\r\nS3 AUTHENTICATE XOAUTH2\r\nTOKEN\r\n"
     );
-    assert_eq!(story.discarded, Some(0));
+    assert!(story.tls);
     assert_eq!(
         story.capabilities,
         Some(Capabilities::read(b"IMAP4rev1 IDLE"))
@@ -226,16 +226,19 @@ fn starttls_comes_first_and_what_was_learned_before_is_forgotten() {
 }
 
 #[test]
-fn text_injected_before_tls_is_thrown_away() {
-    let says: &[&[u8]] = &[
-        b"* OK hi\r\n",
-        b"S1 OK go\r\n* CAPABILITY SASL-IR EVIL\r\nS2 OK done\r\nS3 OK in\r\n",
-        b"* CAPABILITY IMAP4rev1\r\nS2 OK done\r\n",
-    ];
-    let story = play(UpstreamTls::StartTls, Mechanism::Xoauth2, says, None);
-    assert_eq!(story.discarded, Some(49));
-    assert_eq!(story.capabilities, Some(Capabilities::read(b"IMAP4rev1")));
-    assert!(story.success.is_none());
+fn text_behind_the_reply_to_starttls_is_a_fault() {
+    for injected in [
+        "*",
+        "* BYE\r\n",
+        "* CAPABILITY SASL-IR EVIL\r\nS2 OK done\r\nS3 OK in\r\n",
+    ] {
+        let reply = format!("S1 OK go\r\n{injected}");
+        let says: &[&[u8]] = &[b"* OK hi\r\n", reply.as_bytes()];
+        let story = play(UpstreamTls::StartTls, Mechanism::Xoauth2, says, None);
+        assert_eq!(story.fault, Some(Fault::Injected(injected.len())));
+        assert!(!story.tls);
+        assert_eq!(story.sent, "S1 STARTTLS\r\n");
+    }
 }
 
 #[test]

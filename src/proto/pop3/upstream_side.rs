@@ -31,7 +31,6 @@ enum State {
     StlsReply,
     Tls {
         announced: bool,
-        discarded: usize,
     },
     CapaReply,
     CapaList {
@@ -125,15 +124,8 @@ impl UpstreamSide {
     fn advance(&mut self, state: State) -> (State, Option<UpstreamStep>) {
         match state {
             State::Idle => (State::Idle, Some(UpstreamStep::Ready)),
-            State::Tls {
-                announced: false,
-                discarded,
-            } => {
-                let state = State::Tls {
-                    announced: true,
-                    discarded,
-                };
-                (state, Some(UpstreamStep::StartTls { discarded }))
+            State::Tls { announced: false } => {
+                (State::Tls { announced: true }, Some(UpstreamStep::StartTls))
             }
             State::Tls { .. } => (state, Some(UpstreamStep::Read)),
             State::Accepted(success) => (State::Over, Some(UpstreamStep::Accepted(success))),
@@ -163,10 +155,7 @@ impl UpstreamSide {
                 }
             }
             (State::Greeting { .. }, Reply::Err(text)) => State::Failed(Fault::Bye(words(text))),
-            (State::StlsReply, Reply::Ok) => State::Tls {
-                announced: false,
-                discarded: self.inbox.discard(),
-            },
+            (State::StlsReply, Reply::Ok) => self.agreed(),
             (State::StlsReply, Reply::Err(_)) => State::Failed(Fault::NoStartTls),
             (State::CapaReply, Reply::Ok) => State::CapaList {
                 list: Capabilities::default(),
@@ -230,6 +219,15 @@ impl UpstreamSide {
                 }
             }
             _ => State::Failed(Fault::WrongProtocol("POP3")),
+        }
+    }
+
+    /// TLS comes next. Nothing may wait behind the reply: it would be taken for the server's words
+    /// (RFC 3207 §6 says so of SMTP, RFC 9051 §11.3 and RFC 2595 §2.4 warn of the same).
+    fn agreed(&mut self) -> State {
+        match self.inbox.discard() {
+            0 => State::Tls { announced: false },
+            octets => State::Failed(Fault::Injected(octets)),
         }
     }
 

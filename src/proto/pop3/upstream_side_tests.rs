@@ -10,7 +10,7 @@ struct Story {
     accepted: Option<Vec<u8>>,
     refused: Option<(RefusedBecause, String, Option<String>)>,
     failed: Option<Fault>,
-    discarded: Option<usize>,
+    tls: bool,
     unread: Vec<u8>,
 }
 
@@ -34,8 +34,8 @@ fn play(tls: UpstreamTls, mechanism: Mechanism, input: &[u8], cuts: &[usize]) ->
             },
             UpstreamStep::Ready if story.refused.is_some() => return story,
             UpstreamStep::Ready => dialogue.authenticate(mechanism, "TOKEN".into()),
-            UpstreamStep::StartTls { discarded } => {
-                story.discarded = Some(discarded);
+            UpstreamStep::StartTls => {
+                story.tls = true;
                 dialogue.tls_started();
             }
             UpstreamStep::Accepted(success) => {
@@ -120,11 +120,17 @@ fn refusals_are_told_apart() {
 }
 
 #[test]
-fn stls_comes_before_anything_else_and_plain_text_behind_it_is_thrown_away() {
+fn stls_comes_before_anything_else_and_plain_text_behind_it_is_a_fault() {
     let input = b"+OK ready\r\n+OK begin\r\n+OK\r\nSASL PLAIN\r\n.\r\n";
     let story = play(UpstreamTls::StartTls, Mechanism::Xoauth2, input, &[]);
-    assert_eq!(story.said, "STLS\r\nCAPA\r\n");
-    assert_eq!(story.discarded, Some(b"+OK\r\nSASL PLAIN\r\n.\r\n".len()));
+    assert_eq!(story.said, "STLS\r\n");
+    let injected = b"+OK\r\nSASL PLAIN\r\n.\r\n".len();
+    assert_eq!(story.failed, Some(Fault::Injected(injected)));
+    assert!(!story.tls);
+    let cut = b"+OK ready\r\n+OK begin\r\n".len();
+    let story = play(UpstreamTls::StartTls, Mechanism::Xoauth2, input, &[cut]);
+    assert_eq!(story.said, "STLS\r\nCAPA\r\nAUTH XOAUTH2\r\n");
+    assert!(story.tls);
     let refused = play(
         UpstreamTls::StartTls,
         Mechanism::Xoauth2,

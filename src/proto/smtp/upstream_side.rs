@@ -137,8 +137,7 @@ impl UpstreamSide {
             State::Idle => (State::Idle, Some(UpstreamStep::Ready)),
             State::Tls { announced: false } => {
                 // Nothing waits behind the reply, else it would have been a fault.
-                let step = UpstreamStep::StartTls { discarded: 0 };
-                (State::Tls { announced: true }, Some(step))
+                (State::Tls { announced: true }, Some(UpstreamStep::StartTls))
             }
             State::Tls { .. } => (state, Some(UpstreamStep::Read)),
             State::Accepted(success) => (State::Over, Some(UpstreamStep::Accepted(success))),

@@ -61,6 +61,11 @@ pub(in crate::daemon::doctor) fn refused(
     if let Some(row) = row.filter(|row| !blames_token(row)) {
         return subject.steps(row, "");
     }
+    // SMTP opens no mailbox: rights on a shared one change nothing there, smtp_user does.
+    let shared = identity.is_some_and(|who| !who.eq_ignore_ascii_case(subject.mailbox()));
+    if let Some(row) = row.filter(|_| subject.protocol == Protocol::Smtp && shared) {
+        return subject.steps(row, "");
+    }
     match because {
         RefusedBecause::Temporary => vec![
             "The server has trouble of its own, or throttles. Wait some minutes and run this again; \

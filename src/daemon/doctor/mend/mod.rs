@@ -7,7 +7,9 @@ mod network;
 mod token;
 
 pub(super) use mailbox::{not_connected, other_identity, refused};
-pub(super) use network::{certificate, dns, egress, endpoint, start_tls, tcp, tls, wrong_server};
+pub(super) use network::{
+    certificate, dns, egress, endpoint, injected, silent, start_tls, tcp, tls, wrong_server,
+};
 pub(super) use token::{other_resource, permission, scope, token};
 
 /// `https://entra.microsoft.com`, the place of app registrations and enterprise applications.

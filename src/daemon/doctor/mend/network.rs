@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::config::{Protocol, UpstreamTls};
 use crate::daemon::doctor::subject::{Subject, shell};
-use crate::net::tls::{CertFault, CertInfo};
+use crate::net::tls::{CertFault, CertInfo, HandshakeFault};
 use crate::observe::time::minutes;
 
 /// The name has no address.
@@ -87,22 +87,51 @@ fn usual_ports(protocol: Protocol) -> (u16, u16) {
 }
 
 /// The handshake failed for another reason than the certificate.
-pub(in crate::daemon::doctor) fn tls(subject: &Subject<'_>) -> Vec<String> {
-    let place = subject.server_place();
-    let port = subject.server.port;
-    let (_, starttls) = usual_ports(subject.protocol);
+pub(in crate::daemon::doctor) fn tls(subject: &Subject<'_>, fault: HandshakeFault) -> Vec<String> {
+    let place = subject.place(&format!("servers.{}", subject.protocol.as_str()));
+    let (host, port) = (&subject.server.host, subject.server.port);
     let mut lines = Vec::new();
-    if subject.server.tls == UpstreamTls::Implicit {
-        lines.push(format!(
-            "Does port {port} speak TLS from the first byte? Port {starttls} wants tls: starttls ({place})."
-        ));
+    match fault {
+        HandshakeFault::Plain if subject.server.tls == UpstreamTls::StartTls => {}
+        HandshakeFault::Plain | HandshakeFault::TooOld => {
+            lines.push(format!("{}.", fault.sentence(host, &place)));
+        }
+        _ if subject.server.tls == UpstreamTls::Implicit => {
+            let (_, starttls) = usual_ports(subject.protocol);
+            lines.push(format!(
+                "Does port {port} speak TLS from the first byte? Port {starttls} wants tls: starttls ({place})."
+            ));
+        }
+        _ => {}
     }
+    let about = match fault {
+        HandshakeFault::Plain | HandshakeFault::TooOld => "",
+        _ => "A firewall that looks into TLS ends handshakes too. ",
+    };
     lines.push(format!(
-        "A firewall that looks into TLS, or a server with TLS 1.1 at most, ends handshakes too. Look: \
-         openssl s_client -connect {}",
+        "{about}Look: openssl s_client -connect {}",
         shell(&subject.address())
     ));
     lines
+}
+
+/// The server says nothing where it should greet in plain text.
+pub(in crate::daemon::doctor) fn silent(subject: &Subject<'_>) -> Vec<String> {
+    vec![format!(
+        "Port {} may wait for TLS from the first byte: set tls: implicit ({}).",
+        subject.server.port,
+        subject.server_place()
+    )]
+}
+
+/// Plain text came behind the reply to STARTTLS.
+pub(in crate::daemon::doctor) fn injected(subject: &Subject<'_>) -> Vec<String> {
+    let port = usual_ports(subject.protocol).0;
+    vec![format!(
+        "Somebody on the way puts words into the server's mouth, or the server is broken: use port {port} \
+         with tls: implicit ({}), and tell whoever runs the server or the network.",
+        subject.server_place()
+    )]
 }
 
 /// The certificate is not good.

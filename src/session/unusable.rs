@@ -1,0 +1,83 @@
+//! What a client is told when the upstream could not be used, and whether that passes by itself.
+
+use super::audit::code_of;
+use super::plan::UpstreamServer;
+use super::protocols::of_table;
+use super::upstream::ConnectError;
+use crate::access::Protocol;
+use crate::net::tls::{HandshakeFault, handshake_fault, is_tls_port};
+use crate::oauth::table::{self, RowClass};
+use crate::proto::dialogue::Fault;
+use crate::proto::{Refusal, RefusalKind};
+
+impl ConnectError {
+    /// What the client is told: our sentence and the server's code. The words of servers and
+    /// libraries are for the log.
+    pub(super) fn refusal(&self, server: &UpstreamServer) -> Refusal {
+        let place = format!(
+            "servers.{} of provider {}",
+            server.protocol, server.provider
+        );
+        let (lasts, text) = match self {
+            Self::Tls { host, source } => handshake(host, source, server.implicit_tls, &place),
+            Self::Silent { host, port, .. } => {
+                let text = format!(
+                    "{host} says nothing on port {port}: perhaps tls of {place} should be implicit"
+                );
+                (is_tls_port(*port), text)
+            }
+            Self::Dialogue { host, fault } => dialogue(host, fault, server.protocol, &place),
+            Self::Broken { host, .. } => {
+                let text = format!("The connection to {host} broke; try again later");
+                (false, text)
+            }
+            other => (false, format!("{other}; try again later")),
+        };
+        let kind = if lasts {
+            RefusalKind::Person
+        } else {
+            RefusalKind::Temporary
+        };
+        Refusal::new(kind, text)
+    }
+}
+
+fn handshake(host: &str, source: &std::io::Error, implicit: bool, place: &str) -> (bool, String) {
+    match handshake_fault(source) {
+        // It had agreed to STARTTLS before.
+        HandshakeFault::Plain if !implicit => {
+            let text = format!("{host} agreed to STARTTLS and then spoke no TLS; try again later");
+            (false, text)
+        }
+        fault => (fault.lasts(), fault.sentence(host, place)),
+    }
+}
+
+fn dialogue(host: &str, fault: &Fault, protocol: Protocol, place: &str) -> (bool, String) {
+    match fault {
+        Fault::NoStartTls => {
+            let text = format!("{host}: {fault}; perhaps tls of {place} should be implicit");
+            (true, text)
+        }
+        Fault::PreAuth | Fault::WrongProtocol(_) => {
+            (true, format!("{host}: {fault}; check {place}"))
+        }
+        Fault::Bye(text) => (false, goodbye(protocol, host, text)),
+        _ => (false, format!("{host}: {fault}; try again later")),
+    }
+}
+
+/// What is told of a server's goodbye: the table's sentence where it tells of a passing trouble, else
+/// ours.
+fn goodbye(protocol: Protocol, host: &str, text: &str) -> String {
+    let row = table::mail_error(of_table(protocol), text, None);
+    let Some(row) = row.filter(|row| row.class == RowClass::Retry) else {
+        let code = code_of(protocol, text).map(|code| format!(" ({code})"));
+        let code = code.unwrap_or_default();
+        return format!("{host} closed the connection{code}; try again later");
+    };
+    table::fill(&row.sentence, |name| {
+        let known = if name == "host" { host } else { "this account" };
+        Some(known.to_owned())
+    })
+}

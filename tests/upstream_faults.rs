@@ -1,0 +1,340 @@
+//! Mail servers with another protection than the configuration says, with bad certificates, too old,
+//! or closing at the wrong moment: `serve` blames the right thing, with the right class, and `doctor`
+//! agrees.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::disallowed_methods,
+    clippy::large_futures,
+    missing_docs,
+    reason = "tests may fail loudly"
+)]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mailsplice::net::tls::provider;
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use support::proxy::run;
+use support::{Client, Lab, Proxy, USER, login, server_config};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::{ServerConfig, version};
+
+/// What the server does with a connection.
+#[derive(Clone)]
+enum Does {
+    /// Greets in plain text and waits.
+    Plain(&'static str),
+    /// Says nothing.
+    Silent,
+    /// Answers a TLS hello with a fatal alert of this number.
+    Alert(u8),
+    /// Speaks TLS with this configuration.
+    Tls(Arc<ServerConfig>),
+    /// Closes without TLS's goodbye when AUTHENTICATE comes.
+    Cut(Arc<ServerConfig>),
+    /// Agrees to STARTTLS with words behind it.
+    Inject(&'static str, &'static str),
+}
+
+async fn server(does: Does) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(meet(stream, does.clone()));
+        }
+    });
+    address
+}
+
+async fn meet(mut stream: TcpStream, does: Does) -> Option<()> {
+    let mut piece = [0; 4096];
+    match does {
+        Does::Plain(greeting) => {
+            stream.write_all(greeting.as_bytes()).await.ok()?;
+            while stream.read(&mut piece).await.ok()? > 0 {}
+        }
+        Does::Silent => while stream.read(&mut piece).await.ok()? > 0 {},
+        Does::Alert(number) => {
+            let _hello = stream.read(&mut piece).await.ok()?;
+            stream.write_all(&[21, 3, 1, 0, 2, 2, number]).await.ok()?;
+            while stream.read(&mut piece).await.ok()? > 0 {}
+        }
+        Does::Tls(config) => {
+            let mut stream = TlsAcceptor::from(config).accept(stream).await.ok()?;
+            while stream.read(&mut piece).await.ok()? > 0 {}
+        }
+        Does::Cut(config) => {
+            let mut stream = TlsAcceptor::from(config).accept(stream).await.ok()?;
+            let greeting = support::upstream::GREETING;
+            stream.write_all(greeting.as_bytes()).await.ok()?;
+            let _authenticate = stream.read(&mut piece).await.ok()?;
+        }
+        Does::Inject(greeting, agreed) => {
+            stream.write_all(greeting.as_bytes()).await.ok()?;
+            let _command = stream.read(&mut piece).await.ok()?;
+            stream.write_all(agreed.as_bytes()).await.ok()?;
+            while stream.read(&mut piece).await.ok()? > 0 {}
+        }
+    }
+    Some(())
+}
+
+/// A certificate of its own for this name and these years; also its PEM, to be trusted.
+fn certificate(name: &str, from: i32, to: i32) -> (Arc<ServerConfig>, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    params.not_before = date_time_ymd(from, 1, 1);
+    params.not_after = date_time_ymd(to, 1, 1);
+    let made = params.self_signed(&key).unwrap();
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&version::TLS13, &version::TLS12])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.der().clone()], key)
+        .unwrap();
+    (Arc::new(config), made.pem())
+}
+
+/// `tls` of the server, what it does, its certificate where that shall be trusted; the code for the
+/// client, words of the sentence, and words that `doctor` must say.
+struct Case {
+    tls: &'static str,
+    does: Does,
+    trusted: Option<String>,
+    code: &'static str,
+    told: &'static str,
+    doctor: &'static str,
+}
+
+fn case(tls: &'static str, does: Does, said: [&'static str; 3]) -> Case {
+    let [code, told, doctor] = said;
+    Case {
+        tls,
+        does,
+        trusted: None,
+        code,
+        told,
+        doctor,
+    }
+}
+
+fn cases(lab: &Lab) -> Vec<Case> {
+    let (early, early_pem) = certificate("localhost", 2090, 2095);
+    let (ended, ended_pem) = certificate("localhost", 2001, 2020);
+    let (other, other_pem) = certificate("mail.other.test", 2001, 2090);
+    let (unknown, _) = certificate("localhost", 2001, 2090);
+    let with = |pem, case| Case {
+        trusted: Some(pem),
+        ..case
+    };
+    let plain = Does::Plain("* OK [CAPABILITY IMAP4rev1] ready\r\n");
+    let starttls = "tls of servers.imap of provider contoso should be starttls";
+    let implicit = "perhaps tls of servers.imap of provider contoso should be implicit";
+    vec![
+        with(
+            early_pem,
+            case(
+                "implicit",
+                Does::Tls(early),
+                [
+                    "UNAVAILABLE",
+                    "is not valid yet: this machine's clock",
+                    "timedatectl",
+                ],
+            ),
+        ),
+        with(
+            ended_pem,
+            case(
+                "implicit",
+                Does::Tls(ended),
+                ["CONTACTADMIN", "ended on 2020-01-01", "must renew"],
+            ),
+        ),
+        with(
+            other_pem,
+            case(
+                "implicit",
+                Does::Tls(other),
+                [
+                    "CONTACTADMIN",
+                    "made out to other names: correct the address in servers.imap of provider contoso",
+                    "mail.other.test",
+                ],
+            ),
+        ),
+        case(
+            "implicit",
+            Does::Tls(unknown),
+            ["CONTACTADMIN", "set trust.extra_ca", "extra_ca"],
+        ),
+        case(
+            "implicit",
+            plain,
+            ["CONTACTADMIN", starttls, "should be starttls"],
+        ),
+        // protocol_version, handshake_failure, insufficient_security (RFC 8446 §6.2).
+        case(
+            "implicit",
+            Does::Alert(70),
+            ["CONTACTADMIN", "is too old", "is too old"],
+        ),
+        case(
+            "implicit",
+            Does::Alert(40),
+            ["CONTACTADMIN", "is too old", "is too old"],
+        ),
+        case(
+            "implicit",
+            Does::Alert(71),
+            ["CONTACTADMIN", "is too old", "is too old"],
+        ),
+        case(
+            "starttls",
+            Does::Silent,
+            ["UNAVAILABLE", implicit, "set tls: implicit"],
+        ),
+        case(
+            "none",
+            Does::Silent,
+            ["UNAVAILABLE", implicit, "set tls: implicit"],
+        ),
+        case(
+            "starttls",
+            Does::Inject("* OK hi\r\n", "S1 OK go\r\n* OK evil\r\n"),
+            [
+                "UNAVAILABLE",
+                "11 octets of plain text behind its reply to STARTTLS",
+                "puts words into the server's mouth",
+            ],
+        ),
+        case(
+            "implicit",
+            Does::Cut(server_config(&lab.ca)),
+            [
+                "UNAVAILABLE",
+                "closed the connection; try again later",
+                "closed the connection",
+            ],
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_right_thing_is_blamed() {
+    let lab = Lab::new().await;
+    let of_lab = std::fs::read_to_string(lab.path("private-ca.pem")).unwrap();
+    lab.prepare(&lab.yaml(""));
+    for case in cases(&lab) {
+        let address = server(case.does.clone()).await;
+        let trusted = format!("{of_lab}{}", case.trusted.as_deref().unwrap_or_default());
+        std::fs::write(lab.path("private-ca.pem"), trusted).unwrap();
+        let usual = format!("localhost:{}', tls: implicit", lab.upstream.address.port());
+        let wanted = format!("localhost:{}', tls: {}", address.port(), case.tls);
+        let yaml = lab
+            .yaml("limits: { connect_time: 1s }\n")
+            .replace(&usual, &wanted);
+        std::fs::write(lab.path("proxy.yaml"), yaml).unwrap();
+        let proxy = Proxy::start(&lab, &[]).await;
+        let mut client = Client::plain(proxy.address("plain")).await;
+        client.line().await;
+        client.send(login()).await;
+        let answer = client.until("a ").await.pop().unwrap();
+        let start = format!("a NO [{}] ", case.code);
+        assert!(
+            answer.starts_with(&start) && answer.contains(case.told),
+            "{answer}\n{}",
+            case.told
+        );
+        for foreign in ["http", "close_notify", "InvalidContentType"] {
+            assert!(!answer.contains(foreign), "{answer}");
+        }
+        proxy.logged("upstream not usable").await;
+        assert!(proxy.log().contains(case.told), "{}", proxy.log());
+        assert!(!proxy.log().contains("docs.rs"), "{}", proxy.log());
+        let doctor = run(&lab, &["doctor", USER], "").stdout();
+        assert!(doctor.contains(case.doctor), "{}: {doctor}", case.doctor);
+        assert!(!doctor.contains("docs.rs"), "{doctor}");
+    }
+}
+
+/// One login of the lab's account; the answer to it.
+async fn answer_of(proxy: &Proxy) -> String {
+    let mut client = Client::plain(proxy.address("plain")).await;
+    client.line().await;
+    client.send(login()).await;
+    client.until("a ").await.pop().unwrap()
+}
+
+#[tokio::test]
+async fn the_final_reply_wins_over_the_challenge_and_costs_no_token() {
+    for (challenge, verdict, start) in [
+        (Some("400"), "NO [UNAVAILABLE] x", "a NO [UNAVAILABLE] "),
+        (Some("401"), "NO [INUSE] x", "a NO [INUSE] "),
+        (Some("400"), "NO [CONTACTADMIN] x", "a NO [CONTACTADMIN] "),
+        (Some("400"), "NO System Error", "a NO [UNAVAILABLE] "),
+        (None, "NO System Error", "a NO [UNAVAILABLE] "),
+        (None, "BAD Command Error. 10", "a NO [UNAVAILABLE] "),
+        (None, "NO Command Error. 12", "a NO [UNAVAILABLE] "),
+        (
+            None,
+            "NO [ALERT] Your account is not enabled for IMAP use.",
+            "a NO [CONTACTADMIN] ",
+        ),
+    ] {
+        let lab = Lab::new().await;
+        lab.upstream.set(|manners| {
+            manners.challenge = challenge.map(|status| format!(r#"{{"status":"{status}"}}"#));
+            manners.verdict = Some(verdict.to_owned());
+        });
+        let proxy = lab.serve().await;
+        let answer = answer_of(&proxy).await;
+        assert!(answer.starts_with(start), "{verdict}: {answer}");
+        assert_eq!(lab.endpoint.count(), 1, "{verdict} cost a token");
+        assert_eq!(lab.upstream.seen().authenticates.len(), 1, "{verdict}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_login_is_never_blamed_on_the_client() {
+    let lab = Lab::new().await;
+    lab.upstream
+        .set(|manners| manners.verdict = Some("NO Basic authentication is disabled.".into()));
+    let proxy = lab.serve().await;
+    let answer = answer_of(&proxy).await;
+    assert!(answer.starts_with("a NO [CONTACTADMIN] "), "{answer}");
+    assert!(!answer.contains("mailsplice"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_pause_that_the_server_names_is_kept() {
+    let lab = Lab::new().await;
+    let words = "NO Request is throttled. Suggested Backoff Time: 299961 milliseconds";
+    lab.upstream
+        .set(|manners| manners.verdict = Some(words.into()));
+    let proxy = lab.serve().await;
+    assert!(answer_of(&proxy).await.contains("throttles this mailbox"));
+    lab.upstream.set(|manners| manners.verdict = None);
+    let answer = answer_of(&proxy).await;
+    let start = "a NO [UNAVAILABLE] localhost asked for a pause: try again in ";
+    assert!(answer.starts_with(start), "{answer}");
+    let seconds: u64 = answer[start.len()..]
+        .split(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!((200..=300).contains(&seconds), "{answer}");
+    assert_eq!(lab.upstream.seen().authenticates.len(), 1);
+}
