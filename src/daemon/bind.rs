@@ -21,7 +21,7 @@ pub(super) struct Bound {
 
 /// An address that this machine does not have, or not yet: a network that comes up later.
 pub(super) struct Missing {
-    pub(super) listener: config::Listener,
+    pub(super) listener: Box<config::Listener>,
     pub(super) address: SocketAddr,
     /// For people.
     pub(super) text: String,
@@ -85,7 +85,7 @@ pub(super) fn bind(configured: SocketAddr, listener: &config::Listener) -> Resul
                 return Err(Unbound::Failed(text));
             }
             Err(Unbound::Missing(Missing {
-                listener: listener.clone(),
+                listener: Box::new(listener.clone()),
                 address: configured,
                 text,
             }))

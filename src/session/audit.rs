@@ -24,7 +24,7 @@ pub(super) struct Denied {
     pub(super) account: Option<Arc<str>>,
     pub(super) label: Option<Arc<str>>,
     /// No password was right: what happened, for the log.
-    pub(super) stranger: Option<String>,
+    pub(super) stranger: Option<Box<str>>,
 }
 
 impl Denied {
@@ -41,7 +41,7 @@ impl Denied {
 
     /// The same, of somebody who showed no right password; `cause` goes into the log.
     pub(super) fn of_stranger(mut self, cause: &str) -> Self {
-        self.stranger = Some(cause.to_owned());
+        self.stranger = Some(cause.into());
         self
     }
 

@@ -234,8 +234,7 @@ impl Login {
             self.emit(&denied.event(self.client()));
             return;
         };
-        let mut stranger =
-            Stranger::new(&self.listener, self.client, denied.reason, cause.as_str());
+        let mut stranger = Stranger::new(&self.listener, self.client, denied.reason, &**cause);
         stranger.account = denied.account.as_deref().map(str::to_owned);
         stranger.text = denied.refusal.text;
         self.shared.turn_away(stranger);
@@ -539,7 +538,7 @@ async fn gone(client: &mut Option<Stream>, dialogue: &mut ClientSide) {
             Ok(count) => dialogue.receive(buffer.get(..count).unwrap_or_default()),
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 fn why(end: ClientEnd) -> &'static str {

@@ -271,7 +271,8 @@ fn networks_that_have_logged_in_make_room_last() {
 #[test]
 fn only_so_many_networks_are_known() {
     let mut inner = Inner::default();
-    for number in 0..2 * KNOWN as u32 {
+    let twice = u32::try_from(2 * KNOWN).unwrap();
+    for number in 0..twice {
         inner.next += 1;
         inner.know(Network::of(std::net::Ipv4Addr::from_bits(number).into()));
     }

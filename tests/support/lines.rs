@@ -19,7 +19,7 @@ pub enum Speaks {
     Smtp,
 }
 
-/// How it behaves; may be changed at any time, new connections follow.
+/// How it behaves; may be changed at any time, new connections and logins follow.
 #[derive(Clone, Default)]
 pub struct Habits {
     /// The answer to a login in place of success.
@@ -59,11 +59,11 @@ impl LineServer {
         };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let habits = habits.lock().unwrap().clone();
+                let habits = habits.clone();
                 let (heard, tls) = (heard.clone(), tls.clone());
                 heard.send_modify(|heard| heard.connections += 1);
                 tokio::spawn(async move {
-                    if habits.absent {
+                    if habits.lock().unwrap().absent {
                         return None;
                     }
                     let stream = TlsAcceptor::from(tls).accept(stream).await.ok()?;
@@ -97,7 +97,7 @@ impl LineServer {
 async fn talk<S>(
     mut stream: S,
     speaks: Speaks,
-    habits: Habits,
+    habits: Arc<Mutex<Habits>>,
     heard: watch::Sender<Heard>,
 ) -> Option<()>
 where
@@ -122,6 +122,7 @@ where
                 let message = STANDARD.decode(message).unwrap();
                 let message = String::from_utf8(message).unwrap();
                 heard.send_modify(|heard| heard.logins.push(message));
+                let habits = habits.lock().unwrap().clone();
                 if let Some(verdict) = &habits.verdict {
                     format!("{verdict}\r\n")
                 } else {

@@ -16,7 +16,7 @@ pub const GREETING: &str = "* OK [CAPABILITY IMAP4rev1 SASL-IR IDLE AUTH=XOAUTH2
 /// Whether a token opens a mailbox now.
 pub type Judge = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// How the server behaves; may be changed at any time, new connections follow.
+/// How the server behaves; may be changed at any time, new connections and logins follow.
 #[derive(Clone)]
 pub struct Manners {
     pub greeting: String,
@@ -87,7 +87,7 @@ impl Upstream {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).unwrap();
-                let manners = manners.lock().unwrap().clone();
+                let manners = manners.clone();
                 let (seen, tls) = (seen.clone(), tls.clone());
                 tokio::spawn(async move {
                     match tls {
@@ -126,7 +126,11 @@ impl Upstream {
     }
 }
 
-async fn talk<S>(mut stream: S, manners: Manners, seen: watch::Sender<Seen>) -> Option<()>
+async fn talk<S>(
+    mut stream: S,
+    shared: Arc<Mutex<Manners>>,
+    seen: watch::Sender<Seen>,
+) -> Option<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -135,10 +139,12 @@ where
         first = seen.connections == 0;
         seen.connections += 1;
     });
+    let mut manners = shared.lock().unwrap().clone();
     stream.write_all(manners.greeting.as_bytes()).await.ok()?;
     let mut buffer = Vec::new();
     loop {
         let line = line(&mut stream, &mut buffer).await?;
+        manners = shared.lock().unwrap().clone();
         let mut words = line.split(' ');
         let (tag, verb) = (words.next()?, words.next()?);
         if verb == "CAPABILITY" {
