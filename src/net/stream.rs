@@ -106,3 +106,26 @@ impl AsyncWrite for Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn peers_are_asked_for_after_the_quiet_time_that_was_set() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        for (set, seconds) in [(Duration::from_secs(90), 90), (Duration::ZERO, 1)] {
+            set_keep_alive(set);
+            tune(&stream);
+            let socket = SockRef::from(&stream);
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(
+                socket.tcp_keepalive_time().unwrap(),
+                Duration::from_secs(seconds)
+            );
+        }
+    }
+}
