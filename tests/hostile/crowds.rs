@@ -114,7 +114,8 @@ async fn silent_connections_hold_no_more_than_the_limits_say_in_any_phase() {
 async fn who_floods_from_many_addresses_keeps_nobody_out() {
     let (_lab, proxy) = lab(1000).await;
     let address = proxy.address("plain");
-    log_in(&mut Client::from("127.0.0.9", address).await).await;
+    let mut paying = Client::from("127.0.0.9", address).await;
+    assert!(log_in(&mut paying).await.starts_with("a OK"));
     let stop = Arc::new(AtomicBool::new(false));
     let mut floods = tokio::task::JoinSet::new();
     for flood in 0..8_u8 {
@@ -145,6 +146,10 @@ async fn who_floods_from_many_addresses_keeps_nobody_out() {
         };
         let answer = tokio::time::timeout(Duration::from_secs(5), login).await;
         assert!(answer.expect("no login in time").starts_with("a OK"));
+        // Who has logged in is served as before.
+        paying.send("b NOOP\r\n").await;
+        assert_eq!(paying.line().await, "* ECHO b NOOP");
+        assert_eq!(paying.line().await, "b OK done");
     }
     stop.store(true, Ordering::Relaxed);
     while floods.join_next().await.is_some() {}

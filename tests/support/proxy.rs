@@ -120,6 +120,21 @@ impl Proxy {
         self.child.kill().await.unwrap();
     }
 
+    /// Processor time so far.
+    pub fn cpu(&self) -> Duration {
+        let pid = self.child.id().unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        // Behind the name in brackets: utime and stime are fields 14 and 15, in hundredths (proc(5)).
+        let fields: Vec<_> = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
+        let ticks = |field: usize| fields[field - 3].parse::<u64>().unwrap();
+        Duration::from_millis(10 * (ticks(14) + ticks(15)))
+    }
+
     /// Resident memory in KiB.
     pub fn memory(&self) -> u64 {
         let pid = self.child.id().unwrap();
