@@ -15,6 +15,17 @@ use crate::proto::dialogue::Success;
 use crate::proto::{Refusal, RefusalKind, sasl};
 
 impl Login {
+    /// A token for the account, unless its server has asked for a pause.
+    pub(super) async fn token(
+        &self,
+        account: &str,
+        server: &UpstreamServer,
+    ) -> Result<AccessToken, Denied> {
+        self.rested(account, server)?;
+        let token = self.shared.tokens.access_token(account).await;
+        token.map_err(|e| Denied::token(&e, token_refusal(&e)))
+    }
+
     /// Token in, login upstream out: one forced refresh and one more try when the server does not
     /// want the token, one more connection when the one at hand has been closed meanwhile.
     pub(super) async fn authenticate(
@@ -23,13 +34,9 @@ impl Login {
         mailbox: &str,
         server: &UpstreamServer,
         ahead: Option<Ahead>,
+        mut token: AccessToken,
     ) -> Result<(Ready, Success, u64), Denied> {
         let tokens = &self.shared.tokens;
-        self.rested(account, server)?;
-        let mut token = tokens
-            .access_token(account)
-            .await
-            .map_err(|e| Denied::token(&e, token_refusal(&e)))?;
         let mut idle = match ahead {
             Some(ahead) => ahead
                 .take()

@@ -168,8 +168,7 @@ impl Login {
         Ahead::start(&self.shared, server, self.client.ip(), limit)
     }
 
-    /// Decides about a login. A client that leaves meanwhile causes nothing more; one without a right
-    /// password may have to make room.
+    /// Decides about a login. A client without a right password may have to make room meanwhile.
     async fn decide(
         &self,
         credentials: Option<Credentials>,
@@ -177,33 +176,23 @@ impl Login {
         waiting: &Waiting,
     ) -> Result<LoggedIn, Wait> {
         let begun = self.shared.registry.moment();
-        let Talk {
-            client,
-            dialogue,
-            ahead,
-            ..
-        } = talk;
-        let denied = tokio::select! {
+        let who = tokio::select! {
             biased;
             why = waiting.evicted() => return Err(Wait::Evicted(why)),
-            who = self.who(credentials) => match who {
-                Err(denied) => denied,
-                Ok(who) => {
-                    waiting.enter();
-                    tokio::select! {
-                        biased;
-                        done = self.log_in(who, begun, ahead) => match done {
-                            Ok(done) => return Ok(done),
-                            Err(denied) => {
-                                waiting.wait_again(self.client.ip());
-                                denied
-                            }
-                        },
-                        () = gone(client, dialogue) => return Err(Wait::Ended("client left")),
+            who = self.who(credentials) => who,
+        };
+        let denied = match who {
+            Ok(who) => {
+                waiting.enter();
+                match self.log_in(who, begun, talk).await {
+                    Ok(done) => return Ok(done),
+                    Err(denied) => {
+                        waiting.wait_again(self.client.ip());
+                        denied
                     }
                 }
-            },
-            () = gone(client, dialogue) => return Err(Wait::Ended("client left")),
+            }
+            Err(denied) => denied,
         };
         let slow = denied.stranger.is_some();
         let refusal = denied.refusal.clone();
@@ -213,10 +202,9 @@ impl Login {
                 biased;
                 why = waiting.evicted() => return Err(Wait::Evicted(why)),
                 () = tokio::time::sleep(WRONG_PASSWORD_DELAY) => {}
-                () = gone(client, dialogue) => return Err(Wait::Ended("client left")),
             }
         }
-        dialogue.refuse(&refusal);
+        talk.dialogue.refuse(&refusal);
         Err(Wait::Again)
     }
 
@@ -415,7 +403,7 @@ impl Login {
         &self,
         (account, label): Who,
         begun: u64,
-        ahead: &mut Option<Ahead>,
+        talk: &mut Talk,
     ) -> Result<LoggedIn, Denied> {
         let Some(route) = self.plan.route(&account) else {
             // Removed from the configuration a moment ago.
@@ -429,12 +417,28 @@ impl Login {
             let refusal = Refusal::new(RefusalKind::Person, text);
             return Err(Denied::new("configuration", refusal).of(&account, &label));
         };
-        let place = self.place(&account, &label).await?;
-        let ahead = ahead
+        let ready = async {
+            let place = self.place(&account, &label).await?;
+            let token = self.token(&account, server).await;
+            Ok::<_, Denied>((place, token.map_err(|denied| denied.of(&account, &label))?))
+        };
+        let (place, token) = tokio::select! {
+            biased;
+            ready = ready => ready?,
+            // What is under way goes on for others; nothing of it goes upstream.
+            () = left(&mut talk.client, &mut talk.dialogue) => {
+                let text = "You closed your side before the login was decided; log in again";
+                let refusal = Refusal::new(RefusalKind::Temporary, text);
+                return Err(Denied::new("client_left", refusal).of(&account, &label));
+            }
+        };
+        let ahead = talk
+            .ahead
             .take()
             .filter(|_| self.plan.only_server(self.listener.protocol).is_some());
+        let mailbox = route.user(protocol, &account);
         let (upstream, success, token_age) = self
-            .authenticate(&account, route.user(protocol, &account), server, ahead)
+            .authenticate(&account, mailbox, server, ahead, token)
             .instrument(info_span!("login", account = &*account))
             .await
             .map_err(|denied| denied.of(&account, &label))?;
@@ -526,7 +530,7 @@ async fn leave(mut client: Stream) {
 
 /// Completes when a client that waits for its verdict has left. What it sends meanwhile is kept for later. One
 /// that only closes its side, behind commands that it has sent ahead, is still there.
-async fn gone(client: &mut Option<Stream>, dialogue: &mut ClientSide) {
+async fn left(client: &mut Option<Stream>, dialogue: &mut ClientSide) {
     let Some(stream) = client else {
         return;
     };
