@@ -583,3 +583,83 @@ fn a_balancer_among_the_clients_is_said() {
         );
     }
 }
+
+#[test]
+fn what_nobody_sees_is_named_by_place_and_code() {
+    let text = with_provider("preset: microsoft, tenant: contoso.com, client_secret: { file: s }");
+    for (from, to, fault) in [
+        (
+            "client_id: c",
+            "client_id: \"c\u{200b}\"",
+            "line 5: providers[0].client_id: character 2: U+200B ZERO WIDTH SPACE, which cannot be seen: take \
+             it out",
+        ),
+        (
+            "contoso.com",
+            "\u{a0}contoso.com",
+            "line 5: providers[0].tenant: character 1: U+00A0 NO-BREAK SPACE, which looks like a space",
+        ),
+        (
+            "contoso.com",
+            "contoso\u{200d}.com",
+            "providers[0].tenant: character 8: U+200D",
+        ),
+        (
+            "client_id: c",
+            "client_id: \u{201c}c\u{201d}",
+            "client_id: character 1: U+201C LEFT DOUBLE",
+        ),
+        (
+            "tls: implicit",
+            "tls: implicit\u{a0}",
+            "listeners[0].tls: character 9: U+00A0",
+        ),
+        (
+            "127.0.0.1",
+            "\u{2060}127.0.0.1",
+            "listeners[0].bind: character 1: U+2060 WORD JOINER",
+        ),
+        (
+            "file: s",
+            "file: s\u{feff}",
+            "client_secret.file: character 2: U+FEFF",
+        ),
+        (
+            "name: p",
+            "name: p\u{200c}",
+            "providers[0].name: character 2: U+200C",
+        ),
+        (
+            "preset: microsoft",
+            "preset: custom, token_url: \"https://login.example.com/\u{200b}token\"",
+            "providers[0].token_url: character 27: U+200B",
+        ),
+        (
+            "tenant:",
+            "\u{200b}tenant:",
+            "providers[0]: a key holds character 1: U+200B",
+        ),
+        (
+            "- { name: imap",
+            "-\u{a0}{ name: imap",
+            "line 3: character 2: U+00A0 NO-BREAK SPACE",
+        ),
+        (
+            "listeners:\n- ",
+            "listeners:\n\u{a0}- ",
+            "line 3: character 1: U+00A0 NO-BREAK SPACE",
+        ),
+        (
+            "state_dir: ",
+            "state_dir:\u{a0}",
+            "line 1: character 11: U+00A0 NO-BREAK SPACE",
+        ),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let all = faults(&text.replace(from, to));
+        assert!(all.iter().any(|one| one.contains(fault)), "{to:?}: {all:?}");
+    }
+    // Of folders and people such marks may be the names.
+    parse(&text.replace("/state", "/home/alice\u{2019}s"));
+    parse(&format!("\u{feff}# \u{a0}a comment\n{text}"));
+}

@@ -15,7 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("observe", &[]),
     ("net", &["observe"]),
     ("access", &["input", "store", "observe"]),
-    ("oauth", &["net", "store", "observe"]),
+    ("oauth", &["input", "net", "store", "observe"]),
     // Hooks post through the one HTTP client, and keep a book beside the records.
     ("notify", &["oauth", "store", "observe"]),
     ("session", &["proto", "access", "oauth", "net", "observe"]),

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::input::network::{NetworkFault, SITE};
+use crate::input::{
+    network::{NetworkFault, SITE},
+    unseen::Unseen,
+};
 use crate::store::StoreError;
 
 /// Why a device password could not be read, added or removed. No text in it ever holds a password.
@@ -103,6 +106,9 @@ pub enum AccessError {
     /// A given password that cannot be used.
     #[error("the password cannot be used: {0}")]
     BadPassword(&'static str),
+    /// A given password that begins or ends with what nobody sees.
+    #[error("the password cannot be used: {0}")]
+    UnseenInPassword(Unseen),
     /// No such protocol.
     #[error("{0:?} is no protocol: imap, pop3 or smtp")]
     BadProtocol(String),

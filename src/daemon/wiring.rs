@@ -168,7 +168,7 @@ pub fn store_key(config: &Config) -> Result<StoreKey, DaemonError> {
     }
     let secret = config
         .store_key
-        .read()
+        .read_key()
         .map_err(|source| DaemonError::StoreKey {
             place: config.store_key.place(),
             source,

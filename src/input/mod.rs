@@ -1,4 +1,5 @@
-//! What people write, wherever they write it: networks. Used by the configuration and by device
-//! passwords alike, so that both take the same texts and give the same words.
+//! What people write, wherever they write it: networks, and characters that nobody sees. Used by the
+//! configuration, device passwords and others alike, so that all take the same texts and give the same words.
 
 pub mod network;
+pub mod unseen;

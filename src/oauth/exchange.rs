@@ -18,7 +18,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::form_urlencoded;
 
 use super::{
-    answer::{TokenAnswer, regular_device_answer},
+    answer::{TokenAnswer, regular_device_answer, without_mark},
     assertion::ASSERTION_TYPE,
     classify::{Kind, Outcome, Received, Refusal, classify},
     clock::Clock,
@@ -214,7 +214,9 @@ pub(crate) async fn send(
 ) -> Result<HttpResponse, Box<Refusal>> {
     let request = with_assertion(provider, way, request).await?;
     let answer = way.http.send(request).await;
-    let answer = answer.map_err(|error| Refusal::transport(&error))?;
+    let answer = answer
+        .map_err(|error| Refusal::transport(&error))?
+        .map(without_mark);
     match classify(&Received::of(&answer), way.clock.now()) {
         Outcome::Good => Ok(answer),
         Outcome::Refused(refusal) => Err(refusal.in_terms_of(provider)),
