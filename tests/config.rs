@@ -621,8 +621,8 @@ fn what_nobody_sees_is_named_by_place_and_code() {
         ),
         (
             "file: s",
-            "file: s\u{feff}",
-            "client_secret.file: character 2: U+FEFF",
+            "file: s\u{2064}",
+            "client_secret.file: character 2: U+2064",
         ),
         (
             "name: p",

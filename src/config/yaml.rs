@@ -114,7 +114,7 @@ pub(super) fn read(text: &str, report: &mut Report) -> Option<Node> {
 fn report_unseen(text: &str, report: &mut Report) -> bool {
     let before = report.faults.len();
     for (line, number) in text.lines().zip(1..) {
-        let indented = line.trim_start_matches(|c: char| matches!(c, ' ' | '\t' | '-' | '?'));
+        let indented = line.trim_start_matches([' ', '\t', '-', '?']);
         let comment = indented.starts_with('#');
         let value = line.split_once(':').filter(|_| !comment);
         let mut parts = [Some(indented), value.map(|(_, value)| value)].into_iter();
