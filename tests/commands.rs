@@ -266,6 +266,93 @@ async fn check_names_what_lies_outside_the_file_too() {
 }
 
 #[tokio::test]
+async fn check_names_what_nobody_sees() {
+    let lab = Lab::new().await;
+    lab.prepare(&lab.yaml(""));
+    let place = lab.path("secret");
+    let plain = std::fs::read_to_string(&place).unwrap();
+    let plain = plain.trim();
+    let at = plain.chars().count() + 1;
+    for (secret, words) in [
+        (format!("\u{feff}{plain}\r\n"), None),
+        (
+            format!("{plain}\u{200b}\n"),
+            Some(format!(
+                "secret, character {at}: U+200B ZERO WIDTH SPACE, which cannot be seen: take it out"
+            )),
+        ),
+        (
+            format!("{plain}\u{a0}"),
+            Some(format!("character {at}: U+00A0 NO-BREAK SPACE")),
+        ),
+        (
+            format!("{plain}\nexpires 2027\n"),
+            Some("holds more than one line: leave the secret alone in it".to_owned()),
+        ),
+        (
+            format!("\"{plain}\"\n"),
+            Some("holds a secret in quotation marks, which would be sent too".to_owned()),
+        ),
+    ] {
+        std::fs::write(&place, &secret).unwrap();
+        let checked = run(&lab, &["check"], "");
+        let told = checked.stderr();
+        assert!(!told.contains(plain), "{told}");
+        match words {
+            None => assert_eq!(checked.status(), 0, "{told}"),
+            Some(words) => {
+                assert_eq!(checked.status(), 78, "{told}");
+                assert!(told.contains("client_secret of provider contoso"), "{told}");
+                assert!(told.contains(&words), "{words} not in:\n{told}");
+            }
+        }
+    }
+    std::fs::write(&place, plain).unwrap();
+    let yaml = lab
+        .yaml("")
+        .replace("listeners:\n  -", "listeners:\n\u{a0} -");
+    std::fs::write(lab.path("proxy.yaml"), yaml).unwrap();
+    let checked = run(&lab, &["check"], "");
+    assert_eq!(checked.status(), 78);
+    let told = checked.stderr();
+    assert!(
+        told.contains("character 1: U+00A0 NO-BREAK SPACE"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn a_password_with_what_nobody_sees_is_refused() {
+    let lab = Lab::new().await;
+    lab.prepare(&lab.yaml(""));
+    let add = ["password", "add", USER, "--stdin"];
+    let listed = run(&lab, &["password", "list", USER], "").success();
+    let before = listed.stdout().lines().count();
+    for (line, words) in [
+        ("\u{feff}correct horse\n", "character 1: U+FEFF"),
+        (
+            "correct horse\u{200b}\n",
+            "character 14: U+200B ZERO WIDTH SPACE",
+        ),
+        ("correct horse\u{a0}", "character 14: U+00A0 NO-BREAK SPACE"),
+        ("correct horse\nbattery\n", "more than one line on stdin"),
+    ] {
+        let told = run(&lab, &add, line);
+        assert_eq!(told.status(), 1, "{line:?}");
+        assert!(told.stderr().contains(words), "{line:?}: {}", told.stderr());
+    }
+    for line in [
+        "correct horse\n\n",
+        "pferd r\u{fc}be\u{a0}stall\r\n",
+        "no line end",
+    ] {
+        run(&lab, &add, line).success();
+    }
+    let listed = run(&lab, &["password", "list", USER], "").success();
+    assert_eq!(listed.stdout().lines().count() - before, 3);
+}
+
+#[tokio::test]
 async fn two_serving_processes_share_a_state_directory() {
     let lab = Lab::new().await;
     let first = lab.serve().await;

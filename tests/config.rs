@@ -453,6 +453,12 @@ fn no_listener_is_an_open_relay() {
             "allow_from",
         ),
         ("[2001:db8::1]:25", ", allow_from: '::/0'", "allow_from"),
+        ("192.0.2.1:25", ", allow_from: 5.0.0.0/8", "allow_from"),
+        (
+            "192.0.2.1:25",
+            ", allow_from: [5.5.0.0/16, 9.9.9.0/24]",
+            "allow_from",
+        ),
         ("127.0.0.1:2525", ", allow_from: 0.0.0.0/4", "allow_from"),
         (
             "127.0.0.1:2525",
@@ -475,4 +481,185 @@ fn no_listener_is_an_open_relay() {
     let good =
         ", allow_from: [192.0.2.0/24, 10.0.0.0/8, 'fd00::/8'], proxy_protocol_from: 192.0.2.9";
     parse(&with("192.0.2.1:25", good));
+}
+
+#[test]
+fn the_internet_in_pieces_is_the_internet() {
+    let text = with_provider("preset: google, client_secret: { file: s }");
+    let with = |listeners: &str| text.replace("providers:\n", &format!("{listeners}providers:\n"));
+    let pieces: Vec<_> = (0..=255).map(|first| format!("{first}.0.0.0/8")).collect();
+    let one = |name: &str, from: &str| {
+        format!(
+            "- {{ name: {name}, protocol: smtp, bind: 192.0.2.1:{}, tls: implicit, \
+             login_as: alice@example.com, allow_from: [{from}] }}\n",
+            name.len() + 2525
+        )
+    };
+    let all = faults(&with(&one("a", &pieces.join(", "))));
+    assert!(all.len() > 200, "{all:?}");
+    assert!(
+        all[0].contains("is no site's network, but a piece of the internet"),
+        "{all:?}"
+    );
+    // Each listener alone is small enough.
+    let halves = one("a", "5.5.0.0/17, 5.5.0.0/16") + &one("aa", "5.6.0.0/17");
+    let both = faults(&with(&halves));
+    assert_eq!(both.len(), 1, "{both:?}");
+    assert!(
+        both[0].contains("listeners[2].allow_from: with 5.6.0.0/17 the networks"),
+        "{both:?}"
+    );
+    assert!(both[0].contains("65,536 public addresses"), "{both:?}");
+    // One site, however often it is named.
+    parse(&with(
+        &(one("a", "5.5.0.0/16, 10.0.0.0/8") + &one("aa", "5.5.128.0/17")),
+    ));
+}
+
+#[test]
+fn plain_text_from_everywhere_is_said() {
+    let text = with_provider("preset: google, client_secret: { file: s }");
+    for (bind, tls, from, said) in [
+        ("192.0.2.1:143", "none", "0.0.0.0/0", true),
+        ("192.0.2.1:143", "none", "[0.0.0.0/1, 128.0.0.0/1]", true),
+        ("192.0.2.1:143", "none", "[5.5.0.0/16, 5.6.0.0/16]", true),
+        ("192.0.2.1:143", "none", "'::/0'", true),
+        ("192.0.2.1:143", "none", "[5.5.0.0/16, 10.0.0.0/8]", false),
+        ("192.0.2.1:143", "starttls", "0.0.0.0/0", false),
+        ("127.0.0.1:1143", "none", "0.0.0.0/0", false),
+    ] {
+        let listener = format!(
+            "- {{ name: s, protocol: imap, bind: '{bind}', tls: {tls}, allow_from: {from} }}\nproviders:\n"
+        );
+        let warnings = parse(&text.replace("providers:\n", &listener)).warnings;
+        let plain = |one: &Fault| {
+            one.path == "listeners[1].allow_from" && one.message.contains("plain text")
+        };
+        assert_eq!(warnings.iter().any(plain), said, "{from}: {warnings:?}");
+    }
+}
+
+#[test]
+fn a_balancer_among_the_clients_is_said() {
+    let text = with_provider("preset: google, client_secret: { file: s }");
+    for (login, aliases, from, balancers, said) in [
+        (true, false, "192.0.2.0/24", "192.0.2.9", true),
+        (
+            true,
+            false,
+            "[198.51.100.1, 192.0.2.9]",
+            "192.0.2.0/24",
+            true,
+        ),
+        (true, false, "'::ffff:192.0.2.9'", "192.0.2.0/24", true),
+        (true, false, "192.0.2.0/24", "198.51.100.9", false),
+        (true, false, "192.0.2.0/24", "'2001:db8::9'", false),
+        (false, false, "192.0.2.0/24", "192.0.2.9", false),
+        (false, true, "192.0.2.0/24", "192.0.2.9", true),
+    ] {
+        let login = if login {
+            ", login_as: alice@example.com"
+        } else {
+            ""
+        };
+        let listener = format!(
+            "- {{ name: s, protocol: smtp, bind: '192.0.2.1:25', tls: none{login}, allow_from: {from}, \
+             proxy_protocol_from: {balancers} }}\nproviders:\n"
+        );
+        let account = "- { user: alice@example.com, provider: p";
+        let bound = format!("{account}, aliases: a, aliases_from: 10.0.0.0/8");
+        let mut text = text.replace("providers:\n", &listener);
+        if aliases {
+            text = text.replace(account, &bound);
+        }
+        let warnings = parse(&text).warnings;
+        let covers = |one: &Fault| {
+            one.path == "listeners[1].allow_from" && one.message.contains("covers a load balancer")
+        };
+        assert_eq!(
+            warnings.iter().any(covers),
+            said,
+            "{from} {balancers}: {warnings:?}"
+        );
+    }
+}
+
+#[test]
+fn what_nobody_sees_is_named_by_place_and_code() {
+    let text = with_provider("preset: microsoft, tenant: contoso.com, client_secret: { file: s }");
+    for (from, to, fault) in [
+        (
+            "client_id: c",
+            "client_id: \"c\u{200b}\"",
+            "line 5: providers[0].client_id: character 2: U+200B ZERO WIDTH SPACE, which cannot be seen: take \
+             it out",
+        ),
+        (
+            "contoso.com",
+            "\u{a0}contoso.com",
+            "line 5: providers[0].tenant: character 1: U+00A0 NO-BREAK SPACE, which looks like a space",
+        ),
+        (
+            "contoso.com",
+            "contoso\u{200d}.com",
+            "providers[0].tenant: character 8: U+200D",
+        ),
+        (
+            "client_id: c",
+            "client_id: \u{201c}c\u{201d}",
+            "client_id: character 1: U+201C LEFT DOUBLE",
+        ),
+        (
+            "tls: implicit",
+            "tls: implicit\u{a0}",
+            "listeners[0].tls: character 9: U+00A0",
+        ),
+        (
+            "127.0.0.1",
+            "\u{2060}127.0.0.1",
+            "listeners[0].bind: character 1: U+2060 WORD JOINER",
+        ),
+        (
+            "file: s",
+            "file: s\u{2064}",
+            "client_secret.file: character 2: U+2064",
+        ),
+        (
+            "name: p",
+            "name: p\u{200c}",
+            "providers[0].name: character 2: U+200C",
+        ),
+        (
+            "preset: microsoft",
+            "preset: custom, token_url: \"https://login.example.com/\u{200b}token\"",
+            "providers[0].token_url: character 27: U+200B",
+        ),
+        (
+            "tenant:",
+            "\u{200b}tenant:",
+            "providers[0]: a key holds character 1: U+200B",
+        ),
+        (
+            "- { name: imap",
+            "-\u{a0}{ name: imap",
+            "line 3: character 2: U+00A0 NO-BREAK SPACE",
+        ),
+        (
+            "listeners:\n- ",
+            "listeners:\n\u{a0}- ",
+            "line 3: character 1: U+00A0 NO-BREAK SPACE",
+        ),
+        (
+            "state_dir: ",
+            "state_dir:\u{a0}",
+            "line 1: character 11: U+00A0 NO-BREAK SPACE",
+        ),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let all = faults(&text.replace(from, to));
+        assert!(all.iter().any(|one| one.contains(fault)), "{to:?}: {all:?}");
+    }
+    // Of folders and people such marks may be the names.
+    parse(&text.replace("/state", "/home/alice\u{2019}s"));
+    parse(&format!("\u{feff}# \u{a0}a comment\n{text}"));
 }

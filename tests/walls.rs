@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 /// What each room may use of ours. `cli` may use everything.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("proto", &[]),
-    ("config", &[]),
+    // A leaf: texts that the configuration and device passwords must read alike.
+    ("input", &[]),
+    ("config", &["input"]),
     ("store", &[]),
     ("observe", &[]),
     ("net", &["observe"]),
-    ("access", &["store", "observe"]),
-    ("oauth", &["net", "store", "observe"]),
+    ("access", &["input", "store", "observe"]),
+    ("oauth", &["input", "net", "store", "observe"]),
     // Hooks post through the one HTTP client, and keep a book beside the records.
     ("notify", &["oauth", "store", "observe"]),
     ("session", &["proto", "access", "oauth", "net", "observe"]),
@@ -21,6 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "daemon",
         &[
             "session", "proto", "access", "oauth", "net", "store", "config", "notify", "observe",
+            "input",
         ],
     ),
     ("sandbox", &["net", "observe"]),
@@ -28,7 +31,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "daemon", "session", "proto", "access", "oauth", "net", "store", "config", "sandbox",
-            "observe",
+            "observe", "input",
         ],
     ),
 ];
@@ -47,6 +50,8 @@ const BANNED: &[(&str, &str, &str)] = &[
         "tokio",
         "the configuration is read before there is a runtime",
     ),
+    ("input", "tokio", "what people write is read without I/O"),
+    ("input", "std::fs", "what people write is read without I/O"),
 ];
 
 /// Crates that belong to one room.

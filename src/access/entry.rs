@@ -1,19 +1,12 @@
 //! What is known about one device password, apart from the password.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{AccessError, Protocol};
-
-/// Where an IPv4 address lies inside IPv6: `::ffff:0:0/96`.
-const MAPPED_PREFIX: u8 = 96;
-
-/// Widest network a password for a whole domain may be limited to: 10.0.0.0/8 is one site's.
-const WIDEST_V4: u8 = 8;
-/// The same of IPv6: fc00::/7 are all local addresses (RFC 4193).
-const WIDEST_V6: u8 = 7;
+use crate::input::network::{self, Addresses};
 
 /// Who thought of a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,21 +36,17 @@ impl Limits {
         protocol && network
     }
 
-    /// Whether there is a network, and none that is the half of the internet: for passwords that open
-    /// the mailboxes of a whole domain.
+    /// Whether there is a network, and all together are no more than a site's
+    /// ([`network::SITE`]): for passwords that open the mailboxes of a whole domain.
     pub fn are_narrow(&self) -> bool {
-        let narrow = |net: &IpNet| match net {
-            IpNet::V4(net) => net.prefix_len() >= WIDEST_V4,
-            IpNet::V6(net) => net.prefix_len() >= WIDEST_V6,
-        };
-        !self.from.is_empty() && self.from.iter().all(narrow)
+        !self.from.is_empty() && Addresses::public(&self.from).are_a_sites()
     }
 
     /// The same limits, sorted, without doubles, and with IPv4 inside IPv6 written as IPv4.
     pub fn normalised(mut self) -> Self {
         self.protocols.sort_unstable();
         self.protocols.dedup();
-        self.from = self.from.into_iter().map(normalise).collect();
+        self.from = self.from.into_iter().map(network::normalised).collect();
         self.from.sort_unstable();
         self.from.dedup();
         self
@@ -79,27 +68,14 @@ pub struct Entry {
     pub created_at: u64,
 }
 
-/// Reads `192.0.2.0/24`, `2001:db8::/32` or a single address. Host bits are dropped; IPv4 inside IPv6
-/// becomes IPv4.
+/// Reads `192.0.2.0/24`, `2001:db8::/32` or a single address, as the configuration does: host bits are
+/// refused, IPv4 inside IPv6 becomes IPv4.
 pub fn parse_network(text: &str) -> Result<IpNet, AccessError> {
     let text = text.trim();
-    text.parse::<IpNet>()
-        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map(normalise)
-        .map_err(|_| AccessError::BadNetwork(text.to_owned()))
-}
-
-fn normalise(net: IpNet) -> IpNet {
-    let mapped = match net {
-        IpNet::V6(v6) if v6.prefix_len() >= MAPPED_PREFIX => v4_inside(v6.addr())
-            .and_then(|addr| Ipv4Net::new(addr, v6.prefix_len() - MAPPED_PREFIX).ok()),
-        _ => None,
-    };
-    mapped.map_or(net, IpNet::V4).trunc()
-}
-
-fn v4_inside(addr: Ipv6Addr) -> Option<std::net::Ipv4Addr> {
-    addr.to_ipv4_mapped()
+    network::parse(text).map_err(|fault| AccessError::BadNetwork {
+        text: text.to_owned(),
+        fault,
+    })
 }
 
 #[cfg(test)]
@@ -133,7 +109,6 @@ mod tests {
                 "::ffff:192.0.3.7",
                 false,
             ),
-            (&[], &["192.0.2.99/24"], Imap, "192.0.2.7", true),
             (&[], &["192.0.2.7"], Imap, "192.0.2.7", true),
             (&[], &["192.0.2.7"], Imap, "192.0.2.8", false),
             (&[], &["0.0.0.0/0"], Imap, "198.51.100.1", true),
@@ -158,16 +133,21 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_no_network() {
-        for text in [
-            "",
-            "localhost",
-            "192.0.2.0/33",
-            "192.0.2",
-            "::/129",
-            "1.2.3.4/24/8",
+    fn what_is_no_network_or_not_surely_one_is_named() {
+        for (text, words) in [
+            (
+                "localhost",
+                "\"localhost\" must be a network as in 192.0.2.0/24",
+            ),
+            (
+                "192.0.2.7/24",
+                "write 192.0.2.0/24 for the network or 192.0.2.7 for",
+            ),
+            ("::ffff:192.0.2.7/120", "write 192.0.2.0/24 for the network"),
+            ("::/80", "holds the IPv4 addresses"),
         ] {
-            assert!(parse_network(text).is_err(), "{text}");
+            let error = parse_network(text).expect_err(text).to_string();
+            assert!(error.contains(words), "{text}: {error}");
         }
     }
 }

@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::input::{
+    network::{NetworkFault, SITE},
+    unseen::Unseen,
+};
 use crate::store::StoreError;
 
 /// Why a device password could not be read, added or removed. No text in it ever holds a password.
@@ -93,7 +97,7 @@ pub enum AccessError {
     /// A password for a whole domain that would work from everywhere.
     #[error(
         "a password of {user} opens every mailbox of the domain: say with --from from which networks \
-         it works, none wider than /8 (IPv6: /7)"
+         it works, those of a site: all together no more than {SITE}"
     )]
     NoNetwork {
         /// The account.
@@ -102,10 +106,26 @@ pub enum AccessError {
     /// A given password that cannot be used.
     #[error("the password cannot be used: {0}")]
     BadPassword(&'static str),
+    /// A given password that begins or ends with what nobody sees.
+    #[error("the password cannot be used: {0}")]
+    UnseenInPassword(Unseen),
     /// No such protocol.
     #[error("{0:?} is no protocol: imap, pop3 or smtp")]
     BadProtocol(String),
     /// Not an address or network.
-    #[error("{0:?} is neither an address nor a network such as 192.0.2.0/24")]
-    BadNetwork(String),
+    #[error("{}{fault}", quoted(text, fault))]
+    BadNetwork {
+        /// As it was given.
+        text: String,
+        /// What is wrong with it.
+        fault: NetworkFault,
+    },
+}
+
+/// What was given, where the fault doesn't show it.
+fn quoted(text: &str, fault: &NetworkFault) -> String {
+    match fault {
+        NetworkFault::NotOne => format!("{text:?} "),
+        _ => String::new(),
+    }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use subtle::ConstantTimeEq;
 
+use crate::input::network::parse_stored;
 use crate::store::{
     DerivedKey, StoreError, account_key, catch_all_for, durable, file_stem, is_catch_all, random,
 };
@@ -19,7 +20,6 @@ use super::{
     AccessError, Entry, Kind, Limits, Protocol,
     hashing::{Cost, HASH, SALT},
     known::{KnownNetworks, NetworkMark},
-    parse_network,
     throttle::Site,
 };
 
@@ -298,7 +298,7 @@ impl Json {
             self.passwords.into_iter().map(JsonPassword::read).collect();
         let passwords = passwords?;
         if is_catch_all(&self.account) && passwords.iter().any(|one| !one.limits.are_narrow()) {
-            return Err("a password for a whole domain is not limited to networks");
+            return Err("a password for a whole domain is not limited to the networks of a site");
         }
         Ok(Stored {
             salt: decode(&self.salt).ok_or("its salt is not 16 octets of base64")?,
@@ -310,10 +310,11 @@ impl Json {
 
 impl JsonPassword {
     fn read(self) -> Result<Password, &'static str> {
-        let from: Result<Vec<_>, _> = self.from.iter().map(|net| parse_network(net)).collect();
+        // Written by an older version, it may have host bits.
+        let from: Option<Vec<_>> = self.from.iter().map(|net| parse_stored(net)).collect();
         let limits = Limits {
             protocols: self.protocols,
-            from: from.map_err(|_| "a network in it is none")?,
+            from: from.ok_or("a network in it is none")?,
         };
         Ok(Password {
             label: self.label,

@@ -9,6 +9,7 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
+use crate::input::unseen;
 use crate::store::{
     DerivedKey, LockGuard, account_key, blocking, durable, file_stem, folder, is_catch_all,
     lock_file, random,
@@ -302,6 +303,10 @@ fn check_given(password: &[u8]) -> Result<(), AccessError> {
         return Err(AccessError::BadPassword(
             "it has a line break or NUL, which no client can send",
         ));
+    }
+    // Within it they may be meant: devices send octets.
+    if let Some(unseen) = str::from_utf8(password).ok().and_then(unseen::at_an_end) {
+        return Err(AccessError::UnseenInPassword(unseen));
     }
     Ok(())
 }

@@ -229,7 +229,8 @@ async fn tell(config: &Config, account: &str) {
 /// One line of stdin, without its end.
 fn read_password() -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let stdin = io::stdin();
-    if stdin.is_terminal() {
+    let terminal = stdin.is_terminal();
+    if terminal {
         word(format_args!(
             "Type the password and press Enter (it will be seen):"
         ));
@@ -240,11 +241,20 @@ fn read_password() -> anyhow::Result<Zeroizing<Vec<u8>>> {
     limited
         .read_until(b'\n', &mut line)
         .context("stdin cannot be read")?;
-    if line.last() == Some(&b'\n') {
+    let ended = line.last() == Some(&b'\n');
+    if ended {
         line.pop();
     }
     if line.last() == Some(&b'\r') {
         line.pop();
+    }
+    if ended && !terminal {
+        let mut more = Zeroizing::new(Vec::new());
+        limited.set_limit(LONGEST);
+        io::Read::read_to_end(&mut limited, &mut more).context("stdin cannot be read")?;
+        if !more.trim_ascii().is_empty() {
+            bail!("more than one line on stdin: give the password alone, on one line");
+        }
     }
     if line.is_empty() {
         bail!("no password on stdin");

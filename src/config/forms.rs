@@ -10,6 +10,7 @@ use super::{
     model::{EgressKind, NoProxy},
     shape::Form,
 };
+use crate::input::network;
 
 /// RFC 5321 §4.5.3.1: 64 octets, an @, 255 octets.
 const USER_BYTES: usize = 320;
@@ -228,17 +229,7 @@ pub(super) fn bind(text: &str) -> Result<Vec<SocketAddr>, String> {
 
 /// `192.0.2.0/24`, or one address.
 pub(super) fn cidr(text: &str) -> Result<IpNet, String> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(IpNet::from(address));
-    }
-    let message = "must be a network as in 192.0.2.0/24 or 2001:db8::/32, or one address";
-    let network: IpNet = text.parse().map_err(|_| message.to_owned())?;
-    if network.trunc() != network {
-        // 192.0.2.7/24 is as often meant as /32: don't guess in an access rule.
-        let message = "has bits beyond its prefix length: write the network's first address";
-        return Err(message.to_owned());
-    }
-    Ok(network)
+    network::parse(text).map_err(|fault| fault.to_string())
 }
 
 /// `host:port` of a mail server.

@@ -285,8 +285,9 @@ pub(super) static LISTENER: Table = Table {
         may(
             "allow_from",
             Kind::OneOrMore(&Kind::Text(&forms::CIDR)),
-            "Networks that may connect, as in 192.0.2.0/24. Default: all that reach the \
-             address.",
+            "Networks that may connect, as in 192.0.2.0/24, or single addresses. With login_as, over all \
+             such listeners, at most 65,536 public addresses (IPv6: as many as a /44 has). Default: all that \
+             reach the address.",
         ),
         may(
             "connections",
@@ -298,7 +299,8 @@ pub(super) static LISTENER: Table = Table {
             "proxy_protocol_from",
             Kind::OneOrMore(&Kind::Text(&forms::CIDR)),
             "Load balancers, as networks: their connections must begin with a PROXY protocol header \
-             (version 1 or 2), which says who the client is. Default none: such a header is an error.",
+             (version 1 or 2), which says who the client is. Over all listeners at most 65,536 public \
+             addresses (IPv6: as many as a /44 has). Default none: such a header is an error.",
         ),
         may(
             "login_as",

@@ -5,8 +5,6 @@ use std::{
     net::SocketAddr,
 };
 
-use ipnet::IpNet;
-
 use super::{
     fault::Report,
     forms, keys,
@@ -117,20 +115,6 @@ fn one(view: &View<'_>, seen: &mut Seen, report: &mut Report) -> Option<Listener
         let message = "is for listeners with login_as only: take it out";
         report.fault(view.line_of("auth"), view.path("auth"), message);
     }
-    if view.has("login_as") {
-        narrow(
-            view,
-            "allow_from",
-            "whoever it lets in sends as this account",
-            report,
-        );
-    }
-    narrow(
-        view,
-        "proxy_protocol_from",
-        "whoever it lets in can claim any address",
-        report,
-    );
     let login_as = view
         .parsed("login_as", forms::user)
         .map(|user| Account::key_of(user.value));
@@ -156,26 +140,6 @@ fn one(view: &View<'_>, seen: &mut Seen, report: &mut Report) -> Option<Listener
         delivery: view.word("delivery", DELIVERY_WORDS).unwrap_or_default(),
     })
 }
-
-/// Whether the networks of a key are those of one site, not half of the internet.
-fn narrow(view: &View<'_>, key: &str, why: &str, report: &mut Report) {
-    for Found { value, line } in view.texts(key, forms::cidr) {
-        let wide = match value {
-            IpNet::V4(net) => net.prefix_len() < NARROW_V4,
-            // Addresses of version 4 inside version 6 count as what they are.
-            IpNet::V6(net) => net.prefix_len() < NARROW_V6,
-        };
-        if wide {
-            let message = format!("{value} is too wide: {why}. Name the networks of your own site");
-            report.fault(line, view.path(key), message);
-        }
-    }
-}
-
-/// The widest network of a site: 10.0.0.0/8, and fc00::/7, all local addresses (RFC 4193).
-const NARROW_V4: u8 = 8;
-/// See [`NARROW_V4`].
-const NARROW_V6: u8 = 7;
 
 /// Connections to one listener.
 pub(super) static CONNECTIONS: Bound = Bound {

@@ -13,7 +13,7 @@ use super::{
     general::{self, Variables},
     keys, listener,
     model::Config,
-    notify, provider,
+    notify, provider, reach,
     shape::{self, Kind},
     view::View,
     yaml,
@@ -230,6 +230,7 @@ fn check(
     let (providers, names) = provider::read(&view, base, used, report);
     let (accounts, users) = account::read(&view, &names, used, report);
     listener::check_logins(&view, &users, report);
+    reach::check(&view, report);
     Some(Config {
         file: file.to_owned(),
         state_dir,

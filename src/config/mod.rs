@@ -19,6 +19,7 @@ mod model;
 mod notify;
 mod preset;
 mod provider;
+mod reach;
 mod schema;
 mod secret;
 mod shape;

@@ -14,6 +14,8 @@ use std::{
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
+use crate::input::unseen::{self, Unseen};
+
 /// Longest secret in bytes: far above any key or client secret, so that a wrong path (a disk, a
 /// log) can't fill the memory.
 const SECRET_BYTES: u64 = 64 * 1024;
@@ -72,6 +74,12 @@ pub enum SecretError {
     /// Not text.
     #[error("{0} holds a secret that is not UTF-8 text")]
     NotText(String),
+    /// A character that nobody sees, or that only looks like a plain one.
+    #[error("{0}, {1}")]
+    Unseen(String, Unseen),
+    /// More than the secret, and more would be sent.
+    #[error("{0} holds {1}")]
+    Unclean(String, &'static str),
 }
 
 impl fmt::Debug for SecretSource {
@@ -85,7 +93,24 @@ impl SecretSource {
     ///
     /// # Errors
     /// When the place is missing, empty, too long (64 KiB) or not text, or the command fails.
+    /// So is one that can't be meant: see [`clean`].
     pub fn read(&self) -> Result<SecretString, SecretError> {
+        self.read_and(clean)
+    }
+
+    /// Reads a secret that is not sent but turned into a key: taken as it is, apart from white space around
+    /// it, since another text would be another key.
+    ///
+    /// # Errors
+    /// When the place is missing, empty, too long (64 KiB) or not text, or the command fails.
+    pub fn read_key(&self) -> Result<SecretString, SecretError> {
+        self.read_and(|text, _| Ok(text.trim()))
+    }
+
+    fn read_and(
+        &self,
+        clean: impl for<'a> Fn(&'a str, &Self) -> Result<&'a str, SecretError>,
+    ) -> Result<SecretString, SecretError> {
         let bytes = match self {
             Self::File(path) => read_file(path)?,
             Self::Env(name) => Zeroizing::new(
@@ -99,9 +124,12 @@ impl SecretSource {
         if bytes.len() as u64 > SECRET_BYTES {
             return Err(SecretError::TooLong(self.place()));
         }
-        let text = str::from_utf8(&bytes)
-            .map_err(|_| SecretError::NotText(self.place()))?
-            .trim();
+        if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+            let message = "a secret in UTF-16: save it as UTF-8";
+            return Err(SecretError::Unclean(self.place(), message));
+        }
+        let text = str::from_utf8(&bytes).map_err(|_| SecretError::NotText(self.place()))?;
+        let text = clean(text, self)?;
         if text.is_empty() {
             return Err(SecretError::Empty(self.place()));
         }
@@ -118,6 +146,38 @@ impl SecretSource {
                 format!("command {}", argv.first().map_or("", String::as_str))
             }
         }
+    }
+}
+
+/// A secret as it is sent: without white space around it and without a byte order mark. A second line,
+/// quotation marks around it and characters that nobody sees would be sent along, and refused by a
+/// provider that doesn't say why. Keys in PEM and JSON have many lines, and are parsed.
+fn clean<'a>(text: &'a str, from: &SecretSource) -> Result<&'a str, SecretError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = text.trim_matches(|c: char| c.is_ascii_whitespace());
+    if text.starts_with('{') || text.starts_with("-----BEGIN ") {
+        return Ok(text);
+    }
+    let unclean = |message| Err(SecretError::Unclean(from.place(), message));
+    if text.contains(['\n', '\r']) {
+        return unclean(match from {
+            SecretSource::Command(_) => {
+                "more than one line: let it print the secret alone, on one line"
+            }
+            _ => "more than one line: leave the secret alone in it, on one line",
+        });
+    }
+    for quote in ['"', '\''] {
+        let inner = text
+            .strip_prefix(quote)
+            .and_then(|rest| rest.strip_suffix(quote));
+        if inner.is_some() {
+            return unclean("a secret in quotation marks, which would be sent too: take them out");
+        }
+    }
+    match unseen::find_any(text) {
+        Some(unseen) => Err(SecretError::Unseen(from.place(), unseen)),
+        None => Ok(text),
     }
 }
 
@@ -255,11 +315,33 @@ mod tests {
             ("s3cr3t\n", "s3cr3t"),
             ("s3cr3t\r\n", "s3cr3t"),
             (" a b \n\n", "a b"),
+            ("\u{feff}s3cr3t\r\n", "s3cr3t"),
+            ("it's \"quoted\" within", "it's \"quoted\" within"),
+            ("pässword", "pässword"),
+            (
+                "\u{feff}{\n \"client_email\": \"a\u{a0}b\"\n}\n",
+                "{\n \"client_email\": \"a\u{a0}b\"\n}",
+            ),
+            (
+                "-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY-----\n",
+                "-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY-----",
+            ),
         ] {
             std::fs::write(&path, written).unwrap();
             let secret = SecretSource::File(path.clone()).read().unwrap();
             assert_eq!(secret.expose_secret(), read);
         }
+    }
+
+    #[test]
+    fn a_key_stays_the_key_that_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        std::fs::write(&path, "\"a long passphrase\u{a0}in quotes\"\n").unwrap();
+        let source = SecretSource::File(path);
+        let key = source.read_key().unwrap();
+        assert_eq!(key.expose_secret(), "\"a long passphrase\u{a0}in quotes\"");
+        assert!(error(&source).contains("quotation marks"));
     }
 
     #[test]
@@ -272,6 +354,35 @@ mod tests {
             (b" \n".to_vec(), "empty secret"),
             (vec![b'x'; 64 * 1024 + 1], "more than 64 KiB"),
             (vec![b'x', 0xff], "not UTF-8"),
+            (b"\xff\xfex\0".to_vec(), "in UTF-16: save it as UTF-8"),
+            (
+                b"xxxxxxxxx\nuser: y\n".to_vec(),
+                "holds more than one line: leave",
+            ),
+            (b"xxxxxxxxx\ry".to_vec(), "holds more than one line: leave"),
+            (
+                b"\"xxxxxxxxx\"\n".to_vec(),
+                "in quotation marks, which would be sent",
+            ),
+            (
+                b"'xxxxxxxxx'".to_vec(),
+                "in quotation marks, which would be sent",
+            ),
+            (
+                "secret\u{200b}\n".into(),
+                "secret, character 7: U+200B ZERO WIDTH SPACE, which cannot be seen: take it out",
+            ),
+            ("\u{200b}secret".into(), "secret, character 1: U+200B"),
+            ("\u{feff}\u{feff}secret".into(), "character 1: U+FEFF"),
+            ("sec\u{a0}ret".into(), "character 4: U+00A0 NO-BREAK SPACE"),
+            (
+                "secret\u{a0}\n".into(),
+                "character 7: U+00A0 NO-BREAK SPACE",
+            ),
+            (
+                "\u{201c}secret\u{201d}".into(),
+                "character 1: U+201C LEFT DOUBLE QUOTATION MARK",
+            ),
         ] {
             std::fs::write(&path, bytes).unwrap();
             let error = error(&source);

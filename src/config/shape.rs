@@ -3,11 +3,12 @@
 
 use super::{
     fault::Report,
-    hint,
+    forms, hint,
     limits::{Bound, Unit},
     secret,
     yaml::{Entry, Node, NodeKind},
 };
+use crate::input::unseen;
 
 /// A map with known keys.
 #[derive(Debug)]
@@ -87,6 +88,9 @@ pub(super) const SECRET_KEYS: [(&str, &str); 4] = [
     ),
 ];
 
+/// What stands behind the key of a secret.
+const SECRET_PLACE: &str = "a name or path";
+
 const SECRET_FORMS: &str = "{file: PATH}, {env: NAME}, {credential: NAME} or {command: [ARGV…]}";
 
 impl Table {
@@ -146,6 +150,16 @@ fn single<'a>(node: &'a Node, what: &str, path: &str, report: &mut Report) -> Op
     if text.chars().any(char::is_control) {
         let message = "holds a control character (a line break, a tab, …): take it out";
         report.fault(node.line, path, message);
+        return None;
+    }
+    // Names of files and people may have such quotation marks; ids, secrets' places and URLs don't.
+    let quotes_may_stand = [forms::PATH.what, forms::NAME.what, SECRET_PLACE].contains(&what);
+    let unseen = match quotes_may_stand {
+        true => unseen::find(text),
+        false => unseen::find_any(text),
+    };
+    if let Some(unseen) = unseen {
+        report.fault(node.line, path, format!("{unseen}"));
         return None;
     }
     Some(text)
@@ -230,7 +244,7 @@ fn check_secret(node: &Node, path: &str, report: &mut Report) {
         return;
     };
     let path = format!("{path}.{key}");
-    let Some(text) = single(value, "a name or path", &path, report) else {
+    let Some(text) = single(value, SECRET_PLACE, &path, report) else {
         return;
     };
     let message = match *key {
@@ -277,7 +291,9 @@ fn check_keys(node: &Node, table: Option<&Table>, path: &str, report: &mut Repor
     let mut first_lines = std::collections::HashMap::new();
     for Entry { key, line, .. } in node.entries() {
         let known = table.is_none_or(|table| table.key(key).is_some());
-        if !known {
+        if let Some(unseen) = unseen::find_any(key).filter(|_| !known || table.is_none()) {
+            report.fault(*line, path, format!("a key holds {unseen}"));
+        } else if !known {
             let names = table
                 .into_iter()
                 .flat_map(|table| table.keys)

@@ -8,6 +8,7 @@
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 
 use super::fault::Report;
+use crate::input::unseen;
 
 /// Deepest nesting; the file needs 5.
 const DEPTH: usize = 32;
@@ -87,6 +88,9 @@ impl Node {
 
 /// Reads the one document of a text. None: the text is unusable, as reported.
 pub(super) fn read(text: &str, report: &mut Report) -> Option<Node> {
+    if report_unseen(text, report) {
+        return None;
+    }
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
         nodes: 0,
@@ -103,6 +107,29 @@ pub(super) fn read(text: &str, report: &mut Report) -> Option<Node> {
         }
         Err(Stop::Reported) => None,
     }
+}
+
+/// Reports characters in the indentation, or behind a key's colon, that look like spaces and are none: what
+/// a parser says of such a text leads nowhere. Those in values and keys are found where these are read.
+fn report_unseen(text: &str, report: &mut Report) -> bool {
+    let before = report.faults.len();
+    for (line, number) in text.lines().zip(1..) {
+        let indented = line.trim_start_matches([' ', '\t', '-', '?']);
+        let comment = indented.starts_with('#');
+        let value = line.split_once(':').filter(|_| !comment);
+        let mut parts = [Some(indented), value.map(|(_, value)| value)].into_iter();
+        let part = parts.find(|part| part.is_some_and(|part| part.starts_with(unseen::is_unseen)));
+        let unseen = part.flatten().and_then(|part| {
+            let before = line.chars().count() - part.chars().count();
+            let mut found = unseen::find(part)?;
+            found.place += before;
+            Some(found)
+        });
+        if let Some(unseen) = unseen {
+            report.fault(number, "", format!("{unseen}"));
+        }
+    }
+    report.faults.len() > before
 }
 
 /// The parser's words, but for the one message that quotes the text.
@@ -279,6 +306,35 @@ mod tests {
             assert_eq!(lines, [3, 4]);
             assert_eq!(g.value.text(), Some("h"));
         }
+    }
+
+    #[test]
+    fn what_looks_like_a_space_and_is_none_is_named_by_its_place() {
+        for (text, place) in [
+            (
+                "a:\n  b: 1\n\u{a0} c: 2\n",
+                "line 3: character 1: U+00A0 NO-BREAK SPACE",
+            ),
+            (
+                "a:\n \u{a0}b: 1\n",
+                "line 2: character 2: U+00A0 NO-BREAK SPACE",
+            ),
+            (
+                "a:\n-\u{a0}b\n",
+                "line 2: character 2: U+00A0 NO-BREAK SPACE",
+            ),
+            ("a:\u{a0}b\n", "line 1: character 3: U+00A0 NO-BREAK SPACE"),
+            (
+                "a:\n  \u{200b}b: 1\n",
+                "line 2: character 3: U+200B ZERO WIDTH SPACE",
+            ),
+            ("a: 1\n\u{feff}b: 1\n", "line 2: character 1: U+FEFF"),
+        ] {
+            let faults = faults(text);
+            assert_eq!(faults.len(), 1, "{text:?}: {faults:?}");
+            assert!(faults[0].starts_with(place), "{text:?}: {faults:?}");
+        }
+        assert_eq!(faults("# a\u{a0}b:\u{a0}c\na: b # \u{a0}c\n").len(), 0);
     }
 
     #[test]

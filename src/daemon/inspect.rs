@@ -83,6 +83,9 @@ fn state_dir(config: &Config, findings: &mut Vec<Finding>) {
     }
 }
 
+/// The one secret that is a key of our own.
+const STORE_KEY: &str = "store_key";
+
 /// Gives the key, where it could be read and there is one.
 fn store_key(config: &Config, findings: &mut Vec<Finding>) -> Option<StoreKey> {
     if let SecretSource::File(path) = &config.store_key {
@@ -101,7 +104,7 @@ fn store_key(config: &Config, findings: &mut Vec<Finding>) -> Option<StoreKey> {
             return None;
         }
     }
-    let secret = read_secret("store_key", &config.store_key, findings)?;
+    let secret = read_secret(STORE_KEY, &config.store_key, findings)?;
     let key = StoreKey::from_secret(&secret);
     key.inspect_err(|error| {
         findings.push(Fault(format!(
@@ -172,7 +175,11 @@ fn read_secret(
         }
         SecretSource::Env(_) | SecretSource::Credential(_) => {}
     }
-    match source.read() {
+    let read = match what {
+        STORE_KEY => source.read_key(),
+        _ => source.read(),
+    };
+    match read {
         Ok(secret) => Some(secret),
         Err(error) => {
             findings.push(Fault(format!("{what}: {error}")));

@@ -231,7 +231,7 @@ fn read_key(config: &Config) -> Result<StoreKey, DaemonError> {
     }
     let secret = config
         .store_key
-        .read()
+        .read_key()
         .map_err(|source| DaemonError::StoreKey {
             place: config.store_key.place(),
             source,

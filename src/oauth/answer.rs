@@ -7,6 +7,8 @@ use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
+use crate::input::unseen;
+
 /// Life of an access token whose provider does not say, in seconds.
 const DEFAULT_LIFE: u64 = 3600;
 /// Longest life that is believed, in seconds: 30 days, so that arithmetic stays sane.
@@ -121,6 +123,12 @@ struct RawToken {
     expires_in: Value,
     #[serde(default)]
     scope: Value,
+}
+
+/// The body without the byte order mark that some services put before JSON: RFC 8259 section 8.1 lets a
+/// reader pass it over.
+pub(crate) fn without_mark(body: Vec<u8>) -> Vec<u8> {
+    unseen::without_mark(&body).to_vec()
 }
 
 /// A device answer (RFC 8628 §3.2), made regular for the oauth2 crate: numbers may be strings,

@@ -20,7 +20,7 @@ use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use super::{
-    answer::{TokenAnswer, regular_device_answer},
+    answer::{TokenAnswer, regular_device_answer, without_mark},
     assertion::ASSERTION_TYPE,
     classify::{Kind, Outcome, Received, Refusal, classify},
     clock::Clock,
@@ -236,7 +236,9 @@ pub(crate) async fn send(
     let request = with_assertion(provider, way, request).await?;
     let shown = secrets_of(&request);
     let answer = way.http.send(request).await;
-    let answer = answer.map_err(|error| Refusal::transport(&error).veiled(&shown))?;
+    let answer = answer
+        .map_err(|error| Refusal::transport(&error).veiled(&shown))?
+        .map(without_mark);
     match classify(&Received::of(&answer), way.clock.now()) {
         Outcome::Good => Ok(answer),
         Outcome::Refused(refusal) => Err(refusal.veiled(&shown).in_terms_of(provider)),

@@ -1,5 +1,7 @@
 //! From an admitted client to the upstream's verdict: token in, login upstream out.
 
+use std::sync::Arc;
+
 use secrecy::ExposeSecret;
 use tracing::{debug, info, warn};
 
@@ -20,7 +22,7 @@ impl Login {
         &self,
         account: &str,
         server: &UpstreamServer,
-    ) -> Result<AccessToken, Denied> {
+    ) -> Result<Arc<AccessToken>, Denied> {
         self.rested(account, server)?;
         let token = self.shared.tokens.access_token(account).await;
         token.map_err(|e| Denied::token(&e, token_refusal(&e)))
@@ -34,7 +36,7 @@ impl Login {
         mailbox: &str,
         server: &UpstreamServer,
         ahead: Option<Ahead>,
-        mut token: AccessToken,
+        mut token: Arc<AccessToken>,
     ) -> Result<(Ready, Success, u64), Denied> {
         let tokens = &self.shared.tokens;
         let mut idle = match ahead {

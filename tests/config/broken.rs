@@ -212,7 +212,7 @@ const BROKEN: &[(&str, &[Expected])] = &[
         (4, "listeners[0].protocol", "must be one of imap, pop3, smtp (did you mean imap?)"),
         (5, "listeners[0].bind", "must be an address and port: 127.0.0.1:1993"),
         (6, "listeners[0].tls", "must be one of implicit, starttls, none"),
-        (7, "listeners[0].allow_from[0]", "has bits beyond its prefix length"),
+        (7, "listeners[0].allow_from[0]", "192.0.2.7/24 has host bits: write 192.0.2.0/24 for the network or 192.0.2.7"),
         (7, "listeners[0].allow_from[1]", "must be a network as in 192.0.2.0/24"),
         (10, "listeners[1].bind[1]", "must be an address and port"),
         (11, "listeners[1].tls", "(did you mean starttls?)"),

@@ -46,6 +46,22 @@ async fn client_credentials_with_the_secret_in_the_form_or_by_basic() {
 }
 
 #[tokio::test]
+async fn a_byte_order_mark_before_an_answer_is_passed_over() {
+    let idp = Idp::start().await;
+    let (tokens, _) = engine(provider(&idp, Flow::ClientCredentials), http());
+    let answer =
+        "\u{feff}{\"access_token\":\"marked\",\"token_type\":\"Bearer\",\"expires_in\":3600}";
+    idp.then(Reply::json(200, answer));
+    assert!(tokens.access_token(ALICE).await.is_ok());
+    assert_eq!(idp.token_requests().len(), 1);
+    // In an error too: it is not taken for a page that is no JSON.
+    let (tokens, _) = engine(provider(&idp, Flow::ClientCredentials), http());
+    idp.then(Reply::json(400, "\u{feff}{\"error\":\"invalid_client\"}"));
+    let error = tokens.access_token(ALICE).await.unwrap_err();
+    assert_eq!(error.code.as_deref(), Some("invalid_client"));
+}
+
+#[tokio::test]
 async fn fifty_parallel_cold_logins_make_one_request() {
     let idp = Idp::start().await;
     idp.always(Some(Reply::late(Duration::from_millis(100))));

@@ -104,6 +104,8 @@ async fn a_password_of_the_domain_is_bound_to_networks() {
         &["0.0.0.0/0"],
         &["::/0"],
         &["192.0.2.0/24", "0.0.0.0/1"],
+        &["5.0.0.0/8"],
+        &["5.5.0.0/17", "5.5.128.0/17", "5.6.0.0"],
     ] {
         let limits = Limits {
             from: from.iter().map(|net| parse_network(net).unwrap()).collect(),

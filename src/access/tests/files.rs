@@ -8,7 +8,7 @@ use crate::access::{AccessError, Kind, parse_network, password_faults};
 fn limits() -> Limits {
     Limits {
         protocols: vec![Protocol::Smtp, Protocol::Imap, Protocol::Imap],
-        from: vec![parse_network("::ffff:192.0.2.9/120").unwrap()],
+        from: vec![parse_network("::ffff:192.0.2.0/120").unwrap()],
     }
 }
 

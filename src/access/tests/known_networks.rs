@@ -76,7 +76,7 @@ async fn a_domains_password_is_not_found_from_rotating_networks() {
     let house = House::new();
     let limits = Limits {
         from: vec![
-            parse_network("2001:db8::/32").unwrap(),
+            parse_network("2001:db8::/48").unwrap(),
             parse_network("192.0.2.0/24").unwrap(),
         ],
         ..Limits::default()

@@ -1,0 +1,5 @@
+//! What people write, wherever they write it: networks, and characters that nobody sees. Used by the
+//! configuration, device passwords and others alike, so that all take the same texts and give the same words.
+
+pub mod network;
+pub mod unseen;
