@@ -1,13 +1,12 @@
 //! `mailsplice login`: signs an account in.
 
-use std::io::{self, BufRead};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use super::{DONE, account, audit, load, runtime, say, show, time, word};
+use super::{DONE, account, audit, load, paste, runtime, say, show, time, word};
 use crate::config::Config;
 use crate::daemon::control::{self, Question};
 use crate::daemon::wiring::{self, Base, CurrentHttp};
@@ -23,8 +22,6 @@ const BROWSER_TIME: Duration = Duration::from_secs(15 * 60);
 /// The port in the redirect address of `--paste`: nobody listens there, the browser shows an error
 /// page with the address to copy. From the dynamic range, where no service lives.
 const PASTE_PORT: u16 = 49_517;
-/// The longest pasted line, in octets; an authorization code takes under 4 KiB.
-const LONGEST_LINE: u64 = 16 * 1024;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -174,29 +171,7 @@ async fn paste(who: &Account, http: &CurrentHttp) -> anyhow::Result<Grant> {
         sign_in.redirect_uri()
     ));
     shown()?;
-    let reading = sign_in.clone();
-    let pasted = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
-        let mut stdin = io::Read::take(io::stdin().lock(), LONGEST_LINE * 20);
-        loop {
-            let mut line = zeroize::Zeroizing::new(String::new());
-            if stdin.read_line(&mut line).context("stdin cannot be read")? == 0 {
-                bail!("nothing was pasted");
-            }
-            if line.trim().is_empty() {
-                continue;
-            }
-            match reading.from_pasted(&line) {
-                Ok(code) => return Ok(code),
-                // A wrong paste can be put right; a refusal by the provider cannot.
-                Err(error) if error.code.is_some() => return Err(explained(error)),
-                Err(error) => {
-                    word(error);
-                    let _ = show();
-                }
-            }
-        }
-    });
-    let code = pasted.await??;
+    let code = paste::code(&sign_in).await?;
     let Some(sign_in) = Arc::into_inner(sign_in) else {
         bail!("the sign-in is still in use");
     };

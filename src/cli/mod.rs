@@ -10,6 +10,7 @@ mod guard;
 mod login;
 mod output;
 mod password;
+mod paste;
 mod revoke;
 mod sandbox;
 mod schema;
