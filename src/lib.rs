@@ -10,6 +10,7 @@ pub mod access;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+mod environment;
 pub mod input;
 pub mod net;
 pub mod notify;

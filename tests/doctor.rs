@@ -144,6 +144,7 @@ fn delegated(lab: &Lab) -> String {
 fn granted(user: &str, scope: &str, life: u64) -> Reply {
     let claims = serde_json::json!({
         "aud": "11111111-2222-3333-4444-555555555555", "preferred_username": user, "sub": "42",
+        "exp": 4_000_000_000_u64,
     });
     let id_token = format!("e30.{}.", BASE64_URL_SAFE_NO_PAD.encode(claims.to_string()));
     let body = serde_json::json!({

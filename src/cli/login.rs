@@ -1,13 +1,12 @@
 //! `mailsplice login`: signs an account in.
 
-use std::io::{self, BufRead};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use super::{DONE, account, audit, load, runtime, say, show, time, word};
+use super::{DONE, account, audit, load, paste, runtime, say, show, time, word};
 use crate::config::Config;
 use crate::daemon::control::{self, Question};
 use crate::daemon::wiring::{self, Base, CurrentHttp};
@@ -23,8 +22,6 @@ const BROWSER_TIME: Duration = Duration::from_secs(15 * 60);
 /// The port in the redirect address of `--paste`: nobody listens there, the browser shows an error
 /// page with the address to copy. From the dynamic range, where no service lives.
 const PASTE_PORT: u16 = 49_517;
-/// The longest pasted line, in octets; an authorization code takes under 4 KiB.
-const LONGEST_LINE: u64 = 16 * 1024;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -60,7 +57,9 @@ async fn login(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
             who.user
         );
     }
-    if let Some(identity) = &arguments.identity {
+    // A number of the provider is no name to suggest to it.
+    let hint = arguments.identity.as_ref();
+    if let Some(identity) = hint.filter(|name| name.contains('@') || !who.user.contains('@')) {
         let provider = Arc::make_mut(&mut who.provider);
         let hint = ("login_hint".to_owned(), identity.clone());
         provider.authorization_params.extend([hint]);
@@ -172,29 +171,7 @@ async fn paste(who: &Account, http: &CurrentHttp) -> anyhow::Result<Grant> {
         sign_in.redirect_uri()
     ));
     shown()?;
-    let reading = sign_in.clone();
-    let pasted = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
-        let mut stdin = io::Read::take(io::stdin().lock(), LONGEST_LINE * 20);
-        loop {
-            let mut line = zeroize::Zeroizing::new(String::new());
-            if stdin.read_line(&mut line).context("stdin cannot be read")? == 0 {
-                bail!("nothing was pasted");
-            }
-            if line.trim().is_empty() {
-                continue;
-            }
-            match reading.from_pasted(&line) {
-                Ok(code) => return Ok(code),
-                // A wrong paste can be put right; a refusal by the provider cannot.
-                Err(error) if error.code.is_some() => return Err(explained(error)),
-                Err(error) => {
-                    word(error);
-                    let _ = show();
-                }
-            }
-        }
-    });
-    let code = pasted.await??;
+    let code = paste::code(&sign_in).await?;
     let Some(sign_in) = Arc::into_inner(sign_in) else {
         bail!("the sign-in is still in use");
     };
@@ -227,41 +204,76 @@ fn shown() -> anyhow::Result<()> {
     show().context("how to sign in could not be printed: nothing was done")
 }
 
-/// Refuses a sign-in by somebody else: browsers like to sign in whoever was there last.
+/// Refuses a sign-in by somebody else (browsers like to sign in whoever was there last), and one by somebody
+/// whom the provider named in a way that can't be compared.
 fn compare(who: &Account, expected: Option<&str>, grant: &Grant) -> anyhow::Result<()> {
     let expected = expected.unwrap_or(&who.user);
-    match grant
-        .identity
-        .as_ref()
-        .map(|identity| identity_matches(expected, identity))
-    {
-        Some(Match::Different(other)) => bail!(
+    let (user, provider) = (&who.user, &who.provider);
+    let Some(identity) = &grant.identity else {
+        if !provider.flow.is_unattended() {
+            let asks = provider.scopes.iter().any(|scope| scope == "openid");
+            let mend = if asks {
+                ""
+            } else {
+                " (openid email profile in its scopes may help)"
+            };
+            word(format_args!(
+                "mailsplice: note: the provider did not tell who signed in, so it was not compared with \
+                 {expected}{mend}"
+            ));
+        }
+        return Ok(());
+    };
+    let scopes = format!(
+        "add openid email profile to the scopes of provider {} and sign in again",
+        provider.name
+    );
+    match identity_matches(expected, identity) {
+        Match::Same => Ok(()),
+        Match::Different(other) => bail!(
             "{other} signed in, but the account is {expected}: nothing was saved. Sign in again as \
              {expected} (a private browser window helps), or, if {other} may open that mailbox, \
-             run: mailsplice login {} --as {other}",
-            who.user
+             run: mailsplice login {user} --as {other}"
         ),
-        Some(Match::Same) => Ok(()),
-        Some(Match::Unknown) | None => {
-            if !who.provider.flow.is_unattended() {
-                let words = "the provider did not tell who signed in, so it was not compared";
-                word(format_args!("mailsplice: note: {words} with {expected}"));
-            }
-            Ok(())
+        // A program's own token.
+        _ if provider.flow.is_unattended() => Ok(()),
+        Match::Unverified(address) => {
+            let id = identity.name().map(|id| as_id(user, id));
+            bail!(
+                "the provider says {address} signed in, but also that it has not verified that this address \
+                 is theirs: nothing was saved. Have it verified there, or {scopes}{}",
+                id.unwrap_or_default()
+            )
         }
+        Match::OnlyId(id) => bail!(
+            "the provider tells only its own number of who signed in ({id}), which can't be compared with \
+             {expected}: nothing was saved. So that it tells the name, {scopes}{}",
+            as_id(user, &id)
+        ),
+        Match::Unknown => bail!(
+            "the provider's id_token names nobody, so who signed in can't be compared with {expected}: \
+             nothing was saved. So that it does, {scopes}"
+        ),
     }
 }
 
+/// The way out where the provider gives a number in place of a name.
+fn as_id(user: &str, id: &str) -> String {
+    format!("; or, if {id} is the right one, run: mailsplice login {user} --as {id}")
+}
+
 /// An error with what an administrator needs to look it up.
-fn explained(error: TokenError) -> anyhow::Error {
+pub(super) fn explained(error: TokenError) -> anyhow::Error {
     let code = error
         .code
         .as_deref()
         .map(|code| format!(" [{code}]"))
         .unwrap_or_default();
-    if error.detail.is_empty() || error.detail == error.sentence {
+    let detail = error.detail.strip_prefix(&error.sentence);
+    let detail = detail.map_or(&*error.detail, |more| more.trim_start_matches(", "));
+    if detail.is_empty() {
         anyhow::anyhow!("{}{code}", error.sentence)
     } else {
-        anyhow::anyhow!("{}{code}\n  ({})", error.sentence, error.detail)
+        anyhow::anyhow!("{}{code}\n  ({detail})", error.sentence)
     }
 }

@@ -6,9 +6,11 @@ mod check;
 mod doctor;
 mod explain;
 mod ground;
+mod guard;
 mod login;
 mod output;
 mod password;
+mod paste;
 mod revoke;
 mod sandbox;
 mod schema;
@@ -92,6 +94,7 @@ enum Command {
 
 /// Runs the command line; the exit status tells how it went.
 pub fn main() -> ExitCode {
+    let closed = guard::close();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -110,6 +113,9 @@ pub fn main() -> ExitCode {
         // Commands speak for themselves.
         _ => Some("error,mailsplice=warn"),
     });
+    if let Err(error) = closed {
+        tracing::warn!(%error, "core dumps of this process can't be switched off");
+    }
     let status = run(arguments).unwrap_or_else(|error| {
         word(format_args!("mailsplice: {}", chain(&error)));
         status_of(&error)

@@ -14,6 +14,7 @@ use std::{
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
+use crate::environment;
 use crate::input::unseen::{self, Unseen};
 
 /// Longest secret in bytes: far above any key or client secret, so that a wrong path (a disk, a
@@ -216,7 +217,7 @@ fn read_bounded(from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-/// Runs a program with no input; its words on stderr go where ours go.
+/// Runs a program with no input and little of our environment; its words on stderr go where ours go.
 fn run(argv: &[String]) -> Result<Zeroizing<Vec<u8>>, SecretError> {
     run_within(argv, COMMAND_TIME)
 }
@@ -230,6 +231,8 @@ fn run_within(argv: &[String], limit: Duration) -> Result<Zeroizing<Vec<u8>>, Se
     let deadline = Instant::now() + limit;
     let mut child = Command::new(program)
         .args(argv.iter().skip(1))
+        .env_clear()
+        .envs(environment::passed_on())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

@@ -14,15 +14,12 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::notice::{Kind, Notice};
+use crate::environment;
 use crate::oauth::{Http, HttpRequest, SecretReader};
 use crate::store::blocking;
 
 /// How much of a program's words is logged when it fails, in octets.
 const WORDS: usize = 512;
-/// What a program gets of our environment. The rest may hold secrets.
-const PASSED_ON: [&str; 10] = [
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TZ", "LANG", "LC_ALL", "LC_CTYPE",
-];
 /// Time for the last words of a program that has ended, when something it started holds its stderr.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
@@ -135,13 +132,10 @@ async fn post(
 
 async fn run(argv: &[String], notice: &Notice) -> Result<(), String> {
     let (program, arguments) = argv.split_first().ok_or("no program")?;
-    let ours = PASSED_ON
-        .iter()
-        .filter_map(|name| Some((name, std::env::var_os(name)?)));
     let mut child = Command::new(program)
         .args(arguments)
         .env_clear()
-        .envs(ours)
+        .envs(environment::passed_on())
         .envs(notice.variables())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

@@ -64,6 +64,15 @@ impl Ask<'_> {
     }
 }
 
+/// When an answer comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// A person has signed in.
+    SignIn,
+    /// Nobody has: a refresh, or a token of the program's own.
+    Later,
+}
+
 /// Where requests go and what time it is.
 #[derive(Clone, Copy)]
 pub(crate) struct Way<'a> {
@@ -100,6 +109,10 @@ pub(crate) async fn ask(
         device: false,
     };
     let scopes = || provider.scopes.iter().cloned().map(Scope::new);
+    let occasion = match ask {
+        Ask::Code { .. } => Occasion::SignIn,
+        Ask::Refresh(_) | Ask::Unattended(_) => Occasion::Later,
+    };
     let answer = match ask {
         Ask::Refresh(token) => {
             let token = RefreshToken::new(token.expose_secret().to_owned());
@@ -145,23 +158,41 @@ pub(crate) async fn ask(
                 .map_err(refusal)
         }
     }?;
-    Ok(grant(provider, answer)?.veiled(shown))
+    Ok(grant(provider, answer, occasion, way.clock.now())?.veiled(shown))
 }
 
-/// The grant in an answer. An id_token made for somebody else spoils it.
-pub(crate) fn grant(provider: &Provider, answer: TokenAnswer) -> Result<Grant, Box<Refusal>> {
+/// The grant in an answer. An id_token made for somebody else spoils it. At a sign-in one that can't be used
+/// spoils it too, for it decides whether the right person signed in; later it only names nobody anew, so
+/// that a slip of the provider doesn't end a service.
+pub(crate) fn grant(
+    provider: &Provider,
+    answer: TokenAnswer,
+    occasion: Occasion,
+    now: u64,
+) -> Result<Grant, Box<Refusal>> {
     let parts = answer.into_parts();
     let claims = parts.id_token.map(|id_token| {
         identity::decode(
             id_token.expose_secret(),
             &provider.client_id,
             provider.exact_issuer(),
+            now,
         )
     });
     let identity = match claims {
-        None | Some(Err(IdentityFault::Malformed)) => None,
+        None => None,
         Some(Ok(identity)) => Some(identity),
-        Some(Err(fault)) => return Err(Refusal::settled(&fault.to_string())),
+        Some(Err(fault)) if occasion == Occasion::SignIn => {
+            return Err(Refusal::settled(&format!(
+                "Provider {} doesn't tell who signed in: {fault}. Nothing was saved: {}",
+                provider.name,
+                fault.mend()
+            )));
+        }
+        Some(Err(fault @ (IdentityFault::OtherAudience | IdentityFault::OtherIssuer))) => {
+            return Err(Refusal::settled(&fault.to_string()));
+        }
+        Some(Err(_)) => None,
     };
     // An omitted scope means: as requested (RFC 6749 §5.1).
     let scopes = if parts.scopes.is_empty() {

@@ -98,7 +98,9 @@ impl Grant {
             preferred_username: names.preferred_username.filter(clean),
             upn: names.upn.filter(clean),
             email: names.email.filter(clean),
+            unverified_email: names.unverified_email.filter(clean),
             sub: names.sub.filter(clean),
+            oid: names.oid.filter(clean),
         });
         Self {
             scopes: self

@@ -63,6 +63,29 @@ async fn come_by(port: u16, right: &str) {
 }
 
 #[tokio::test]
+async fn silent_connections_do_not_hold_up_a_sign_in() {
+    let idp = Idp::start().await;
+    let provider = Arc::new(provider(&idp, Flow::AuthorizationCode));
+    let loopback = Loopback::bind(&provider.redirect_uri).await.unwrap();
+    let port = loopback.port();
+    let signin = CodeSignIn::start(&provider, ALICE, port).unwrap();
+    let redirect = browse(signin.url()).await;
+    let request = format!("GET /?{} HTTP/1.1", redirect.query().unwrap());
+    let crowd = async {
+        let mut silent = Vec::new();
+        for _ in 0..200 {
+            silent.push(connect(port).await);
+        }
+        (raw(port, &request).await, silent)
+    };
+    // Less than one connection may last.
+    let waiting = loopback.wait(&signin, Duration::from_secs(8));
+    let (code, (page, _silent)) = tokio::join!(waiting, crowd);
+    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+    assert!(code.is_ok());
+}
+
+#[tokio::test]
 async fn a_browser_sign_in_survives_everything_that_comes_by() {
     let idp = Idp::with(Behaviour {
         sends_iss: true,

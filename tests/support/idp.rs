@@ -145,6 +145,8 @@ pub struct Behaviour {
     pub rotation: bool,
     /// Who signs in; named in the id_token.
     pub user: String,
+    /// The id_token of sign-ins and refreshes in place of the usual one.
+    pub id_token: Option<String>,
     /// The authorization page consents by itself; else it shows a form.
     pub consent_at_once: bool,
     /// Sends `iss` with the redirect (RFC 9207).
@@ -162,6 +164,7 @@ impl Default for Behaviour {
             life: 3600,
             rotation: true,
             user: "alice@contoso.example".into(),
+            id_token: None,
             consent_at_once: true,
             sends_iss: false,
             device_interval: 1,

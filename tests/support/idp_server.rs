@@ -157,10 +157,13 @@ impl World {
         if signin.is_some() {
             let claims = serde_json::json!({
                 "aud": client, "iss": issuer, "sub": "42", "preferred_username": user,
+                "iat": now(), "exp": now() + 3600,
             });
             let part = |value: &serde_json::Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
             let head = serde_json::json!({"alg": "none"});
-            body["id_token"] = format!("{}.{}.", part(&head), part(&claims)).into();
+            let usual = format!("{}.{}.", part(&head), part(&claims));
+            let scripted = self.behaviour.id_token.clone();
+            body["id_token"] = scripted.unwrap_or(usual).into();
         }
         json(200, &body)
     }

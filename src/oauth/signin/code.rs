@@ -6,7 +6,10 @@ use std::{fmt, sync::Arc};
 use oauth2::{AuthUrl, CsrfToken, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope};
 use url::Url;
 
-use super::redirect::{Brought, Code, Expected};
+use super::{
+    pasted,
+    redirect::{Brought, Code, Expected},
+};
 use crate::oauth::{
     clock::SystemClock,
     error::TokenError,
@@ -109,26 +112,36 @@ impl CodeSignIn {
         self.redirect.as_str()
     }
 
-    /// Reads what a person copied from the browser's address line: the whole URL, or its query. A
-    /// bare code is refused, because the state could not be checked.
+    /// Reads what a person copied from the browser's address line: the whole URL, or its query, on one line or
+    /// wrapped over several. A bare code is refused, because the state could not be checked.
     ///
     /// # Errors
     /// A sentence that says what to paste instead, or what the provider refused.
-    pub fn from_pasted(&self, line: &str) -> Result<Code, TokenError> {
-        let line = line.trim().trim_matches(['"', '\'', '<', '>']).trim();
-        let query = match line.split_once('?') {
-            Some((_, query)) => query,
-            None => line,
-        };
-        let query = query.split('#').next().unwrap_or_default();
-        match self.expected.judge(query) {
-            Brought::Code(code) => Ok(code),
-            Brought::Failed(error) => Err(error),
-            Brought::Stray(why) => Err(TokenError::configuration(
-                "Paste the whole address the browser ended at, of this sign-in: it holds code and state",
-                why,
-            )),
+    pub fn from_pasted(&self, text: &str) -> Result<Code, TokenError> {
+        let mut stray = "nothing";
+        for query in pasted::queries(text, self.authority()) {
+            match self.expected.judge(&query) {
+                Brought::Code(code) => return Ok(code),
+                Brought::Failed(error) => return Err(error),
+                Brought::Stray(why) => stray = why,
+            }
         }
+        Err(TokenError::configuration(
+            "Paste the whole address the browser ended at, of this sign-in: it holds code and state",
+            stray,
+        ))
+    }
+
+    /// Whether a pasted line begins an address anew; any other one may go on where the last one ended.
+    pub fn begins_anew(&self, line: &str) -> bool {
+        pasted::begins_anew(line, self.authority())
+    }
+
+    /// Host and port of the redirect URI, as written.
+    fn authority(&self) -> &str {
+        let uri = self.redirect.as_str();
+        let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+        rest.split(['/', '?']).next().unwrap_or_default()
     }
 
     /// Exchanges the code for tokens.

@@ -17,7 +17,7 @@ use crate::{
         classify::{Kind, Refusal},
         clock::SystemClock,
         error::{TokenError, printable},
-        exchange::{self, Judge, Way, read_secret, send},
+        exchange::{self, Judge, Occasion, Way, read_secret, send},
         http::Http,
         provider::{Account, ClientAuth, Provider},
         token::Grant,
@@ -183,7 +183,8 @@ impl DeviceSignIn {
         let answer = send(provider, way, request).await?;
         let answer: TokenAnswer = serde_json::from_slice(answer.body())
             .map_err(|_| Refusal::unreadable("the answer holds no usable token"))?;
-        Ok(exchange::grant(provider, answer)?.veiled(shown))
+        let grant = exchange::grant(provider, answer, Occasion::SignIn, way.clock.now());
+        Ok(grant?.veiled(shown))
     }
 
     /// The poll (RFC 8628 §3.4), by hand: the oauth2 crate only offers its whole polling loop, which

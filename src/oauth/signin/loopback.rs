@@ -4,6 +4,7 @@
 //! connections. Exactly one right answer is taken.
 
 use std::{
+    collections::VecDeque,
     future::poll_fn,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -15,6 +16,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::oneshot,
     task::JoinSet,
     time::timeout,
 };
@@ -28,9 +30,9 @@ use crate::oauth::error::TokenError;
 
 /// Longest request head, in octets: the code and state of all known providers stay under 4 KiB.
 const MAX_HEAD: usize = 32 * 1024;
-/// Connections at a time; more wait in the system's queue.
+/// Connections that have asked nothing yet; the oldest makes room for the next one.
 const MAX_CONNECTIONS: usize = 32;
-/// Time for one connection, so that silent ones make room.
+/// Time for one connection.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
 
 /// The open listener.
@@ -93,12 +95,21 @@ impl Loopback {
 
     async fn serve(self, expected: Arc<Expected>) -> Answer {
         let mut open = JoinSet::new();
+        // Those that have asked nothing yet, the oldest first. The oldest makes room for the next one: a
+        // browser asks at once, silent ones wait.
+        let mut silent: VecDeque<oneshot::Sender<()>> = VecDeque::new();
         loop {
             tokio::select! {
-                stream = self.accept(), if open.len() < MAX_CONNECTIONS => {
+                stream = self.accept() => {
+                    silent.retain(|one| !one.is_closed());
+                    if silent.len() >= MAX_CONNECTIONS {
+                        silent.pop_front();
+                    }
+                    let (stays, gone) = oneshot::channel();
+                    silent.push_back(stays);
                     let expected = Arc::clone(&expected);
                     open.spawn(async move {
-                        timeout(CONNECTION_LIMIT, talk(stream, &expected)).await.ok().flatten()
+                        timeout(CONNECTION_LIMIT, talk(stream, gone, &expected)).await.ok().flatten()
                     });
                 }
                 Some(ended) = open.join_next() => {
@@ -169,9 +180,17 @@ async fn open(addresses: &[IpAddr], port: u16) -> io::Result<Loopback> {
     Ok(Loopback { listeners, port })
 }
 
-/// One connection: one request, one answer, close.
-async fn talk(mut stream: TcpStream, expected: &Expected) -> Option<Answer> {
-    let head = read_head(&mut stream).await?;
+/// One connection: one request, one answer, close. It has to go when `room` is needed before it has
+/// asked.
+async fn talk(
+    mut stream: TcpStream,
+    room: oneshot::Receiver<()>,
+    expected: &Expected,
+) -> Option<Answer> {
+    let head = tokio::select! {
+        head = read_head(&mut stream) => head?,
+        _ = room => return None,
+    };
     let (page, answer) = respond(&head, expected);
     // The answer counts even if the browser is gone.
     let _ = stream.write_all(page.as_bytes()).await;

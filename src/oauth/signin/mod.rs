@@ -7,6 +7,7 @@
 mod code;
 mod device;
 mod loopback;
+mod pasted;
 mod redirect;
 
 pub use self::{
