@@ -114,9 +114,10 @@ mod tests {
     #[tokio::test]
     async fn peers_are_asked_for_after_the_quiet_time_that_was_set() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let stream = TcpStream::from_std(stream).unwrap();
         for (set, seconds) in [(Duration::from_secs(90), 90), (Duration::ZERO, 1)] {
             set_keep_alive(set);
             tune(&stream);
