@@ -571,7 +571,9 @@ fn sign_in(config: &Path, query: &str) -> String {
         .read_to_string(&mut said)
         .unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
-    let ours = said.lines().find(|line| line.starts_with("mailsplice: "));
+    let mut ours = said.lines().filter(|line| line.starts_with("mailsplice: "));
+    // The first names the state folder.
+    let ours = ours.find(|line| !line.contains("state folder"));
     ours.unwrap_or_else(|| panic!("{said}")).to_owned()
 }
 
