@@ -26,6 +26,8 @@ pub struct Habits {
     pub verdict: Option<String>,
     /// The answer to every line after the login; default: `ECHO` and the line.
     pub answer: Option<String>,
+    /// The answer to EHLO.
+    pub ehlo: Option<String>,
     /// Closes at once.
     pub absent: bool,
 }
@@ -34,6 +36,8 @@ pub struct Habits {
 #[derive(Clone, Default, Debug)]
 pub struct Heard {
     pub connections: usize,
+    /// What EHLO came with.
+    pub names: Vec<String>,
     /// The SASL messages.
     pub logins: Vec<String>,
     /// Bytes after logins.
@@ -136,7 +140,12 @@ where
                 }
             }
             line if line.starts_with("EHLO ") => {
-                "250-mail\r\n250-SIZE 1000\r\n250-AUTH XOAUTH2\r\n250 CHUNKING\r\n".to_owned()
+                heard.send_modify(|heard| heard.names.push(line[5..].to_owned()));
+                let refused = habits.lock().unwrap().ehlo.clone();
+                let answer = refused.unwrap_or_else(|| {
+                    "250-mail\r\n250-SIZE 1000\r\n250-AUTH XOAUTH2\r\n250 CHUNKING".to_owned()
+                });
+                format!("{answer}\r\n")
             }
             line => panic!("before login: {line}"),
         };
