@@ -269,6 +269,128 @@ async fn the_right_thing_is_blamed() {
     }
 }
 
+/// The sign-in service's URL, its certificate where that shall be trusted; the code for the client,
+/// words of the sentence, and words that `doctor` must say.
+struct SignIn {
+    url: String,
+    trusted: Option<String>,
+    said: [&'static str; 3],
+}
+
+async fn sign_ins() -> Vec<SignIn> {
+    let (early, early_pem) = certificate("localhost", 2090, 2095);
+    let (ended, ended_pem) = certificate("localhost", 2001, 2020);
+    let (other, other_pem) = certificate("login.other.test", 2001, 2090);
+    let (unknown, _) = certificate("localhost", 2001, 2090);
+    let key = "token_url of provider contoso";
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = closed.local_addr().unwrap();
+    drop(closed);
+    let mut made = Vec::new();
+    for (does, trusted, said) in [
+        (
+            Does::Tls(early),
+            Some(early_pem),
+            [
+                "UNAVAILABLE",
+                "is not valid yet: this machine's clock",
+                "clock",
+            ],
+        ),
+        (
+            Does::Tls(ended),
+            Some(ended_pem),
+            ["CONTACTADMIN", "ended on 2020-01-01", "ended on 2020-01-01"],
+        ),
+        (
+            Does::Tls(other),
+            Some(other_pem),
+            [
+                "CONTACTADMIN",
+                "made out to other names: correct the address in token_url of provider contoso",
+                key,
+            ],
+        ),
+        (
+            Does::Tls(unknown),
+            None,
+            ["CONTACTADMIN", "set trust.extra_ca", "trust.extra_ca"],
+        ),
+        (
+            Does::Plain("HTTP/1.1 400 Bad Request\r\n\r\n"),
+            None,
+            [
+                "CONTACTADMIN",
+                "speaks no TLS on this port: correct token_url of provider contoso",
+                key,
+            ],
+        ),
+        (
+            Does::Alert(70),
+            None,
+            ["CONTACTADMIN", "localhost is too old", key],
+        ),
+    ] {
+        let port = server(does).await.port();
+        made.push(SignIn {
+            url: format!("https://localhost:{port}/token"),
+            trusted,
+            said,
+        });
+    }
+    for (url, told, doctor) in [
+        (
+            format!("https://{nobody}/token"),
+            "(refused)",
+            "TCP: no connection",
+        ),
+        (
+            "https://nobody.invalid/token".to_owned(),
+            "(its name cannot be resolved)",
+            "DNS: ",
+        ),
+    ] {
+        made.push(SignIn {
+            url,
+            trusted: None,
+            said: ["UNAVAILABLE", told, doctor],
+        });
+    }
+    made
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_service_out_of_reach_is_blamed_for_the_right_thing() {
+    let lab = Lab::new().await;
+    let of_lab = std::fs::read_to_string(lab.path("private-ca.pem")).unwrap();
+    lab.prepare(&lab.yaml(""));
+    for case in sign_ins().await {
+        let [code, told, by_doctor] = case.said;
+        let trusted = format!("{of_lab}{}", case.trusted.as_deref().unwrap_or_default());
+        std::fs::write(lab.path("private-ca.pem"), trusted).unwrap();
+        let usual = format!("http://{}/token", lab.endpoint.address);
+        let yaml = lab.yaml("").replace(&usual, &case.url);
+        std::fs::write(lab.path("proxy.yaml"), yaml).unwrap();
+        let proxy = Proxy::start(&lab, &[]).await;
+        let answer = answer_of(&proxy).await;
+        let start = format!("a NO [{code}] ");
+        assert!(
+            answer.starts_with(&start) && answer.contains(told),
+            "{answer}\n{told}"
+        );
+        proxy.logged("no token").await;
+        let log = proxy.log();
+        assert!(log.contains(told), "{told} not in {log}");
+        // Nothing was lost or settled: the next try is made by itself.
+        let status = run(&lab, &["status", "--json"], "").stdout();
+        assert!(status.contains("degraded"), "{status}");
+        drop(proxy);
+        let doctor = run(&lab, &["doctor", USER], "").stdout();
+        assert!(doctor.contains(by_doctor), "{by_doctor}: {doctor}");
+        assert!(!doctor.contains("client_id"), "{doctor}");
+    }
+}
+
 /// One login of the lab's account; the answer to it.
 async fn answer_of(proxy: &Proxy) -> String {
     let mut client = Client::plain(proxy.address("plain")).await;

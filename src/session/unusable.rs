@@ -93,3 +93,44 @@ fn goodbye(protocol: Protocol, host: &str, text: &str) -> String {
         Some(known.to_owned())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::net::egress::Egress;
+    use crate::net::tls::client_config;
+    use crate::proto::dialogue::UpstreamTls;
+    use crate::proto::sasl::Mechanism;
+
+    fn silent(port: u16) -> Refusal {
+        let server = UpstreamServer::new(
+            ("contoso", Protocol::Imap),
+            ("mail.test", port),
+            (false, UpstreamTls::StartTls),
+            Mechanism::Xoauth2,
+            client_config(None).unwrap(),
+            Egress::default(),
+        );
+        let error = ConnectError::Silent {
+            host: "mail.test".into(),
+            port,
+            limit: Duration::from_secs(1),
+        };
+        error.refusal(&server)
+    }
+
+    #[test]
+    fn a_silent_port_of_tls_needs_a_person_and_another_may_only_be_slow() {
+        for port in [993, 995, 465] {
+            let refusal = silent(port);
+            assert_eq!(refusal.kind, RefusalKind::Person, "{port}");
+            let told = "perhaps tls of servers.imap of provider contoso should be implicit";
+            assert!(refusal.text.contains(told), "{}", refusal.text);
+        }
+        for port in [143, 110, 587, 25, 10993] {
+            assert_eq!(silent(port).kind, RefusalKind::Temporary, "{port}");
+        }
+    }
+}
