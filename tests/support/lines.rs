@@ -24,6 +24,9 @@ pub enum Speaks {
 pub struct Habits {
     /// The answer to a login in place of success.
     pub verdict: Option<String>,
+    /// Tokens that get [`Self::closing`], and then the connection is closed.
+    pub refused: Vec<String>,
+    pub closing: String,
     /// The answer to every line after the login; default: `ECHO` and the line.
     pub answer: Option<String>,
     /// The answer to EHLO.
@@ -125,8 +128,15 @@ where
                 let message = self::line(&mut stream, &mut buffer).await?;
                 let message = STANDARD.decode(message).unwrap();
                 let message = String::from_utf8(message).unwrap();
-                heard.send_modify(|heard| heard.logins.push(message));
+                heard.send_modify(|heard| heard.logins.push(message.clone()));
                 let habits = habits.lock().unwrap().clone();
+                let refused = |token: &String| message.contains(&format!("Bearer {token}\x01"));
+                if habits.refused.iter().any(refused) {
+                    let words = format!("{}\r\n", habits.closing);
+                    stream.write_all(words.as_bytes()).await.ok()?;
+                    let _ = stream.shutdown().await;
+                    return None;
+                }
                 if let Some(verdict) = &habits.verdict {
                     format!("{verdict}\r\n")
                 } else {
