@@ -434,37 +434,39 @@ async fn no_word_of_a_mail_server_brings_the_token_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_answer_of_a_token_endpoint_brings_the_client_secret_back() {
-    let users: Vec<String> = (0..ANSWERS.len())
+    // An account whose registration was refused asks no more for a while: each case has its own.
+    let cases: Vec<_> = ANSWERS
+        .iter()
+        .flat_map(|answer| (0..3usize).map(move |which| (*answer, which)))
+        .collect();
+    let users: Vec<String> = (0..cases.len())
         .map(|n| format!("u{n}@contoso.test"))
         .collect();
     let laboratory = laboratory(&users).await;
     let proxy = Proxy::start(&laboratory.lab, &[("RUST_LOG", "trace")]).await;
     let runs = runs();
-    for (user, (status, text)) in users.iter().zip(ANSWERS) {
-        for quote in [
-            SECRET.to_owned(),
-            STANDARD.encode(SECRET),
-            STANDARD.encode(format!("the-client:{SECRET}")),
-        ] {
-            let reply = Reply::Raw(status, "application/json", text.replace(ECHO, &quote));
-            laboratory.lab.endpoint.always(Some(reply));
-            for protocol in ["imap", "pop3", "smtp"] {
-                let words = match protocol {
-                    "imap" => "TAG NO no",
-                    "pop3" => "-ERR no",
-                    _ => "535 5.7.8 no",
-                };
-                let said = (protocol, words.to_owned(), 0);
-                laboratory.script.lock().unwrap().insert(user.clone(), said);
-                let answer = heard(&proxy, protocol, user, &laboratory.passwords[user]).await;
-                assert_clean(&format!("the answer to {status} {text}"), &answer, &runs);
+    for (user, ((status, text), which)) in users.iter().zip(cases) {
+        let (quote, protocol, words) = match which {
+            0 => (SECRET.to_owned(), "imap", "TAG NO no"),
+            1 => (STANDARD.encode(SECRET), "pop3", "-ERR no"),
+            _ => {
+                let pair = STANDARD.encode(format!("the-client:{SECRET}"));
+                (pair, "smtp", "535 5.7.8 no")
             }
+        };
+        let before = laboratory.lab.endpoint.count();
+        let reply = Reply::Raw(status, "application/json", text.replace(ECHO, &quote));
+        laboratory.lab.endpoint.always(Some(reply));
+        let said = (protocol, words.to_owned(), 0);
+        laboratory.script.lock().unwrap().insert(user.clone(), said);
+        let answer = heard(&proxy, protocol, user, &laboratory.passwords[user]).await;
+        let case = format!("{status} {text}, {which}");
+        assert!(laboratory.lab.endpoint.count() > before, "{case}");
+        assert_clean(&format!("the answer to {case}"), &answer, &runs);
+        if which == 0 {
+            let doctor = laboratory.doctor(user);
+            assert_clean(&format!("doctor, {case}"), &doctor, &runs);
         }
-        assert_clean(
-            &format!("doctor, {status}"),
-            &laboratory.doctor(user),
-            &runs,
-        );
     }
     for (place, text) in laboratory.places(&proxy) {
         assert_clean(place, &text, &runs);
