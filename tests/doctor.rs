@@ -22,8 +22,9 @@ use mailsplice::net::tls::provider;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use support::endpoint::Reply;
+use support::lines::{LineServer, Speaks};
 use support::proxy::{Ran, run};
-use support::{Client, Lab, PASSWORD, Proxy, USER, Upstream, login};
+use support::{Client, Lab, PASSWORD, Proxy, USER, Upstream, login, server_config};
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -562,4 +563,53 @@ async fn an_unknown_user_is_told_the_nearest_one() {
     assert_eq!(run(&lab, &["doctor"], "").status(), 64);
     std::fs::write(lab.path("proxy.yaml"), "nonsense: 1\n").unwrap();
     assert_eq!(run(&lab, &["doctor", USER], "").status(), 78);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn smtp_with_a_shared_name_asks_for_who_signed_in_and_never_for_mailbox_rights() {
+    const SCOPE: &str = "https://outlook.office.com/SMTP.Send";
+    const SHARED: &str = "shared@contoso.test";
+    let lab = Lab::new().await;
+    let smtp = LineServer::start(Speaks::Smtp, server_config(&lab.ca)).await;
+    smtp.set(|habits| {
+        habits.verdict = Some("535 5.7.3 Authentication unsuccessful [host.test]".to_owned());
+    });
+    let server = format!(
+        "smtp: {{ address: 'localhost:{}', tls: implicit }}",
+        smtp.address.port()
+    );
+    let imap = format!(
+        "imap: {{ address: 'localhost:{}', tls: implicit }}",
+        lab.upstream.address.port()
+    );
+    let yaml = delegated(&lab)
+        .replace("protocol: imap", "protocol: smtp")
+        .replace(&imap, &server);
+    let provider = "provider: contoso }";
+    for (more, who) in [
+        // Signed in as configured, or as somebody else, with the shared name shown to the server.
+        (format!("provider: contoso, smtp_user: '{SHARED}' }}"), USER),
+        (
+            format!("provider: contoso, smtp_user: '{SHARED}' }}"),
+            "bob@contoso.test",
+        ),
+        (provider.to_owned(), "bob@contoso.test"),
+    ] {
+        lab.prepare(&yaml.replace(provider, &more));
+        sign_in(&lab, granted(who, SCOPE, 3600), &["--as", who]);
+        let json = run(&lab, &["doctor", USER, "--json"], "");
+        assert_eq!(json.status(), 1);
+        let json: Value = serde_json::from_str(&json.stdout()).unwrap();
+        let steps = json["steps"].as_array().unwrap();
+        let failed = steps.iter().find(|step| step["outcome"] == "failed");
+        let mend = failed.unwrap()["mend"].to_string();
+        assert_eq!(failed.unwrap()["code"], "535 5.7.3", "{json:#}");
+        for part in ["smtp_user", "Send As"] {
+            assert!(mend.contains(part), "{part} not in {mend}");
+        }
+        assert!(mend.contains("-AccessRights SendAs"), "{mend}");
+        for wrong in ["FullAccess", "Add-MailboxPermission", "Forwarding and IMAP"] {
+            assert!(!mend.contains(wrong), "{who}: {wrong} in {mend}");
+        }
+    }
 }

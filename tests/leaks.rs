@@ -66,11 +66,20 @@ const WORDS: &[(&str, &str)] = &[
         "TAG OK in\r\n* BYE Session invalidated - AccessTokenExpired ECHO~",
     ),
     ("imap", "ECHO~"),
+    ("imap", "TAG NO [UNAVAILABLE] ECHO~"),
+    ("imap", "TAG NO [ECHO ECHO] ECHO"),
+    ("imap", "* ALERT [ECHO] ECHO\r\nTAG NO [CONTACTADMIN] ECHO"),
+    ("imap", "+ not base64 ECHO\r\nTAG BAD [CLIENTBUG] ECHO"),
+    ("imap", "OTHER OK ECHO\r\nTAG NO no"),
     ("pop3", "-ERR ECHO"),
     ("pop3", "-ERR [ECHO] no"),
     ("pop3", "-ERR [SYS/TEMP] ECHO~"),
     ("pop3", "+ ECHO\r\n-ERR no"),
     ("pop3", "+ STATUS\r\n-ERR [AUTH] ECHO"),
+    ("pop3", "-ERR [SYS/PERM] ECHO"),
+    ("pop3", "-ERR [IN-USE] ECHO~"),
+    ("pop3", "+ not base64 ECHO\r\n-ERR ECHO"),
+    ("pop3", "* ECHO\r\n-ERR ECHO"),
     ("pop3", "+OK ECHO"),
     ("pop3", "ECHO"),
     ("smtp", "421 ECHO~"),
@@ -81,6 +90,11 @@ const WORDS: &[(&str, &str)] = &[
     ("smtp", "535 5.7.3 ECHO~"),
     ("smtp", "334 ECHO\r\n535 5.7.8 no"),
     ("smtp", "334 STATUS\r\n535 5.7.8 ECHO"),
+    ("smtp", "535 5.7.139 ECHO"),
+    ("smtp", "550 ECHO ECHO~"),
+    ("smtp", "500 ECHO"),
+    ("smtp", "334 not base64 ECHO\r\n454 4.7.0 ECHO~"),
+    ("smtp", "450-4.7.1 ECHO\r\n550 5.7.1 ECHO"),
     ("smtp", "235 ECHO"),
     ("smtp", "ECHO"),
 ];
@@ -97,9 +111,33 @@ const ANSWERS: &[(&str, &str)] = &[
         "400 Bad Request",
         r#"{"error":"invalid_request","error_description":"client_secret=ECHO","error_uri":"https://x.test/ECHO"}"#,
     ),
+    (
+        "400 Bad Request",
+        r#"{"error":["ECHO"],"error_description":{"ECHO":"ECHO"}}"#,
+    ),
+    (
+        "400 Bad Request",
+        r#"{"ECHO":"ECHO","error":"invalid_grant"}"#,
+    ),
+    (
+        "400 Bad Request",
+        r#"{"error":"invalid_grant","error_description":"ECHO","error_codes":["ECHO"]}"#,
+    ),
+    ("403 Forbidden", "<html><title>ECHO</title>ECHO</html>"),
+    ("400 Bad Request", r#"{"error":"ECHO"#),
+    ("302 Found", "ECHO"),
+    ("429 ECHO", r#"["ECHO"]"#),
     ("503 Service Unavailable", "ECHO"),
     ("200 OK", "<html>ECHO</html>"),
     ("200 OK", r#"{"access_token":5,"scope":"ECHO"}"#),
+    (
+        "200 OK",
+        r#"{"access_token":"good-1234567","token_type":"ECHO","expires_in":"ECHO"}"#,
+    ),
+    (
+        "200 OK",
+        r#"{"access_token":"good-1234567","id_token":"ECHO.ECHO.ECHO"}"#,
+    ),
     (
         "200 OK",
         r#"{"access_token":"good-1234567","scope":"mail ECHO"}"#,
@@ -396,26 +434,39 @@ async fn no_word_of_a_mail_server_brings_the_token_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_answer_of_a_token_endpoint_brings_the_client_secret_back() {
-    let users: Vec<String> = (0..ANSWERS.len())
+    // An account whose registration was refused asks no more for a while: each case has its own.
+    let cases: Vec<_> = ANSWERS
+        .iter()
+        .flat_map(|answer| (0..3usize).map(move |which| (*answer, which)))
+        .collect();
+    let users: Vec<String> = (0..cases.len())
         .map(|n| format!("u{n}@contoso.test"))
         .collect();
     let laboratory = laboratory(&users).await;
     let proxy = Proxy::start(&laboratory.lab, &[("RUST_LOG", "trace")]).await;
     let runs = runs();
-    for (user, (status, text)) in users.iter().zip(ANSWERS) {
-        let body = text.replace(ECHO, SECRET);
-        let reply = Reply::Raw(status, "application/json", body);
+    for (user, ((status, text), which)) in users.iter().zip(cases) {
+        let (quote, protocol, words) = match which {
+            0 => (SECRET.to_owned(), "imap", "TAG NO no"),
+            1 => (STANDARD.encode(SECRET), "pop3", "-ERR no"),
+            _ => {
+                let pair = STANDARD.encode(format!("the-client:{SECRET}"));
+                (pair, "smtp", "535 5.7.8 no")
+            }
+        };
+        let before = laboratory.lab.endpoint.count();
+        let reply = Reply::Raw(status, "application/json", text.replace(ECHO, &quote));
         laboratory.lab.endpoint.always(Some(reply));
-        let said = ("imap", "TAG NO no".to_owned(), 0);
+        let said = (protocol, words.to_owned(), 0);
         laboratory.script.lock().unwrap().insert(user.clone(), said);
-        let answer = heard(&proxy, "imap", user, &laboratory.passwords[user]).await;
-        let case = format!("the answer to {status} {text}");
-        assert_clean(&case, &answer, &runs);
-        assert_clean(
-            &format!("doctor, {status}"),
-            &laboratory.doctor(user),
-            &runs,
-        );
+        let answer = heard(&proxy, protocol, user, &laboratory.passwords[user]).await;
+        let case = format!("{status} {text}, {which}");
+        assert!(laboratory.lab.endpoint.count() > before, "{case}");
+        assert_clean(&format!("the answer to {case}"), &answer, &runs);
+        if which == 0 {
+            let doctor = laboratory.doctor(user);
+            assert_clean(&format!("doctor, {case}"), &doctor, &runs);
+        }
     }
     for (place, text) in laboratory.places(&proxy) {
         assert_clean(place, &text, &runs);

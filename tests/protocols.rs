@@ -545,3 +545,68 @@ async fn a_client_that_the_load_balancer_cannot_name_has_no_rights_of_a_network(
         proxy.log()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_in_ehlo_can_be_set_and_one_that_is_refused_is_named() {
+    let (lab, _, smtp, yaml) = lab("", "").await;
+    let auth = STANDARD.encode(format!("\0{USER}\0{PASSWORD}"));
+    let greeted = async |proxy: &Proxy| {
+        let mut client = Client::plain(proxy.address("smtp-plain")).await;
+        let greeting = client.line().await;
+        client.send("EHLO device\r\n").await;
+        let first = client.until("250 ").await.remove(0);
+        client.send(format!("AUTH PLAIN {auth}\r\n")).await;
+        (greeting, first, client.line().await)
+    };
+    smtp.set(|habits| {
+        habits.ehlo = Some("550-5.7.1 Your name\r\n550 5.7.1 has no address".to_owned());
+    });
+    let proxy = Proxy::start(&lab, &[]).await;
+    let (greeting, first, refused) = greeted(&proxy).await;
+    assert_eq!(greeting, "220 mailsplice ESMTP ready");
+    assert_eq!(first, "250-mailsplice");
+    let told = "localhost refuses the name in our EHLO (550 5.7.1): set ehlo_name of provider \
+                contoso to one that it takes";
+    assert_eq!(refused, format!("454 4.7.0 {told}"));
+    proxy.logged("has no address").await;
+    // One connection: a second one would be refused too.
+    assert!(proxy.log().contains(told), "{}", proxy.log());
+    let doctor = run(&lab, &["doctor", USER], "").stdout();
+    for part in [
+        "refuses the name in our EHLO: 550 5.7.1 Your name",
+        "Set ehlo_name of provider contoso in",
+    ] {
+        assert!(doctor.contains(part), "{part} not in:\n{doctor}");
+    }
+    let heard = smtp.heard();
+    assert!(heard.logins.is_empty());
+    assert!(heard.names.iter().all(|name| name == "[127.0.0.1]"));
+    drop(proxy);
+
+    smtp.set(|habits| habits.ehlo = None);
+    let own = yaml
+        .replace(
+            "    servers:\n",
+            "    ehlo_name: mail.contoso.test\n    servers:\n",
+        )
+        .replace(
+            "name: smtp-plain,",
+            "name: smtp-plain, ehlo_name: '[192.0.2.10]',",
+        );
+    std::fs::write(lab.path("proxy.yaml"), own).unwrap();
+    let proxy = Proxy::start(&lab, &[]).await;
+    let (greeting, first, accepted) = greeted(&proxy).await;
+    assert_eq!(greeting, "220 [192.0.2.10] ESMTP ready");
+    assert_eq!(first, "250-[192.0.2.10]");
+    assert_eq!(accepted, "235 2.7.0 in");
+    let before = smtp.heard().names.len();
+    assert_eq!(smtp.heard().names[before - 1], "mail.contoso.test");
+    run(&lab, &["doctor", USER], "");
+    let names = smtp.heard().names;
+    assert!(names.len() > before);
+    assert!(
+        names[before..]
+            .iter()
+            .all(|name| name == "mail.contoso.test")
+    );
+}

@@ -1,6 +1,11 @@
 //! The keys of the file: names, kinds and what they are for.
 
+mod preset;
+
+pub(super) use preset::PRESET;
+
 use super::{
+    ehlo_name::EHLO_NAME,
     forms, limits, listener, notify,
     shape::{Choice, Form, Key, Kind, Need, Table},
 };
@@ -314,6 +319,12 @@ pub(super) static LISTENER: Table = Table {
              then); with login_as only. Default offered.",
         ),
         may(
+            "ehlo_name",
+            text(&EHLO_NAME),
+            "Our name in the greeting and in answer to EHLO, a domain or an address in brackets; \
+             smtp only. Default mailsplice.",
+        ),
+        may(
             "delivery",
             Kind::Choice(&DELIVERY),
             "splice (to the provider's server) or relay (a durable queue); smtp only. Default \
@@ -440,6 +451,12 @@ pub(super) static PROVIDER: Table = Table {
             Kind::Table(&SERVERS),
             "The mail servers. Default: the preset's.",
         ),
+        may(
+            "ehlo_name",
+            text(&EHLO_NAME),
+            "Our name in EHLO to the SMTP server, a domain or an address in brackets. Default \
+             \"[127.0.0.1]\", which tells nothing of the network behind it.",
+        ),
     ],
 };
 
@@ -528,65 +545,6 @@ pub(super) static ACCOUNT: Table = Table {
             "aliases_from",
             Kind::OneOrMore(&Kind::Text(&forms::CIDR)),
             "Networks from which aliases count. Default: all.",
-        ),
-    ],
-};
-
-/// A preset, in the program's own data.
-pub(super) static PRESET: Table = Table {
-    what: "a preset",
-    keys: &[
-        may(
-            "tenant",
-            text(&forms::TENANT),
-            "Tenant where the file gives none.",
-        ),
-        may(
-            "authorization_url",
-            text(&forms::ENDPOINT),
-            "Authorization endpoint.",
-        ),
-        may("token_url", text(&forms::ENDPOINT), "Token endpoint."),
-        may(
-            "device_authorization_url",
-            text(&forms::ENDPOINT),
-            "Device authorization endpoint.",
-        ),
-        may(
-            "revocation_url",
-            text(&forms::ENDPOINT),
-            "Revocation endpoint.",
-        ),
-        may("issuer", text(&forms::ISSUER), "Issuer."),
-        may(
-            "scopes",
-            Kind::Table(&PRESET_SCOPES),
-            "Scopes by what is used.",
-        ),
-        may("sasl", Kind::Choice(&SASL), "SASL mechanism."),
-        may("redirect_uri", text(&forms::REDIRECT), "Redirect URI."),
-        may(
-            "authorization_params",
-            Kind::Params(&forms::PARAMETER),
-            "Parameters.",
-        ),
-        may("servers", Kind::Table(&SERVERS), "Mail servers."),
-    ],
-};
-
-static SCOPE_LIST: Kind = Kind::Text(&forms::SCOPE);
-
-pub(super) static PRESET_SCOPES: Table = Table {
-    what: "scopes",
-    keys: &[
-        may("imap", Kind::List(&SCOPE_LIST), "For IMAP."),
-        may("pop3", Kind::List(&SCOPE_LIST), "For POP3."),
-        may("smtp", Kind::List(&SCOPE_LIST), "For SMTP."),
-        may("always", Kind::List(&SCOPE_LIST), "With each of them."),
-        may(
-            "app",
-            Kind::List(&SCOPE_LIST),
-            "For client_credentials, alone.",
         ),
     ],
 };

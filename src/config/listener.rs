@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    ehlo_name::ehlo_name,
     fault::Report,
     forms, keys,
     limits::{Bound, Unit},
@@ -137,6 +138,9 @@ fn one(view: &View<'_>, seen: &mut Seen, report: &mut Report) -> Option<Listener
             .collect(),
         login_as,
         auth_hidden: view.word("auth", AUTH_WORDS).unwrap_or_default(),
+        ehlo_name: view
+            .parsed("ehlo_name", ehlo_name)
+            .map(|found| found.value.to_owned()),
         delivery: view.word("delivery", DELIVERY_WORDS).unwrap_or_default(),
     })
 }
@@ -159,7 +163,11 @@ fn smtp_only(view: &View<'_>, protocol: Protocol, report: &mut Report) {
         }
         return;
     }
-    for (name, given) in [("login_as", view.has("login_as")), ("delivery", relay)] {
+    for (name, given) in [
+        ("login_as", view.has("login_as")),
+        ("ehlo_name", view.has("ehlo_name")),
+        ("delivery", relay),
+    ] {
         if given {
             let message = "is for protocol smtp only: take it out";
             report.fault(view.line_of(name), view.path(name), message);

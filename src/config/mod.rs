@@ -7,6 +7,7 @@
 
 mod account;
 mod egress;
+mod ehlo_name;
 mod fault;
 mod forms;
 mod general;

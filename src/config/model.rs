@@ -174,6 +174,8 @@ pub struct Listener {
     /// AUTH is not announced, for devices that send without it only where there is none; with
     /// `login_as` only.
     pub auth_hidden: bool,
+    /// Our name in the greeting and in answer to EHLO; SMTP only. `None`: the usual one.
+    pub ehlo_name: Option<String>,
     /// What happens to a message; SMTP only.
     pub delivery: Delivery,
 }
@@ -230,6 +232,8 @@ pub struct Provider {
     pub authorization_params: BTreeMap<String, String>,
     /// The mail servers.
     pub servers: Servers,
+    /// Our name in EHLO to the SMTP server; `None`: the usual one.
+    pub ehlo_name: Option<String>,
 }
 
 /// A certificate by which the client shows who it is (RFC 7523 §2.2).

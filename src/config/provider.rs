@@ -5,6 +5,7 @@ use std::{collections::HashMap, path::Path};
 use url::Url;
 
 use super::{
+    ehlo_name::ehlo_name,
     fault::Report,
     forms, keys,
     listener::ProtocolSet,
@@ -191,6 +192,9 @@ impl<'a> Draft<'a> {
                 .unwrap_or(ClientAuth::Body),
             redirect_uri,
             authorization_params,
+            ehlo_name: view
+                .parsed("ehlo_name", ehlo_name)
+                .map(|found| found.value.to_owned()),
             servers: self.servers,
         })
     }

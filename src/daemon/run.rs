@@ -369,6 +369,7 @@ impl House {
             proxy_protocol_from: listener.proxy_protocol_from.clone(),
             login_as: listener.login_as.as_deref().map(Into::into),
             auth_hidden: listener.auth_hidden,
+            ehlo_name: listener.ehlo_name.as_deref().map(Into::into),
         })
     }
 

@@ -443,6 +443,7 @@ fn server(
         client_config.clone(),
         egress.clone(),
     )
+    .greeted_as(provider.ehlo_name.clone())
 }
 
 /// A protocol of the configuration, as access knows it.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     error::{Class, TokenError, printable},
-    http::{TransportError, Trouble},
+    http::{TransportError, Trouble, Unreached},
     provider::{Account, Provider},
     table::{self, Row, RowClass},
 };
@@ -102,6 +102,8 @@ pub struct Refusal {
     pub note: String,
     /// The egress proxy stood in the way; the note says how.
     pub egress: bool,
+    /// Why there was no way to the provider, as far as it is known.
+    pub unreached: Option<Unreached>,
 }
 
 /// `error` values that are known without a row of the table: RFC 6749 §4.1.2.1, RFC 7009 §2.2.1,
@@ -190,6 +192,11 @@ impl Refusal {
             refusal.settle(kind, &error.text);
         } else {
             refusal.settle(kind, &error.to_string());
+        }
+        refusal.unreached.clone_from(&error.unreached);
+        // It is tried again like any other: only who must act is known.
+        if refusal.unreached.as_ref().is_some_and(Unreached::lasts) {
+            refusal.class = RowClass::Config;
         }
         refusal
     }
@@ -346,10 +353,21 @@ impl Refusal {
             || self.plain_sentence(account),
             |row| self.fill(&row.sentence, account),
         );
-        TokenError::new(class, sentence, self.detail()).with_code(self.code())
+        let detail = match self.unreached {
+            Some(_) => format!("{sentence} ({})", self.detail()),
+            None => self.detail(),
+        };
+        let error = TokenError::new(class, sentence, detail).with_code(self.code());
+        TokenError {
+            unreached: self.unreached.is_some(),
+            ..error
+        }
     }
 
     fn plain_sentence(&self, account: &Account) -> String {
+        if let Some(unreached) = &self.unreached {
+            return unreached.sentence(&account.provider);
+        }
         let provider = printable(&account.provider.name);
         match self.kind {
             Kind::Retry { .. } if self.class == RowClass::Config => self.note.clone(),
@@ -419,6 +437,7 @@ impl Refusal {
             by_error: None,
             note: String::new(),
             egress: false,
+            unreached: None,
         })
     }
 

@@ -56,6 +56,8 @@ pub struct TokenError {
     pub detail: String,
     /// The provider's code: `AADSTS50076`, `invalid_grant`, …
     pub code: Option<String>,
+    /// The provider could not be reached, for a reason that the sentence tells.
+    pub unreached: bool,
 }
 
 impl TokenError {
@@ -66,6 +68,7 @@ impl TokenError {
             sentence: one_line(sentence.as_ref()),
             detail: detail.to_string(),
             code: None,
+            unreached: false,
         }
     }
 

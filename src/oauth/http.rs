@@ -1,6 +1,9 @@
 //! HTTP to the provider, behind a trait so that tests can script the answers.
 
 mod tunnel;
+mod unreached;
+
+pub use unreached::Unreached;
 
 use std::{error::Error as _, fmt, sync::Arc, time::Duration};
 
@@ -25,6 +28,8 @@ pub struct TransportError {
     pub what: Trouble,
     /// What the system said.
     pub text: String,
+    /// What that means, where it is known.
+    pub unreached: Option<Unreached>,
 }
 
 impl TransportError {
@@ -32,6 +37,7 @@ impl TransportError {
         Self {
             what: Trouble::TooLarge,
             text: format!("more than {most} octets"),
+            unreached: None,
         }
     }
 }
@@ -220,6 +226,7 @@ fn not_allowed(text: &dyn fmt::Display) -> TransportError {
     TransportError {
         what: Trouble::NotAllowed,
         text: text.to_string(),
+        unreached: None,
     }
 }
 
@@ -231,6 +238,12 @@ fn transport_error(error: reqwest::Error) -> TransportError {
     } else {
         Trouble::Broken
     };
+    let host = error.url().and_then(Url::host_str).unwrap_or_default();
+    let host = host.trim_matches(['[', ']']);
+    let unreached = match what {
+        Trouble::Connect => Unreached::of(host, &error),
+        _ => None,
+    };
     // The URL could hold parameters; the causes tell more than the outermost error anyway.
     let error = error.without_url();
     let mut text = error.to_string();
@@ -239,7 +252,11 @@ fn transport_error(error: reqwest::Error) -> TransportError {
         text = inner.to_string();
         cause = inner.source();
     }
-    TransportError { what, text }
+    TransportError {
+        what,
+        text,
+        unreached,
+    }
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub use self::{
     clock::{Clock, SystemClock},
     engine::{AccountStatus, EngineSettings, LastError, State, Tokens},
     error::{Class, TokenError},
-    http::{Http, HttpClient, HttpSettings, TransportError, Trouble},
+    http::{Http, HttpClient, HttpSettings, TransportError, Trouble, Unreached},
     identity::{Identity, IdentityFault, Match, identity_matches},
     provider::{Account, ClientAuth, Flow, Provider, SecretReader},
     revocation::{Revoked, remaining_steps, revoke},

@@ -150,6 +150,9 @@ pub enum Fault {
     /// STARTTLS refused; we never go on in plain text.
     #[error("the server refuses STARTTLS")]
     NoStartTls,
+    /// It does not take the name in our EHLO, in its words. SMTP only.
+    #[error("the server refuses the name in our EHLO: {0}")]
+    NameRefused(String),
     /// A line, or all lines together, over the limit.
     #[error("the server sends more than mail servers send before login")]
     TooMuch,
@@ -164,6 +167,7 @@ impl Fault {
     pub fn with_words(self, hide: impl Fn(&str) -> String) -> Self {
         match self {
             Self::Bye(text) => Self::Bye(hide(&text)),
+            Self::NameRefused(text) => Self::NameRefused(hide(&text)),
             other => other,
         }
     }
@@ -248,6 +252,15 @@ impl ClientSide {
     pub fn hide_auth(self) -> Self {
         match self {
             Self::Smtp(dialogue) => Self::Smtp(dialogue.hide_auth()),
+            other => other,
+        }
+    }
+
+    /// The same under this name; nothing changes for protocols other than SMTP.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        match self {
+            Self::Smtp(dialogue) => Self::Smtp(dialogue.named(name)),
             other => other,
         }
     }

@@ -153,6 +153,9 @@ impl Login {
         if self.listener.auth_hidden {
             dialogue = dialogue.hide_auth();
         }
+        if let Some(name) = &self.listener.ehlo_name {
+            dialogue = dialogue.named(name);
+        }
         Some(Talk {
             client: Some(stream),
             dialogue,

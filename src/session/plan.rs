@@ -111,6 +111,8 @@ pub struct Listener {
     pub login_as: Option<Arc<str>>,
     /// AUTH is not announced.
     pub auth_hidden: bool,
+    /// Our name there, where it is not the usual one.
+    pub ehlo_name: Option<Arc<str>>,
 }
 
 /// How a listener protects clients' connections.
@@ -144,6 +146,8 @@ pub struct UpstreamServer {
     pub client_config: Arc<ClientConfig>,
     /// How connections to it leave.
     pub egress: Egress,
+    /// Our name in EHLO, where it is not the usual one.
+    pub ehlo_name: Option<String>,
     /// Its capabilities before login, as last learned.
     pub capabilities: ArcSwapOption<Capabilities>,
     /// When it was last found out of reach, so that not every client waits for it.
@@ -177,11 +181,18 @@ impl UpstreamServer {
             mechanism,
             client_config,
             egress,
+            ehlo_name: None,
             capabilities: ArcSwapOption::empty(),
             unreachable_at: Mutex::new(None),
             attempted: Notify::new(),
             idle: Idle::default(),
         }
+    }
+
+    /// The same under this name of ours.
+    #[must_use]
+    pub fn greeted_as(self, ehlo_name: Option<String>) -> Self {
+        Self { ehlo_name, ..self }
     }
 
     /// Whether `other` is the same server, so that what was learned of it still holds.
@@ -192,6 +203,7 @@ impl UpstreamServer {
             && self.tls == other.tls
             && self.mechanism == other.mechanism
             && self.provider == other.provider
+            && self.ehlo_name == other.ehlo_name
             && self.protocol == other.protocol
     }
 

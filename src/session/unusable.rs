@@ -26,7 +26,7 @@ impl ConnectError {
                 );
                 (is_tls_port(*port), text)
             }
-            Self::Dialogue { host, fault } => dialogue(host, fault, server.protocol, &place),
+            Self::Dialogue { host, fault } => dialogue(host, fault, server, &place),
             Self::Broken { host, .. } => {
                 let text = format!("The connection to {host} broke; try again later");
                 (false, text)
@@ -53,7 +53,7 @@ fn handshake(host: &str, source: &std::io::Error, implicit: bool, place: &str) -
     }
 }
 
-fn dialogue(host: &str, fault: &Fault, protocol: Protocol, place: &str) -> (bool, String) {
+fn dialogue(host: &str, fault: &Fault, server: &UpstreamServer, place: &str) -> (bool, String) {
     match fault {
         Fault::NoStartTls => {
             let text = format!("{host}: {fault}; perhaps tls of {place} should be implicit");
@@ -62,9 +62,22 @@ fn dialogue(host: &str, fault: &Fault, protocol: Protocol, place: &str) -> (bool
         Fault::PreAuth | Fault::WrongProtocol(_) => {
             (true, format!("{host}: {fault}; check {place}"))
         }
-        Fault::Bye(text) => (false, goodbye(protocol, host, text)),
+        Fault::NameRefused(text) => {
+            let text = format!(
+                "{host} refuses the name in our EHLO{}: set ehlo_name of provider {} to one that it takes",
+                code(server.protocol, text),
+                server.provider
+            );
+            (true, text)
+        }
+        Fault::Bye(text) => (false, goodbye(server.protocol, host, text)),
         _ => (false, format!("{host}: {fault}; try again later")),
     }
+}
+
+/// The server's code in brackets, with a blank in front, where it gave one.
+fn code(protocol: Protocol, text: &str) -> String {
+    code_of(protocol, text).map_or_else(String::new, |code| format!(" ({code})"))
 }
 
 /// What is told of a server's goodbye: the table's sentence where it tells of a passing trouble, else
@@ -72,12 +85,52 @@ fn dialogue(host: &str, fault: &Fault, protocol: Protocol, place: &str) -> (bool
 fn goodbye(protocol: Protocol, host: &str, text: &str) -> String {
     let row = table::mail_error(of_table(protocol), text, None);
     let Some(row) = row.filter(|row| row.class == RowClass::Retry) else {
-        let code = code_of(protocol, text).map(|code| format!(" ({code})"));
-        let code = code.unwrap_or_default();
+        let code = code(protocol, text);
         return format!("{host} closed the connection{code}; try again later");
     };
     table::fill(&row.sentence, |name| {
         let known = if name == "host" { host } else { "this account" };
         Some(known.to_owned())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::net::egress::Egress;
+    use crate::net::tls::client_config;
+    use crate::proto::dialogue::UpstreamTls;
+    use crate::proto::sasl::Mechanism;
+
+    fn silent(port: u16) -> Refusal {
+        let server = UpstreamServer::new(
+            ("contoso", Protocol::Imap),
+            ("mail.test", port),
+            (false, UpstreamTls::StartTls),
+            Mechanism::Xoauth2,
+            client_config(None).unwrap(),
+            Egress::default(),
+        );
+        let error = ConnectError::Silent {
+            host: "mail.test".into(),
+            port,
+            limit: Duration::from_secs(1),
+        };
+        error.refusal(&server)
+    }
+
+    #[test]
+    fn a_silent_port_of_tls_needs_a_person_and_another_may_only_be_slow() {
+        for port in [993, 995, 465] {
+            let refusal = silent(port);
+            assert_eq!(refusal.kind, RefusalKind::Person, "{port}");
+            let told = "perhaps tls of servers.imap of provider contoso should be implicit";
+            assert!(refusal.text.contains(told), "{}", refusal.text);
+        }
+        for port in [143, 110, 587, 25, 10993] {
+            assert_eq!(silent(port).kind, RefusalKind::Temporary, "{port}");
+        }
+    }
 }

@@ -202,7 +202,13 @@ fn new_dialogue(server: &UpstreamServer) -> UpstreamSide {
     match server.protocol {
         Protocol::Imap => UpstreamSide::Imap(imap::UpstreamSide::new(server.tls)),
         Protocol::Pop3 => UpstreamSide::Pop3(pop3::UpstreamSide::new(server.tls)),
-        Protocol::Smtp => UpstreamSide::Smtp(smtp::UpstreamSide::new(server.tls)),
+        Protocol::Smtp => {
+            let dialogue = smtp::UpstreamSide::new(server.tls);
+            UpstreamSide::Smtp(match &server.ehlo_name {
+                Some(name) => dialogue.named(name),
+                None => dialogue,
+            })
+        }
     }
 }
 

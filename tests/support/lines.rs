@@ -24,8 +24,13 @@ pub enum Speaks {
 pub struct Habits {
     /// The answer to a login in place of success.
     pub verdict: Option<String>,
+    /// Tokens that get [`Self::closing`], and then the connection is closed.
+    pub refused: Vec<String>,
+    pub closing: String,
     /// The answer to every line after the login; default: `ECHO` and the line.
     pub answer: Option<String>,
+    /// The answer to EHLO.
+    pub ehlo: Option<String>,
     /// Closes at once.
     pub absent: bool,
 }
@@ -34,6 +39,8 @@ pub struct Habits {
 #[derive(Clone, Default, Debug)]
 pub struct Heard {
     pub connections: usize,
+    /// What EHLO came with.
+    pub names: Vec<String>,
     /// The SASL messages.
     pub logins: Vec<String>,
     /// Bytes after logins.
@@ -121,8 +128,15 @@ where
                 let message = self::line(&mut stream, &mut buffer).await?;
                 let message = STANDARD.decode(message).unwrap();
                 let message = String::from_utf8(message).unwrap();
-                heard.send_modify(|heard| heard.logins.push(message));
+                heard.send_modify(|heard| heard.logins.push(message.clone()));
                 let habits = habits.lock().unwrap().clone();
+                let refused = |token: &String| message.contains(&format!("Bearer {token}\x01"));
+                if habits.refused.iter().any(refused) {
+                    let words = format!("{}\r\n", habits.closing);
+                    stream.write_all(words.as_bytes()).await.ok()?;
+                    let _ = stream.shutdown().await;
+                    return None;
+                }
                 if let Some(verdict) = &habits.verdict {
                     format!("{verdict}\r\n")
                 } else {
@@ -136,7 +150,12 @@ where
                 }
             }
             line if line.starts_with("EHLO ") => {
-                "250-mail\r\n250-SIZE 1000\r\n250-AUTH XOAUTH2\r\n250 CHUNKING\r\n".to_owned()
+                heard.send_modify(|heard| heard.names.push(line[5..].to_owned()));
+                let refused = habits.lock().unwrap().ehlo.clone();
+                let answer = refused.unwrap_or_else(|| {
+                    "250-mail\r\n250-SIZE 1000\r\n250-AUTH XOAUTH2\r\n250 CHUNKING".to_owned()
+                });
+                format!("{answer}\r\n")
             }
             line => panic!("before login: {line}"),
         };

@@ -22,6 +22,8 @@ pub struct Manners {
     pub greeting: String,
     /// Tokens refused with the error challenge; all others are accepted.
     pub refused: Vec<String>,
+    /// What refused tokens get in place of the challenge; it closes then.
+    pub closing: Option<String>,
     /// Further says of a token whether it is good.
     pub judge: Option<Judge>,
     /// Answer to AUTHENTICATE without challenge, e.g. `NO [UNAVAILABLE] x`.
@@ -68,6 +70,7 @@ impl Upstream {
         let manners = Arc::new(Mutex::new(Manners {
             greeting: GREETING.to_owned(),
             refused: Vec::new(),
+            closing: None,
             judge: None,
             verdict: None,
             challenge: None,
@@ -176,7 +179,14 @@ where
             continue;
         }
         let judged = manners.judge.as_ref().is_none_or(|judge| judge(&token));
-        if !judged || manners.refused.contains(&token) {
+        let refused = !judged || manners.refused.contains(&token);
+        if let Some(words) = manners.closing.as_ref().filter(|_| refused) {
+            let words = format!("{tag} {words}\r\n");
+            stream.write_all(words.as_bytes()).await.ok()?;
+            let _ = stream.shutdown().await;
+            return None;
+        }
+        if refused {
             stream
                 .write_all(b"+ eyJzdGF0dXMiOiI0MDEifQ==\r\n")
                 .await

@@ -20,18 +20,14 @@ pub(super) async fn start_tls(
     socket: tokio::net::TcpStream,
     limit: Duration,
 ) -> Done<(tokio::net::TcpStream, Agreed)> {
-    let talk = Talk::new(
-        subject.protocol,
-        Stream::Plain(socket),
-        Begin::StartTls,
-        limit,
-    );
+    let talk = talk(subject, Stream::Plain(socket), Begin::StartTls, limit);
     match talk.until_start_tls().await {
         Ok(agreed) => Ok((agreed, Finding::ok("agreed"))),
         Err(error) => {
             let mends = match error {
                 Broken::Fault(Fault::NoStartTls) => mend::start_tls(subject),
                 Broken::Fault(Fault::Injected(_)) => mend::injected(subject),
+                Broken::Fault(Fault::NameRefused(_)) => mend::ehlo_name(subject),
                 Broken::TimedOut(_) => mend::silent(subject),
                 _ => mend::wrong_server(subject),
             };
@@ -50,8 +46,13 @@ pub(super) fn begin(
 ) -> Talk {
     match agreed {
         Some(agreed) => agreed.over(stream),
-        None => Talk::new(subject.protocol, stream, Begin::Ready, limit),
+        None => talk(subject, stream, Begin::Ready, limit),
     }
+}
+
+fn talk(subject: &Subject<'_>, stream: Stream, begin: Begin, limit: Duration) -> Talk {
+    let name = subject.provider.ehlo_name.as_deref();
+    Talk::new((subject.protocol, name), stream, begin, limit)
 }
 
 /// The greeting, and whether our way to log in is offered.
@@ -60,6 +61,7 @@ pub(super) async fn greeting(subject: &Subject<'_>, mut talk: Talk) -> Done<Talk
         let text = format!("{}: {error}", subject.address());
         let mends = match error {
             Broken::TimedOut(_) if subject.server.tls == UpstreamTls::None => mend::silent(subject),
+            Broken::Fault(Fault::NameRefused(_)) => mend::ehlo_name(subject),
             _ => mend::wrong_server(subject),
         };
         return Err(Finding::failed(text).mend(mends));

@@ -135,10 +135,10 @@ async fn read(stream: &mut Stream, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 impl Talk {
-    /// A conversation over `stream`, which waits for the greeting. `limit` is the time for each
-    /// piece of it.
+    /// A conversation over `stream`, which waits for the greeting; `name` is ours in EHLO, where it is
+    /// not the usual one. `limit` is the time for each piece of it.
     pub(super) fn new(
-        protocol: Protocol,
+        (protocol, name): (Protocol, Option<&str>),
         stream: Stream,
         tls: UpstreamTls,
         limit: Duration,
@@ -146,7 +146,13 @@ impl Talk {
         let dialogue = match protocol {
             Protocol::Imap => UpstreamSide::Imap(imap::UpstreamSide::new(tls)),
             Protocol::Pop3 => UpstreamSide::Pop3(pop3::UpstreamSide::new(tls)),
-            Protocol::Smtp => UpstreamSide::Smtp(smtp::UpstreamSide::new(tls)),
+            Protocol::Smtp => {
+                let dialogue = smtp::UpstreamSide::new(tls);
+                UpstreamSide::Smtp(match name {
+                    Some(name) => dialogue.named(name),
+                    None => dialogue,
+                })
+            }
         };
         Self {
             protocol,

@@ -191,6 +191,10 @@ async fn none(
         finding = finding.detail("explanation", explanation);
     }
     let unanswered = matches!(error.class, Class::Temporary { .. }) && error.code.is_none();
+    if error.unreached && !matches!(error.class, Class::Temporary { .. }) {
+        // The sentence names the key; nothing of the registration is wrong.
+        return finding.mend(mend::endpoint(subject, &format!("What came: {detail}.")));
+    }
     if unanswered && noted.is_none() {
         let found = endpoint(subject, Duration::from_secs(5)).await;
         let found = found.unwrap_or_else(|| format!("What came: {detail}."));

@@ -203,12 +203,14 @@ fn transport_failures_pass_but_a_forbidden_url_stays() {
         let error = TransportError {
             what,
             text: "x".into(),
+            unreached: None,
         };
         assert_eq!(Refusal::transport(&error).kind, RETRY);
     }
     let error = TransportError {
         what: Trouble::NotAllowed,
         text: "http".into(),
+        unreached: None,
     };
     let refusal = Refusal::transport(&error);
     assert_eq!(refusal.kind, Kind::Settled);

@@ -15,7 +15,7 @@ use tokio_rustls::{TlsConnector, rustls};
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
-use super::{AGENT, HttpSettings, TransportError, Trouble, not_allowed};
+use super::{AGENT, HttpSettings, TransportError, Trouble, Unreached, not_allowed};
 use crate::net::dial;
 use crate::net::egress::Egress;
 
@@ -85,6 +85,7 @@ impl Tunnel<'_> {
             .map_err(|error| TransportError {
                 what: Trouble::Egress,
                 text: error.to_string(),
+                unreached: None,
             })?;
         let name = ServerName::try_from(host.to_owned()).map_err(|error| not_allowed(&error))?;
         let connector = TlsConnector::from(self.tls.clone());
@@ -94,6 +95,7 @@ impl Tunnel<'_> {
             .map_err(|error| TransportError {
                 what: Trouble::Connect,
                 text: error.to_string(),
+                unreached: Unreached::of(host, &error),
             })
     }
 }
@@ -122,6 +124,7 @@ fn timed_out(limit: std::time::Duration) -> TransportError {
     TransportError {
         what: Trouble::TimedOut,
         text: format!("not within {} s", limit.as_secs()),
+        unreached: None,
     }
 }
 
@@ -132,5 +135,6 @@ fn broken(error: hyper::Error) -> TransportError {
     TransportError {
         what: Trouble::Broken,
         text,
+        unreached: None,
     }
 }

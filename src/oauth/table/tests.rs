@@ -216,7 +216,7 @@ fn words_of_mail_servers_mean() {
         (
             Imap,
             "Basic authentication is disabled.",
-            Some((Admin, false)),
+            Some((Config, false)),
         ),
         (Imap, "AUTHENTICATE failed.", Some((Config, true))),
         (

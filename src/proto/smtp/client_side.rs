@@ -14,7 +14,7 @@ const LONGEST_TEXT: usize = 400;
 /// The longest chunk of BDAT that is waited for without a login, in octets. It is thrown away as it comes
 /// and costs no memory; nobody has reason for a longer one.
 const LONGEST_CHUNK: u64 = 16 * 1024 * 1024;
-/// Our name in the greeting and in answer to EHLO.
+/// Our name in the greeting and in answer to EHLO, where the listener has none of its own.
 const NAME: &str = "mailsplice";
 
 /// The dialogue with a client from the greeting to the login.
@@ -33,6 +33,7 @@ pub struct ClientSide {
     login_as: bool,
     /// AUTH is not announced.
     auth_hidden: bool,
+    name: Box<str>,
 }
 
 /// What is expected next; each state holds only what it may know.
@@ -89,9 +90,23 @@ impl ClientSide {
             had_long_line: false,
             login_as: false,
             auth_hidden: false,
+            name: NAME.into(),
         };
-        dialogue.say(&format!("220 {NAME} ESMTP ready"));
+        dialogue.greet();
         dialogue
+    }
+
+    fn greet(&mut self) {
+        self.output.clear();
+        self.say(&format!("220 {} ESMTP ready", self.name));
+    }
+
+    /// The same under this name; to be called before the first step.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = name.into();
+        self.greet();
+        self
     }
 
     /// The same for devices that never log in: MAIL without AUTH yields [`ClientStep::LoginAs`].
@@ -256,7 +271,7 @@ impl ClientSide {
                 State::Command
             }
             b"HELO" => {
-                self.say(&format!("250 {NAME}"));
+                self.say(&format!("250 {}", self.name));
                 State::Command
             }
             b"LHLO" => self.bad("500 5.5.1", "This is SMTP, not LMTP: use EHLO"),
@@ -415,7 +430,7 @@ impl ClientSide {
         };
         let lines = self.capabilities.announced(ours);
         let mut reply = String::new();
-        let own = std::iter::once(NAME);
+        let own = std::iter::once(&*self.name);
         let mut lines = own.chain(lines).peekable();
         while let Some(line) = lines.next() {
             let mark = if lines.peek().is_some() { '-' } else { ' ' };

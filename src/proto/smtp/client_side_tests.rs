@@ -163,6 +163,20 @@ fn the_announcement_is_the_servers_with_our_ways_to_log_in() {
 }
 
 #[test]
+fn a_listeners_name_stands_in_greeting_and_answers() {
+    let new = || allowed().named("[IPv6:2001:db8::1]");
+    let story = at_every_split(new, b"EHLO x\r\nHELO x\r\n", None);
+    let own = |text: &str| text.replace("mailsplice", "[IPv6:2001:db8::1]");
+    let expected = format!(
+        "{}{}{}",
+        own(GREETING),
+        own(EHLO),
+        own("250 mailsplice\r\n")
+    );
+    assert_eq!(story.said, expected);
+}
+
+#[test]
 fn everything_else_before_a_login_is_answered_in_smtps_terms() {
     let rows: &[(&str, &str)] = &[
         ("EHLO\r\n", "501 5.5.4 "),

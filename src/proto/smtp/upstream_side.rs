@@ -18,7 +18,7 @@ const MOST_CHALLENGES: u8 = 4;
 /// The longest text of a refusal that is kept, in characters.
 const LONGEST_WORDS: usize = 300;
 /// How we introduce ourselves (RFC 5321 §4.1.4): the address literal of one who has no name. It tells
-/// nothing of the network behind us.
+/// nothing of the network behind us. The configuration may set another.
 const NAME: &str = "[127.0.0.1]";
 
 /// The dialogue with a server from its greeting to the login.
@@ -29,6 +29,7 @@ pub struct UpstreamSide {
     /// Lines of the reply that is not whole yet.
     lines: Vec<Vec<u8>>,
     capabilities: Option<Capabilities>,
+    name: Box<str>,
 }
 
 enum State {
@@ -79,7 +80,15 @@ impl UpstreamSide {
             output: BytesMut::new(),
             lines: Vec::new(),
             capabilities: None,
+            name: NAME.into(),
         }
+    }
+
+    /// The same under this name.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = name.into();
+        self
     }
 
     /// Adds bytes read from the upstream.
@@ -186,6 +195,10 @@ impl UpstreamSide {
     fn reply(&mut self, state: State, reply: &Reply) -> State {
         match (state, reply.code) {
             (State::Greeting { tls }, 220) => self.ehlo(tls),
+            // What servers say of a name that they don't take (RFC 5321 §4.2.4, §4.3.2).
+            (State::EhloReply { .. }, 501 | 504 | 550 | 554) => {
+                State::Failed(Fault::NameRefused(reply.words()))
+            }
             (State::Greeting { .. } | State::EhloReply { .. }, 400..=599) => {
                 State::Failed(Fault::Bye(reply.words()))
             }
@@ -256,7 +269,7 @@ impl UpstreamSide {
     }
 
     fn ehlo(&mut self, tls: UpstreamTls) -> State {
-        self.say(&format!("EHLO {NAME}"));
+        self.say(&format!("EHLO {}", self.name));
         State::EhloReply { tls }
     }
 

@@ -240,6 +240,54 @@ fn a_goodbye_before_the_token_is_no_answer_to_the_login() {
 }
 
 #[test]
+fn a_name_that_is_refused_is_told_apart_from_other_ends() {
+    let refused = |words: &str| Fault::NameRefused(words.into());
+    let bye = |words: &str| Fault::Bye(words.into());
+    for (reply, fault) in [
+        ("501 5.5.2 bad name", refused("501 5.5.2 bad name")),
+        ("504 5.5.2 not whole", refused("504 5.5.2 not whole")),
+        ("550 5.7.1 not you", refused("550 5.7.1 not you")),
+        ("554-no\r\n554 way", refused("554 no way")),
+        ("421 4.3.2 busy", bye("421 4.3.2 busy")),
+        ("450 4.7.1 not found yet", bye("450 4.7.1 not found yet")),
+        ("502 5.5.1 what?", bye("502 5.5.1 what?")),
+    ] {
+        let story = at_every_split(&format!("220 x\r\n{reply}\r\n"));
+        assert_eq!(story.failed, Some(fault), "{reply}");
+        // After STARTTLS the same.
+        let input = format!("220 x\r\n{reply}\r\n");
+        let story = play(
+            UpstreamTls::StartTls,
+            Mechanism::Xoauth2,
+            input.as_bytes(),
+            &[],
+        );
+        assert!(story.failed.is_some() && !story.tls, "{reply}");
+    }
+    // The greeting comes before any name.
+    let story = at_every_split("554 5.7.1 go away\r\n");
+    assert_eq!(story.failed, Some(bye("554 5.7.1 go away")));
+}
+
+#[test]
+fn the_name_is_said_each_time() {
+    let mut dialogue = UpstreamSide::new(UpstreamTls::StartTls).named("mail.example.com");
+    let mut said = String::new();
+    for piece in ["220 x\r\n", "250 x\r\n", "220 go\r\n", "250 x\r\n"] {
+        dialogue.receive(piece.as_bytes());
+        loop {
+            match dialogue.step() {
+                UpstreamStep::Send(bytes) => said.push_str(std::str::from_utf8(&bytes).unwrap()),
+                UpstreamStep::StartTls => dialogue.tls_started(),
+                _ => break,
+            }
+        }
+    }
+    let twice = "EHLO mail.example.com\r\n";
+    assert_eq!(said, format!("{twice}STARTTLS\r\n{twice}"));
+}
+
+#[test]
 fn text_behind_the_reply_to_starttls_is_a_fault() {
     for injected in ["2", "250 x\r\n", "250-x\r\n250 AUTH XOAUTH2\r\n334 \r\n"] {
         let input = format!("220 x\r\n250 x\r\n220 go\r\n{injected}");

@@ -62,7 +62,8 @@ pub(in crate::daemon::doctor) fn refused(
         return subject.steps(row, "");
     }
     // SMTP opens no mailbox: rights on a shared one change nothing there, smtp_user does.
-    let shared = identity.is_some_and(|who| !who.eq_ignore_ascii_case(subject.mailbox()));
+    let signer = identity.unwrap_or(&subject.account.user);
+    let shared = !subject.is_userless() && !signer.eq_ignore_ascii_case(subject.mailbox());
     if let Some(row) = row.filter(|_| subject.protocol == Protocol::Smtp && shared) {
         return subject.steps(row, "");
     }
@@ -144,18 +145,16 @@ pub(in crate::daemon::doctor) fn other_identity(
     identity: &str,
 ) -> Vec<String> {
     let mailbox = subject.mailbox();
+    if subject.protocol == Protocol::Smtp && subject.is_microsoft() {
+        return other_sender(subject, identity);
+    }
     let ask = if subject.is_microsoft() {
         ". In Exchange Online PowerShell:"
     } else {
         ": ask who runs the mail server."
     };
     let mut lines = vec![
-        format!(
-            "Sign in as {}: {} and choose that account: sign out of the others first, or use a private \
-             browser window.",
-            subject.account.user,
-            subject.login()
-        ),
+        sign_in_as_configured(subject),
         format!("If {identity} shall open {mailbox}, that one needs the right to{ask}"),
     ];
     if subject.is_microsoft() {
@@ -169,6 +168,37 @@ pub(in crate::daemon::doctor) fn other_identity(
         ));
     }
     lines
+}
+
+fn sign_in_as_configured(subject: &Subject<'_>) -> String {
+    format!(
+        "Sign in as {}: {} and choose that account: sign out of the others first, or use a private \
+         browser window.",
+        subject.account.user,
+        subject.login()
+    )
+}
+
+/// The same for sending, where no mailbox is opened: Exchange takes the name of who signed in, and
+/// looks at the right to send when it has the message.
+fn other_sender(subject: &Subject<'_>, identity: &str) -> Vec<String> {
+    vec![
+        format!(
+            "If {identity} shall send, as with a shared mailbox: set smtp_user of the account to \
+             {identity}, in {}.",
+            subject.config.file.display()
+        ),
+        format!(
+            "To send from {} that one needs Send As. In Exchange Online PowerShell:",
+            subject.account.user
+        ),
+        format!(
+            "    Add-RecipientPermission -Identity {} -Trustee {} -AccessRights SendAs",
+            powershell(&subject.account.user),
+            powershell(identity)
+        ),
+        format!("Else: {}", sign_in_as_configured(subject)),
+    ]
 }
 
 /// Switches the protocol on for whom it is judged by.
@@ -205,7 +235,7 @@ fn app_access(subject: &Subject<'_>, object_id: Option<&str>) -> Vec<String> {
     let known = object_id.map_or_else(String::new, |id| {
         format!(" The token itself names it: {id}.")
     });
-    vec![
+    let mut lines = vec![
         format!(
             "The application may lack its rights to {}. In Exchange Online PowerShell:",
             subject.mailbox()
@@ -237,7 +267,16 @@ fn app_access(subject: &Subject<'_>, object_id: Option<&str>) -> Vec<String> {
                 .admin_consent_url()
                 .map_or_else(|| ".".to_owned(), |url| format!(": {url}"))
         ),
-    ]
+    ];
+    if subject.protocol == Protocol::Smtp {
+        // Behind the right to the mailbox.
+        let send_as = format!(
+            "    Add-RecipientPermission -Identity {} -Trustee {object} -AccessRights SendAs",
+            powershell(subject.mailbox())
+        );
+        lines.insert(4, send_as);
+    }
+    lines
 }
 
 #[cfg(test)]

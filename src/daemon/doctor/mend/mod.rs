@@ -8,7 +8,8 @@ mod token;
 
 pub(super) use mailbox::{not_connected, other_identity, refused};
 pub(super) use network::{
-    certificate, dns, egress, endpoint, injected, silent, start_tls, tcp, tls, wrong_server,
+    certificate, dns, egress, ehlo_name, endpoint, injected, silent, start_tls, tcp, tls,
+    wrong_server,
 };
 pub(super) use token::{other_resource, permission, scope, token};
 

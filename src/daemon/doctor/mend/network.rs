@@ -134,6 +134,19 @@ pub(in crate::daemon::doctor) fn injected(subject: &Subject<'_>) -> Vec<String> 
     )]
 }
 
+/// The server does not take the name in our EHLO.
+pub(in crate::daemon::doctor) fn ehlo_name(subject: &Subject<'_>) -> Vec<String> {
+    vec![
+        format!(
+            "Set {} to a name that {} takes: this machine's full name as DNS has it \
+             (mail.example.com), or its address in brackets (\"[192.0.2.1]\").",
+            subject.place("ehlo_name"),
+            subject.server.host
+        ),
+        "A server that refuses every name may refuse this network: its own words tell.".to_owned(),
+    ]
+}
+
 /// The certificate is not good.
 pub(in crate::daemon::doctor) fn certificate(
     subject: &Subject<'_>,

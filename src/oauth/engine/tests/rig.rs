@@ -109,6 +109,7 @@ impl Script {
         if status == 0 {
             return Err(TransportError {
                 what: Trouble::TimedOut,
+                unreached: None,
                 text: body,
             });
         }
