@@ -150,7 +150,8 @@ where
                 }
             }
             line if line.starts_with("EHLO ") => {
-                heard.send_modify(|heard| heard.names.push(line.trim_start_matches("EHLO ").to_owned()));
+                let name = line.trim_start_matches("EHLO ").to_owned();
+                heard.send_modify(|heard| heard.names.push(name));
                 let refused = habits.lock().unwrap().ehlo.clone();
                 let answer = refused.unwrap_or_else(|| {
                     "250-mail\r\n250-SIZE 1000\r\n250-AUTH XOAUTH2\r\n250 CHUNKING".to_owned()
