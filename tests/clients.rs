@@ -77,7 +77,7 @@ async fn clients_that_fail_before_login_leave_one_line_with_the_mend() {
             "tls",
             b"PROXY TCP4 192.0.2.7 192.0.2.2 1 993\r\n",
             "it begins with a PROXY header",
-            "proxy_protocol_from of listener tls",
+            "of listener tls: if it is your load balancer",
         ),
         (
             "plain",
@@ -95,7 +95,7 @@ async fn clients_that_fail_before_login_leave_one_line_with_the_mend() {
             "plain",
             b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c",
             "it begins with a PROXY header",
-            "proxy_protocol_from of listener plain",
+            "of listener plain: if it is your load balancer",
         ),
     ];
     for round in 0..20 {
@@ -182,4 +182,37 @@ async fn a_listeners_bound_survives_a_reload() {
     let mut client = Client::plain(proxy.address("plain")).await;
     client.send(login()).await;
     client.until("a OK").await;
+}
+
+#[tokio::test]
+async fn a_load_balancer_without_a_header_and_a_client_with_a_second_one_are_told() {
+    let lab = Lab::new().await;
+    let yaml = lab.yaml("").replacen(
+        "name: plain, protocol: imap, bind: '127.0.0.1:0', tls: none",
+        "name: plain, protocol: imap, bind: '127.0.0.1:0', tls: none, proxy_protocol_from: [127.0.0.1]",
+        1,
+    );
+    lab.prepare(&yaml);
+    let proxy = Proxy::start(&lab, &[]).await;
+    let header = "PROXY TCP4 203.0.113.66 192.0.2.2 12345 993\r\n";
+    let mut client = Client::plain(proxy.address("plain")).await;
+    client.send(format!("{header}{header}")).await;
+    while client.try_line().await.is_some() {}
+    proxy
+        .logged("it sends a PROXY header of its own behind the load balancer's")
+        .await;
+    // Nobody is told to list a client.
+    assert!(!proxy.log().contains("add its address"), "{}", proxy.log());
+    let mut client = Client::plain(proxy.address("plain")).await;
+    client.send("EHLO mail.example.com\r\n").await;
+    assert_eq!(client.try_line().await, None);
+    proxy
+        .logged("switch the PROXY protocol on in the load balancer")
+        .await;
+    // One that says nothing at all.
+    let mut client = Client::plain(proxy.address("plain")).await;
+    assert_eq!(client.try_line().await, None);
+    proxy
+        .logged("it sends no PROXY header, and proxy_protocol_from of listener plain")
+        .await;
 }

@@ -152,6 +152,15 @@ pub(crate) enum Network {
 }
 
 impl Network {
+    /// What is near it and often one owner's: the /16 of IPv4, the /48 of IPv6.
+    pub(crate) fn neighbourhood(self) -> u64 {
+        match self {
+            Self::V4(address) => u64::from(address >> 16),
+            // IPv6 in use begins with a bit that no /16 of IPv4 has here.
+            Self::V6(prefix) => prefix >> 16 | 1 << 63,
+        }
+    }
+
     pub(crate) fn of(peer: IpAddr) -> Self {
         match peer.to_canonical() {
             IpAddr::V4(v4) => Self::V4(v4.to_bits()),

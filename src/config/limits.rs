@@ -95,8 +95,8 @@ limits! {
         "Client connections in all, logged in or not. Each takes two file \
          descriptors. A number, default 10000.";
     waiting_connections: usize = Count 1024, 1, 1_000_000,
-        "Connections that have not logged in yet; when one more comes, the oldest of the busiest \
-         address is ended, so that silent ones can't lock others out. A number, default 1024.";
+        "Connections that have not logged in yet; when one more comes, one of an address that \
+         floods is ended, else a silent one, so that they can't lock others out. A number, default 1024.";
     waiting_per_address: usize = Count 512, 1, 1_000_000,
         "Connections from one address (IPv6: one /64) that have not logged in yet. A number, \
          default 512.";
@@ -139,6 +139,9 @@ limits! {
         "Longest line of a client before login. A size, default 16KiB.";
     literal: usize = Size 8 * KIB, 256, MIB,
         "Longest IMAP literal before login. A size, default 8KiB.";
+    commands: usize = Count 200, 10, 100_000,
+        "Commands before login, whatever they are, after which the connection is closed. A number, \
+         default 200.";
     bad_commands: usize = Count 20, 1, 10_000,
         "Commands before login that are not understood, after which the connection is closed. A \
          number, default 20.";

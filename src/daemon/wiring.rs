@@ -482,6 +482,7 @@ fn limits(config: &Config) -> Limits {
         dialogue: proto::Limits {
             line: limits.line,
             literal: limits.literal,
+            commands: limits.commands,
             bad_commands: limits.bad_commands,
             refused_logins: limits.refused_logins,
         },
@@ -501,8 +502,8 @@ pub fn registry_limits(config: &Config, descriptors: usize) -> RegistryLimits {
     let connections = limits.connections.min(sessions);
     RegistryLimits {
         connections,
-        // Half stay for those who are logged in or log in, where descriptors are what is short.
-        waiting: limits.waiting_connections.min((sessions / 2).max(1)),
+        // Each counts as two descriptors and holds one: who logs in finds its second there.
+        waiting: limits.waiting_connections.min(sessions),
         waiting_per_address: limits.waiting_per_address,
     }
 }

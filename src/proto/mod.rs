@@ -33,6 +33,8 @@ pub struct Limits {
     pub line: usize,
     /// The longest IMAP literal (RFC 9051 §4.3); user names and passwords are far shorter.
     pub literal: usize,
+    /// Commands, whatever they are, before the connection is ended: each costs us as much as its sender.
+    pub commands: usize,
     /// Commands that were not understood, before the connection is ended.
     pub bad_commands: usize,
     /// Logins that were refused, for whatever reason, before the connection is ended.
@@ -44,6 +46,7 @@ impl Default for Limits {
         Self {
             line: 16 * 1024,
             literal: 8 * 1024,
+            commands: 200,
             bad_commands: 20,
             refused_logins: 5,
         }

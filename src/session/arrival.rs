@@ -1,5 +1,6 @@
 //! From accept to the dialogue: who the client is, and whether there is a place for it.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::{Instrument, debug, field, info_span};
 
+use super::clients::{Cause, no_header};
 use super::driver::Login;
 use super::plan::{Listener, ListenerTls, Shared};
 use super::protocols::later;
@@ -104,13 +106,22 @@ impl Arrival {
             _ = waiting.evicted() => return,
             named = client_behind(&listener, &mut socket, peer) => named,
         };
-        let Some(named) = named else {
-            return;
+        let named = match named {
+            Ok(named) => named,
+            Err(cause) => {
+                if let Some((reason, cause)) = cause {
+                    let stranger = Stranger::new(&listener, peer, reason, cause);
+                    info_span!("session", listener = &*listener.name, client = %peer)
+                        .in_scope(|| shared.turn_away(stranger));
+                }
+                return;
+            }
         };
         let client = named.unwrap_or(peer);
+        let behind = listener.is_behind(peer.ip().to_canonical());
         let span =
             info_span!("session", listener = &*listener.name, %client, account = field::Empty);
-        if named.is_some() && listener.is_behind(peer.ip().to_canonical()) {
+        if named.is_some() && behind {
             let address = client.ip().to_canonical();
             if !listener.allows(address) {
                 let cause = "refused: not in allow_from";
@@ -126,6 +137,7 @@ impl Arrival {
             listener,
             client,
             named: named.is_some(),
+            behind,
         };
         // The state of the login is freed before the relay, which may last for days.
         let spliced = Box::pin(login.run(waiting, socket))
@@ -137,27 +149,29 @@ impl Arrival {
     }
 }
 
-/// Who the client is: the peer, or whom a load balancer names; inside `None` where it names nobody.
-/// `None` where no header comes.
+/// Who the client is: the peer, or whom a load balancer names; `None` where it names nobody.
+///
+/// # Errors
+/// Where no header comes, and what is to be told of it: nothing of health checks, which connect and go.
 async fn client_behind(
     listener: &Listener,
     socket: &mut TcpStream,
     peer: SocketAddr,
-) -> Option<Option<SocketAddr>> {
+) -> Result<Option<SocketAddr>, Option<Cause>> {
     if !listener.is_behind(peer.ip().to_canonical()) {
-        return Some(Some(peer));
+        return Ok(Some(peer));
     }
     match timeout(HEADER_TIME, read_header(socket)).await {
-        Ok(Ok(client)) => Some(client),
+        Ok(Ok(client)) => Ok(client),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            let why = format!("it does not begin with a PROXY header ({error})");
+            Err(Some(no_header(listener, &why)))
+        }
         Ok(Err(error)) => {
-            // Health checks connect and go.
             debug!(listener = &*listener.name, %peer, %error, "no PROXY header");
-            None
+            Err(None)
         }
-        Err(_) => {
-            debug!(listener = &*listener.name, %peer, "no PROXY header in time");
-            None
-        }
+        Err(_) => Err(Some(no_header(listener, "it sends no PROXY header"))),
     }
 }
 

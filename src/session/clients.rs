@@ -15,15 +15,21 @@ pub(super) const PROXY_HEADER: &str = "proxy_header";
 /// A reason and a sentence for the log.
 pub(super) type Cause = (&'static str, String);
 
-/// What is wrong with a client's first octets, where they are not what the listener speaks.
-pub(super) fn wrong_opening(listener: &Listener, opening: Opening) -> Option<Cause> {
+/// What is wrong with a client's first octets, where they are not what the listener speaks. `behind`: a load
+/// balancer's header has been taken before them.
+pub(super) fn wrong_opening(listener: &Listener, opening: Opening, behind: bool) -> Option<Cause> {
     let name = &listener.name;
     let implicit = matches!(listener.tls, ListenerTls::Implicit(_));
     let text = match (opening, implicit) {
+        // It would be wrong to list a client, which could then claim any address.
+        (Opening::Proxy, _) if behind => {
+            let text = "it sends a PROXY header of its own behind the load balancer's: refused";
+            return Some((PROXY_HEADER, text.to_owned()));
+        }
         (Opening::Proxy, _) => {
             let text = format!(
-                "it begins with a PROXY header and is not in proxy_protocol_from of listener {name}: \
-                 add the load balancer's address there"
+                "it begins with a PROXY header and is not in proxy_protocol_from of listener {name}: if \
+                 it is your load balancer, add its address there"
             );
             return Some((PROXY_HEADER, text));
         }
@@ -89,6 +95,16 @@ fn alert_text(alert: AlertDescription) -> &'static str {
         }
         _ => "it gave up the TLS handshake",
     }
+}
+
+/// A load balancer that is listed sends no PROXY header, or a wrong one.
+pub(super) fn no_header(listener: &Listener, why: &str) -> Cause {
+    let text = format!(
+        "{why}, and proxy_protocol_from of listener {} lists its address: switch the PROXY protocol on in \
+         the load balancer, or take the address out",
+        listener.name
+    );
+    (PROXY_HEADER, text)
 }
 
 /// The client said nothing until its time was over, on a port with TLS.

@@ -57,6 +57,8 @@ pub(super) struct Login {
     /// `client` is the client. Else it is a load balancer that did not say who the client is: the
     /// connection lies in no network of any rule.
     pub(super) named: bool,
+    /// A PROXY header has been taken.
+    pub(super) behind: bool,
 }
 
 /// Why the wait for a login ended.
@@ -105,13 +107,13 @@ impl Login {
             biased;
             // Nothing can be said before the greeting.
             _ = waiting.evicted() => return None,
-            talk = self.greet(socket, deadline) => talk?,
+            talk = self.greet(socket, deadline, &waiting) => talk?,
         };
         loop {
             let wait = tokio::select! {
                 biased;
                 why = waiting.evicted() => Wait::Evicted(why),
-                wait = timeout_at(deadline, self.credentials(&mut talk)) => {
+                wait = timeout_at(deadline, self.credentials(&mut talk, Some(&waiting))) => {
                     wait.unwrap_or(Wait::TimedOut)
                 }
             };
@@ -136,8 +138,8 @@ impl Login {
     }
 
     /// TLS where it comes first, and the beginning of the dialogue.
-    async fn greet(&self, socket: TcpStream, deadline: Instant) -> Option<Talk> {
-        let secured = timeout_at(deadline, self.secure(socket)).await;
+    async fn greet(&self, socket: TcpStream, deadline: Instant, waiting: &Waiting) -> Option<Talk> {
+        let secured = timeout_at(deadline, self.secure(socket, waiting)).await;
         let Ok(secured) = secured else {
             self.failed(silent_before_tls(&self.listener));
             return None;
@@ -264,7 +266,7 @@ impl Login {
         if let Some(text) = farewell {
             debug!(text, "ended before login");
             talk.dialogue.bye(&text);
-            let _ = timeout(FAREWELL, self.credentials(&mut talk)).await;
+            let _ = timeout(FAREWELL, self.credentials(&mut talk, None)).await;
         }
         if let Some(client) = talk.client {
             let _ = timeout(FAREWELL, leave(client)).await;
@@ -272,11 +274,12 @@ impl Login {
     }
 
     /// TLS where it comes first.
-    async fn secure(&self, socket: TcpStream) -> Option<(Stream, Protection)> {
+    async fn secure(&self, socket: TcpStream, waiting: &Waiting) -> Option<(Stream, Protection)> {
         match &self.listener.tls {
             ListenerTls::Implicit(config) => {
                 let opening = Opening::look(&socket).await.ok()??;
-                if let Some(cause) = wrong_opening(&self.listener, opening) {
+                waiting.heard();
+                if let Some(cause) = wrong_opening(&self.listener, opening, self.behind) {
                     self.failed(cause);
                     if opening == Opening::Text {
                         let text = "This port wants TLS from the first octet";
@@ -317,7 +320,7 @@ impl Login {
     }
 
     /// Runs the dialogue with the client until it logs in or ends.
-    async fn credentials(&self, talk: &mut Talk) -> Wait {
+    async fn credentials(&self, talk: &mut Talk, waiting: Option<&Waiting>) -> Wait {
         let mut buffer = Zeroizing::new(vec![0; READ]);
         loop {
             let step = talk.dialogue.step();
@@ -340,6 +343,9 @@ impl Login {
                     Ok(0) => return Wait::Ended("client closed"),
                     Ok(count) => {
                         let bytes = buffer.get(..count).unwrap_or_default();
+                        if let (false, Some(waiting)) = (talk.heard, waiting) {
+                            waiting.heard();
+                        }
                         if !self.hear(talk, bytes) {
                             return Wait::Ended("not this protocol");
                         }
@@ -369,7 +375,7 @@ impl Login {
         let first = !std::mem::replace(&mut talk.heard, true);
         let plain = talk.client.as_ref().is_some_and(|client| !client.is_tls());
         if first && plain {
-            if let Some(cause) = wrong_opening(&self.listener, Opening::of(bytes)) {
+            if let Some(cause) = wrong_opening(&self.listener, Opening::of(bytes), self.behind) {
                 self.failed(cause);
                 return false;
             }

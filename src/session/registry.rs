@@ -160,6 +160,8 @@ struct Inner {
 struct Waiter {
     network: Network,
     stop: Stop,
+    /// The client has sent something: it is not one that only holds its place.
+    heard: bool,
 }
 
 #[derive(PartialEq, Eq)]
@@ -251,7 +253,7 @@ impl Registry {
         inner.make_room_for(network, limits);
         let all = inner.waiting.len() + inner.entering.len() + inner.sessions.len();
         if inner.waiting.len() >= limits.waiting || all >= limits.connections {
-            let oldest = inner.oldest_of_busiest(limits);
+            let oldest = inner.first_to_go(limits);
             inner.evict(oldest).ok_or(Full::All)?;
         }
         let id = inner.next;
@@ -327,7 +329,12 @@ impl Registry {
 
 impl Inner {
     fn wait(&mut self, id: u64, network: Network, stop: Stop) {
-        self.waiting.insert(id, Waiter { network, stop });
+        let waiter = Waiter {
+            network,
+            stop,
+            heard: false,
+        };
+        self.waiting.insert(id, waiter);
         self.networks.entry(network).or_default().insert(id);
     }
 
@@ -353,17 +360,29 @@ impl Inner {
         ids.find(|id| self.listeners.get(id) == Some(listener))
     }
 
-    /// The oldest of the network that makes room first: one that floods; then one that nobody has logged in
-    /// from; of these the one with the most connections.
-    fn oldest_of_busiest(&self, limits: RegistryLimits) -> Option<u64> {
+    /// Who makes room first: the oldest of a network that floods; then one that has said nothing, of a
+    /// network that nobody has logged in from, of the widest neighbourhood with the most connections.
+    fn first_to_go(&self, limits: RegistryLimits) -> Option<u64> {
         let share = limits.waiting / FAIR_SHARE;
-        let networks = self.networks.iter();
-        let oldest = networks.filter_map(|(network, ids)| {
-            let stranger = !self.known.contains_key(network);
-            let oldest = std::cmp::Reverse(*ids.first()?);
-            Some((ids.len() > share, stranger, ids.len(), oldest))
+        let mut around: HashMap<u64, usize> = HashMap::new();
+        for (network, ids) in &self.networks {
+            *around.entry(network.neighbourhood()).or_default() += ids.len();
+        }
+        let all = self.waiting.iter();
+        let rank = all.map(|(id, waiter)| {
+            let network = waiter.network;
+            let of_network = self.networks.get(&network).map_or(0, BTreeSet::len);
+            let near = around.get(&network.neighbourhood()).copied();
+            (
+                if of_network > share { of_network } else { 0 },
+                !waiter.heard,
+                !self.known.contains_key(&network),
+                near.unwrap_or_default(),
+                of_network,
+                std::cmp::Reverse(*id),
+            )
         });
-        oldest.max().map(|(.., std::cmp::Reverse(id))| id)
+        rank.max().map(|(.., std::cmp::Reverse(id))| id)
     }
 
     /// Keeps in mind that somebody has logged in from there.
@@ -444,6 +463,13 @@ impl Waiting {
         if let Some(waiter) = inner.forget_waiter(self.id) {
             inner.make_room_for(network, limits);
             inner.wait(self.id, network, waiter.stop);
+        }
+    }
+
+    /// The client has sent something: silent ones make room before it.
+    pub fn heard(&self) {
+        if let Some(waiter) = self.registry.inner().waiting.get_mut(&self.id) {
+            waiter.heard = true;
         }
     }
 

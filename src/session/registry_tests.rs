@@ -269,6 +269,31 @@ fn networks_that_have_logged_in_make_room_last() {
 }
 
 #[test]
+fn who_speaks_is_spared_and_neighbours_count_together() {
+    let registry = Registry::new(RegistryLimits {
+        connections: 100,
+        waiting: 16,
+        waiting_per_address: 16,
+    });
+    let admit_v4 = |a: u8, b: u8, last: u8| {
+        let from = IpAddr::from([a, b, 0, last]);
+        registry.admit(from, &"imap".into(), None).unwrap()
+    };
+    // The oldest of all has sent its first octets; the next oldest sits alone in its /16.
+    let speaks = admit_v4(198, 51, 1);
+    speaks.heard();
+    let alone = admit_v4(203, 0, 1);
+    let mut strangers = Vec::new();
+    for last in 0..200 {
+        strangers.push(admit_v4(192, 0, last));
+        strangers.retain(|one| evicted(one).is_none());
+    }
+    assert_eq!(evicted(&speaks), None);
+    assert_eq!(evicted(&alone), None);
+    assert_eq!(strangers.len(), 14);
+}
+
+#[test]
 fn only_so_many_networks_are_known() {
     let mut inner = Inner::default();
     let twice = u32::try_from(2 * KNOWN).unwrap();

@@ -19,9 +19,9 @@ const WINDOW: Duration = Duration::from_secs(600);
 const MOST: usize = 4096;
 /// Lines that are told one by one: so many at once, and one in [`LINE_TIME`] in the long run. Addresses
 /// are cheap in IPv6; the log is not.
-const LINES: u32 = 60;
+const LINES: u32 = 20;
 /// See [`LINES`].
-const LINE_TIME: Duration = Duration::from_secs(5);
+const LINE_TIME: Duration = Duration::from_secs(10);
 
 /// A client that was not let in.
 #[derive(Clone)]

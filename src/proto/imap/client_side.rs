@@ -23,6 +23,7 @@ pub struct ClientSide {
     capabilities: Capabilities,
     protection: Protection,
     limits: Limits,
+    commands: usize,
     bad_commands: usize,
     refused_logins: usize,
     /// A line over the limit was answered; the next one ends the connection.
@@ -81,6 +82,7 @@ impl ClientSide {
             capabilities,
             protection,
             limits,
+            commands: 0,
             bad_commands: 0,
             refused_logins: 0,
             had_long_line: false,
@@ -340,6 +342,11 @@ impl ExpectCommand {
     }
 
     fn obey(dialogue: &mut ClientSide, command: Command) -> State {
+        dialogue.commands += 1;
+        if dialogue.commands > dialogue.limits.commands {
+            let text = "Too many commands before login, goodbye";
+            return dialogue.ended(ClientEnd::TooManyBadCommands, text);
+        }
         let Command { tag, body } = command;
         match body {
             Body::Capability => {

@@ -484,3 +484,22 @@ proptest! {
         prop_assert_eq!(story.unread, follow);
     }
 }
+
+#[test]
+fn harmless_commands_have_an_end_too() {
+    for line in ["a NOOP\r\n", "a AUTHENTICATE PLAIN\r\n*\r\n"] {
+        let input = line.repeat(250);
+        let story = play(
+            dialogue(Protection::LoginAllowed),
+            input.as_bytes(),
+            &[],
+            None,
+        );
+        assert_eq!(story.end, Some(ClientEnd::TooManyBadCommands), "{line}");
+        assert!(
+            story.said.contains("Too many commands before login"),
+            "{}",
+            story.said
+        );
+    }
+}

@@ -290,7 +290,7 @@ impl UpstreamSide {
                     text,
                 });
             }
-            _ if status.has_code(&["UNAVAILABLE", "INUSE", "LIMIT", "SERVERBUG"]) => {
+            _ if status.has_code(&["UNAVAILABLE", "INUSE", "IN-USE", "LIMIT", "SERVERBUG"]) => {
                 RefusedBecause::Temporary
             }
             Word::No => RefusedBecause::Token,

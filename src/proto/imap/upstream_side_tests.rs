@@ -163,6 +163,7 @@ fn refusals_are_told_apart() {
             Temporary,
         ),
         (b"NO [INUSE] x", Temporary),
+        (b"NO [IN-USE] x", Temporary),
         (b"NO [LIMIT] x", Temporary),
         (b"BAD Command received in Invalid state.", Protocol),
     ] {

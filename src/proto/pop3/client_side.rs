@@ -20,6 +20,7 @@ pub struct ClientSide {
     capabilities: Capabilities,
     protection: Protection,
     limits: Limits,
+    commands: usize,
     bad_commands: usize,
     refused_logins: usize,
     /// A line over the limit was answered; the next one ends the connection.
@@ -77,6 +78,7 @@ impl ClientSide {
             capabilities,
             protection,
             limits,
+            commands: 0,
             bad_commands: 0,
             refused_logins: 0,
             had_long_line: false,
@@ -184,6 +186,11 @@ impl ClientSide {
     }
 
     fn obey(&mut self, expect: ExpectCommand, line: &[u8]) -> State {
+        self.commands += 1;
+        if self.commands > self.limits.commands {
+            let text = "Too many commands before login, goodbye";
+            return self.ended(ClientEnd::TooManyBadCommands, text);
+        }
         let (verb, rest) = split(line);
         let argument = rest.trim_ascii();
         match verb.to_ascii_uppercase().as_slice() {

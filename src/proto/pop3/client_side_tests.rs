@@ -300,3 +300,22 @@ proptest! {
         prop_assert_eq!(cut, whole);
     }
 }
+
+#[test]
+fn harmless_commands_have_an_end_too() {
+    for line in ["NOOP\r\n", "AUTH PLAIN\r\n*\r\n"] {
+        let input = line.repeat(250);
+        let story = play(
+            dialogue(Protection::LoginAllowed),
+            input.as_bytes(),
+            &[],
+            None,
+        );
+        assert_eq!(story.end, Some(ClientEnd::TooManyBadCommands), "{line}");
+        assert!(
+            story.said.contains("Too many commands before login"),
+            "{}",
+            story.said
+        );
+    }
+}

@@ -25,6 +25,7 @@ pub struct ClientSide {
     capabilities: Capabilities,
     protection: Protection,
     limits: Limits,
+    commands: usize,
     bad_commands: usize,
     refused_logins: usize,
     /// A line over the limit was answered; the next one ends the connection.
@@ -85,6 +86,7 @@ impl ClientSide {
             capabilities,
             protection,
             limits,
+            commands: 0,
             bad_commands: 0,
             refused_logins: 0,
             had_long_line: false,
@@ -262,6 +264,11 @@ impl ClientSide {
     }
 
     fn obey(&mut self, line: &[u8]) -> State {
+        self.commands += 1;
+        if self.commands > self.limits.commands {
+            let text = "Too many commands before login, goodbye";
+            return self.ended(ClientEnd::TooManyBadCommands, "421 4.7.0", text);
+        }
         let (verb, rest) = split(line);
         let argument = rest.trim_ascii();
         match verb.to_ascii_uppercase().as_slice() {
@@ -534,15 +541,16 @@ fn mended(line: &[u8]) -> Vec<u8> {
     };
     let path = match path.strip_prefix(b":") {
         Some(path) if from.eq_ignore_ascii_case(b"FROM") => path.trim_ascii_start(),
+        None if from.eq_ignore_ascii_case(b"FROM") && path.starts_with(b"<") => path,
         _ => return as_it_is(),
     };
     let open = memchr::memchr(b'<', path);
     let (address, parameters) = match open {
         Some(open) => {
             let inside = path.get(open + 1..).unwrap_or_default();
-            let Some(close) = memchr::memchr(b'>', inside) else {
-                return as_it_is();
-            };
+            // One without its end ends where the parameters begin.
+            let close = memchr::memchr2(b'>', b' ', inside).unwrap_or(inside.len());
+            let close = memchr::memchr(b'>', inside).unwrap_or(close);
             inside.split_at_checked(close).unwrap_or((inside, b""))
         }
         None => {

@@ -444,9 +444,14 @@ fn mail_of_sloppy_devices_is_mended() {
         ),
         ("MAIL FROM:<>", "MAIL FROM:<>"),
         ("MAIL FROM:< a@b.example >", "MAIL FROM:<a@b.example>"),
+        ("MAIL FROM:<a@b.example", "MAIL FROM:<a@b.example>"),
+        (
+            "MAIL FROM:<a@b.example SIZE=1",
+            "MAIL FROM:<a@b.example> SIZE=1",
+        ),
+        ("MAIL FROM <a@b.example>", "MAIL FROM:<a@b.example>"),
         // Not understood: as it is.
         ("MAIL FROM:scanner", "MAIL FROM:scanner"),
-        ("MAIL FROM:<a@b.example", "MAIL FROM:<a@b.example"),
         (
             "MAIL FROM:<\"a b\"@b.example>",
             "MAIL FROM:<\"a b\"@b.example>",
@@ -480,4 +485,18 @@ fn auth_can_be_hidden_from_devices_that_never_log_in() {
     );
     let story = play(allowed().login_as(), b"EHLO x\r\n", &[], None);
     assert!(story.said.contains("AUTH PLAIN LOGIN"));
+}
+
+#[test]
+fn harmless_commands_have_an_end_too() {
+    for line in ["NOOP\r\n", "AUTH PLAIN\r\n*\r\n"] {
+        let input = line.repeat(250);
+        let story = play(allowed(), input.as_bytes(), &[], None);
+        assert_eq!(story.end, Some(ClientEnd::TooManyBadCommands), "{line}");
+        assert!(
+            story.said.contains("Too many commands before login"),
+            "{}",
+            story.said
+        );
+    }
 }
