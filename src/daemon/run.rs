@@ -409,7 +409,11 @@ impl House {
         shared.plan.store(Arc::new(plan));
         self.notifier.set(watcher::settings(&config));
         self.config.store(Arc::new(config));
-        self.rebind(&self.config.load_full());
+        let config = self.config.load_full();
+        for (from, to) in renamed(&old, &config) {
+            shared.registry.rename(from, to);
+        }
+        self.rebind(&config);
         self.look_ahead.notify_one();
         info!("configuration reloaded");
     }
@@ -549,6 +553,22 @@ impl House {
             }
         }
     }
+}
+
+/// Listeners that have another name for an address: their old name and the new one.
+fn renamed<'a>(old: &'a Config, new: &'a Config) -> Vec<(&'a str, &'a str)> {
+    let is_new = |one: &&config::Listener| old.listeners.iter().all(|old| old.name != one.name);
+    let before = |one: &'a config::Listener| {
+        let shares = |old: &&config::Listener| {
+            old.bind
+                .iter()
+                .any(|at| at.port() != 0 && one.bind.contains(at))
+        };
+        let before = old.listeners.iter().find(shares)?;
+        Some((&*before.name, &*one.name))
+    };
+    let listeners = new.listeners.iter().filter(is_new);
+    listeners.filter_map(before).collect()
 }
 
 /// Raises the limit of file descriptors to what the system gives; says how many that is.

@@ -221,6 +221,19 @@ impl Registry {
         *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
+    /// A listener has another name after a reload: its connections count as that one's.
+    pub fn rename(&self, from: &str, to: &str) {
+        let (to, mut inner): (Arc<str>, _) = (to.into(), self.inner());
+        let Some(count) = inner.of_listener.remove(from) else {
+            return;
+        };
+        *inner.of_listener.entry(to.clone()).or_default() += count;
+        let of_it = inner.listeners.values_mut();
+        of_it
+            .filter(|name| &***name == from)
+            .for_each(|name| *name = to.clone());
+    }
+
     /// Waits while [`LEAVING`] evicted connections are not gone: to be asked before accepting.
     pub async fn room(&self) {
         loop {

@@ -217,9 +217,17 @@ fn a_listener_has_its_own_bound_which_counts_all_and_survives_new_settings() {
         registry.admit(address(5), &small, Some(2)).err(),
         Some(Full::Listener)
     );
+    // Also under another name.
+    registry.rename("scanners", "devices");
+    let renamed: Arc<str> = "devices".into();
+    assert_eq!(
+        registry.admit(address(5), &renamed, Some(2)).err(),
+        Some(Full::Listener)
+    );
     drop(session);
-    assert!(registry.admit(address(5), &small, Some(2)).is_ok());
-    drop(second);
+    assert!(registry.admit(address(5), &renamed, Some(2)).is_ok());
+    drop((second, elsewhere));
+    assert!(registry.inner().of_listener.is_empty());
 }
 
 #[test]
