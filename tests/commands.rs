@@ -329,7 +329,23 @@ async fn a_password_with_what_nobody_sees_is_refused() {
     let listed = run(&lab, &["password", "list", USER], "").success();
     let before = listed.stdout().lines().count();
     for (line, words) in [
-        ("\u{feff}correct horse\n", "character 1: U+FEFF"),
+        ("\u{feff}\u{feff}correct horse\n", "character 1: U+FEFF"),
+        (
+            "pferd r\u{fc}be\u{a0}stall\r\n",
+            "character 11: U+00A0 NO-BREAK",
+        ),
+        (
+            "correct\u{200b} horse",
+            "character 8: U+200B ZERO WIDTH SPACE",
+        ),
+        ("correct\u{7} horse", "character 8: U+0007 (a control"),
+        ("correct\thorse", "character 8: U+0009 (a tab)"),
+        ("\u{201c}correct horse\u{201d}", "character 1: U+201C LEFT"),
+        (
+            "\"correct horse\"\n",
+            "character 1: U+0022 QUOTATION MARK, a quotation mark around the whole: take it out. If it \
+             truly belongs there, give",
+        ),
         (
             "correct horse\u{200b}\n",
             "character 14: U+200B ZERO WIDTH SPACE",
@@ -343,7 +359,7 @@ async fn a_password_with_what_nobody_sees_is_refused() {
     }
     for line in [
         "correct horse\n\n",
-        "pferd r\u{fc}be\u{a0}stall\r\n",
+        "\u{feff}pferd r\u{fc}be \u{201c}stall\r\n",
         "no line end",
     ] {
         run(&lab, &add, line).success();

@@ -663,3 +663,75 @@ fn what_nobody_sees_is_named_by_place_and_code() {
     parse(&text.replace("/state", "/home/alice\u{2019}s"));
     parse(&format!("\u{feff}# \u{a0}a comment\n{text}"));
 }
+
+#[test]
+fn blanks_where_none_belongs_are_named() {
+    let text = with_provider("preset: microsoft, tenant: contoso.com, client_secret: { file: s }");
+    for (from, to, fault) in [
+        (
+            "client_id: c",
+            "client_id: 'c '",
+            "line 5: providers[0].client_id: has a blank at its end: take it out",
+        ),
+        (
+            "client_id: c",
+            "client_id: ' c'",
+            "client_id: has a blank at its beginning: take it out",
+        ),
+        (
+            "client_id: c",
+            "client_id: c d",
+            "client_id: has a blank in it (character 2): take it out",
+        ),
+        ("client_id: c", "client_id: '  '", "client_id: is empty"),
+        (
+            "contoso.com",
+            "'contoso.com '",
+            "providers[0].tenant: has a blank at its end",
+        ),
+        (
+            "contoso.com",
+            "contoso .com",
+            "providers[0].tenant: has a blank in it (character 8)",
+        ),
+        (
+            "tenant:",
+            "token_url: 'https://login.example.com/token ', tenant:",
+            "providers[0].token_url: has a blank at its end",
+        ),
+        (
+            "tenant:",
+            "token_url: ' https://login.example.com/token', tenant:",
+            "providers[0].token_url: has a blank at its beginning",
+        ),
+        (
+            "tenant:",
+            "authorization_url: 'https://login.example.com/{tenant}/to ken', tenant:",
+            "providers[0].authorization_url: has a blank in it (character 38)",
+        ),
+        (
+            "tenant:",
+            "redirect_uri: 'http://localhost:{port}/ ', tenant:",
+            "providers[0].redirect_uri: has a blank at its end",
+        ),
+        (
+            "tenant:",
+            "issuer: 'https://login.example.com/ ', tenant:",
+            "providers[0].issuer: has a blank at its end",
+        ),
+        (
+            "state_dir:",
+            "egress: { proxy: 'http://proxy.example.com:3128 ' }\nstate_dir:",
+            "egress.proxy: has a blank at its end",
+        ),
+        (
+            "state_dir:",
+            "notify:\n- { webhook: 'https://hooks.example.com/a b' }\nstate_dir:",
+            "notify[0].webhook: has a blank in it (character 28)",
+        ),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let all = faults(&text.replace(from, to));
+        assert!(all.iter().any(|one| one.contains(fault)), "{to:?}: {all:?}");
+    }
+}

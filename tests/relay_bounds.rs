@@ -104,11 +104,16 @@ const PRIVATE_V4: [(u128, u32); 6] = [
 ];
 const PRIVATE_V6: [(u128, u32); 3] = [(1, 128), (0xfc << 120, 7), (0xfe80 << 112, 10)];
 
+/// Where IPv4 lies inside IPv6, by the last 32 bits.
+const EMBEDDED: [u128; 3] = [0, 0xffff << 48, 0x64_ff9b << 96];
+/// Where it lies inside at bits that nobody knows.
+const TRANSLATED: [(u128, u32); 2] = [(0x64_ff9b_0001 << 80, 48), (0x2001 << 112, 32)];
+
 fn any_network(dice: &mut Dice) -> Written {
     let length = |dice: &mut Dice, from: u32, to: u32| {
         from + u32::try_from(dice.roll(u64::from(to - from + 1))).unwrap()
     };
-    match dice.roll(16) {
+    match dice.roll(18) {
         // One provider's addresses: many pieces, often side by side.
         0..=5 => {
             let length = length(dice, 16, 20);
@@ -142,8 +147,25 @@ fn any_network(dice: &mut Dice) -> Written {
             let length = length(dice, 0, 128);
             v6(dice.bits(), length, dice)
         }
-        // Around IPv4 inside IPv6.
+        // Behind translators, and around them.
         14 => {
+            let address = match dice.roll(3) {
+                0 => dice.roll(4).into(),
+                1 => 0x0505_0000 + u128::from(dice.roll(0x1_8000)),
+                _ => dice.of(&PRIVATE_V4).0,
+            };
+            let shortest = if dice.roll(5) == 0 { 40 } else { 107 };
+            let length = length(dice, shortest, 128);
+            v6(dice.of(&EMBEDDED) + address, length, dice)
+        }
+        15 => {
+            let (address, _) = dice.of(&TRANSLATED);
+            let shortest = if dice.roll(5) == 0 { 30 } else { 111 };
+            let length = length(dice, shortest, 128);
+            v6(address + u128::from(dice.roll(0x4_0000)), length, dice)
+        }
+        // Around IPv4 inside IPv6.
+        16 => {
             let length = length(dice, 0, 95);
             v6(0xffff << 32, length, dice)
         }
@@ -236,8 +258,30 @@ fn is_a_sites(nets: &[&Written]) -> bool {
         family.filter_map(|net| net.range).collect()
     };
     let private_v4 = PRIVATE_V4.map(|(address, length)| network(address, length, 32));
-    let private_v6 = PRIVATE_V6.map(|(address, length)| network(address, length, 128));
-    public(&of(true), &private_v4) <= MOST_V4 && public(&of(false), &private_v6) <= MOST_V6
+    let translated = TRANSLATED.map(|(address, length)| network(address, length, 128));
+    let mut not_public_v6 = PRIVATE_V6
+        .map(|(address, length)| network(address, length, 128))
+        .to_vec();
+    not_public_v6.extend(translated);
+    let within = |one: &Range, (first, last): Range| {
+        let common = (one.0.max(first), one.1.min(last));
+        (common.0 <= common.1).then_some(common)
+    };
+    let v6 = of(false);
+    let mut v4 = of(true);
+    for begin in EMBEDDED {
+        // Neither :: nor ::1.
+        let all = (begin.max(2), begin + 0xffff_ffff);
+        not_public_v6.push(all);
+        let found = v6.iter().filter_map(|one| within(one, all));
+        v4.extend(found.map(|(first, last)| (first - begin, last - begin)));
+    }
+    let hidden: Vec<_> = translated
+        .iter()
+        .flat_map(|all| v6.iter().filter_map(|one| within(one, *all)))
+        .collect();
+    let v4 = public(&v4, &private_v4).saturating_add(public(&hidden, &[]));
+    v4 <= MOST_V4 && public(&v6, &not_public_v6) <= MOST_V6
 }
 
 fn is_good(plan: &[Planned]) -> bool {

@@ -106,8 +106,10 @@ pub enum AccessError {
     /// A given password that cannot be used.
     #[error("the password cannot be used: {0}")]
     BadPassword(&'static str),
-    /// A given password that begins or ends with what nobody sees.
-    #[error("the password cannot be used: {0}")]
+    /// A given password with what nobody sees, or with quotation marks around it.
+    #[error(
+        "the password cannot be used: {0}. If it truly belongs there, give the device another password"
+    )]
     UnseenInPassword(Unseen),
     /// No such protocol.
     #[error("{0:?} is no protocol: imap, pop3 or smtp")]

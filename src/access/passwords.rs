@@ -9,7 +9,7 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use crate::input::unseen;
+use crate::input::unseen::{self, Unseen};
 use crate::store::{
     DerivedKey, LockGuard, account_key, blocking, durable, file_stem, folder, is_catch_all,
     lock_file, random,
@@ -304,11 +304,24 @@ fn check_given(password: &[u8]) -> Result<(), AccessError> {
             "it has a line break or NUL, which no client can send",
         ));
     }
-    // Within it they may be meant: devices send octets.
-    if let Some(unseen) = str::from_utf8(password).ok().and_then(unseen::at_an_end) {
-        return Err(AccessError::UnseenInPassword(unseen));
+    match unseen_in(password) {
+        Some(unseen) => Err(AccessError::UnseenInPassword(unseen)),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// What a password was hardly meant to hold. It need not be UTF-8: devices send octets.
+fn unseen_in(password: &[u8]) -> Option<Unseen> {
+    let Ok(text) = str::from_utf8(password) else {
+        let ascii = |byte: &u8| if byte.is_ascii() { *byte } else { b'?' };
+        let ascii: Zeroizing<Vec<u8>> = Zeroizing::new(password.iter().map(ascii).collect());
+        return str::from_utf8(&ascii)
+            .ok()
+            .and_then(|text| unseen::control(text, &[]));
+    };
+    unseen::control(text, &[])
+        .or_else(|| unseen::find(text))
+        .or_else(|| unseen::around(text))
 }
 
 fn weakness(account: &str, password: &[u8]) -> Option<&'static str> {

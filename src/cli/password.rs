@@ -14,6 +14,7 @@ use crate::access::{Entry, Kind, Limits, PasswordFile, Protocol, parse_network};
 use crate::config::Config;
 use crate::daemon::control::{self, Question};
 use crate::daemon::wiring;
+use crate::input::unseen;
 use crate::observe::event::{Deed, PasswordAdded, PasswordRemoved};
 
 /// The longest password read from stdin, in octets.
@@ -226,7 +227,7 @@ async fn tell(config: &Config, account: &str) {
     control::ask(&config.state_dir, &question).await;
 }
 
-/// One line of stdin, without its end.
+/// One line of stdin, without its end and without a byte order mark in front.
 fn read_password() -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let stdin = io::stdin();
     let terminal = stdin.is_terminal();
@@ -256,6 +257,8 @@ fn read_password() -> anyhow::Result<Zeroizing<Vec<u8>>> {
             bail!("more than one line on stdin: give the password alone, on one line");
         }
     }
+    let marked = line.len() - unseen::without_mark(&line).len();
+    line.drain(..marked);
     if line.is_empty() {
         bail!("no password on stdin");
     }

@@ -32,6 +32,7 @@ forms! {
     USER = "a user name", user;
     PATH = "a path", some;
     WORD = "text", some;
+    CLIENT_ID = "a client id", client_id;
     TENANT = "a tenant", tenant;
     ENDPOINT = "a URL", |text| endpoint(text, Some("common"));
     ISSUER = "a URL", issuer;
@@ -77,8 +78,27 @@ pub(super) fn user(text: &str) -> Result<&str, String> {
     some(text)
 }
 
+/// As it was registered: copied together with a blank it is another one.
+fn client_id(text: &str) -> Result<&str, String> {
+    without_blanks(text)?;
+    some(text)
+}
+
+/// Blanks where none belongs: URLs are read without them, or with %20, and no provider says why.
+fn without_blanks(text: &str) -> Result<(), String> {
+    let message = match text.chars().position(char::is_whitespace) {
+        _ if text.trim().is_empty() => return Ok(()),
+        None => return Ok(()),
+        Some(0) => "has a blank at its beginning: take it out".to_owned(),
+        Some(_) if text.trim_end() != text => "has a blank at its end: take it out".to_owned(),
+        Some(before) => format!("has a blank in it (character {}): take it out", before + 1),
+    };
+    Err(message)
+}
+
 /// Part of a URL's path: nothing that could change the rest of it.
 pub(super) fn tenant(text: &str) -> Result<&str, String> {
+    without_blanks(text)?;
     let good = text
         .chars()
         .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'));
@@ -92,6 +112,7 @@ pub(super) fn tenant(text: &str) -> Result<&str, String> {
 
 /// An OAuth endpoint; `{tenant}` stands for the tenant.
 pub(super) fn endpoint(text: &str, tenant: Option<&str>) -> Result<Url, String> {
+    without_blanks(text)?;
     let text = tenant.map_or_else(
         || text.to_owned(),
         |tenant| text.replace("{tenant}", tenant),
@@ -113,6 +134,7 @@ pub(super) fn issuer(text: &str) -> Result<&str, String> {
 }
 
 fn web_url(text: &str) -> Result<Url, String> {
+    without_blanks(text)?;
     let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
     if url.host().is_none() {
         return Err("must be a URL with a host: https://…".to_owned());
@@ -169,6 +191,7 @@ pub(super) fn date(text: &str) -> Result<u64, String> {
 
 /// Where the browser comes back to: this machine alone.
 pub(super) fn redirect(text: &str) -> Result<&str, String> {
+    without_blanks(text)?;
     let url = web_url(&text.replace("{port}", "1"))?;
     if !url_is_loopback(&url) {
         let message = "must lie on loopback, as in http://localhost:{port}/";
@@ -297,6 +320,7 @@ pub(super) fn proxy(text: &str) -> Result<(EgressKind, String, u16), String> {
                        egress.password to where the password lies";
         return Err(message.to_owned());
     }
+    without_blanks(text)?;
     let form = "must be http://HOST:PORT or socks5://HOST:PORT";
     let (scheme, rest) = text.split_once("://").ok_or(form)?;
     let kind = match scheme.to_ascii_lowercase().as_str() {

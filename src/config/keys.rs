@@ -357,7 +357,7 @@ pub(super) static PROVIDER: Table = Table {
         ),
         may(
             "client_id",
-            text(&forms::WORD),
+            text(&forms::CLIENT_ID),
             "The OAuth client id of your app registration; needed with every flow but \
              service_account.",
         ),

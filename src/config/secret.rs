@@ -21,6 +21,9 @@ use crate::input::unseen::{self, Unseen};
 /// log) can't fill the memory.
 const SECRET_BYTES: u64 = 64 * 1024;
 
+/// Zero octets between the characters.
+const UTF16: &str = "what looks like UTF-16: save it as UTF-8";
+
 /// Time that a command gets: a password manager may ask its agent, but nobody waits at a daemon.
 const COMMAND_TIME: Duration = Duration::from_secs(20);
 
@@ -129,7 +132,10 @@ impl SecretSource {
             let message = "a secret in UTF-16: save it as UTF-8";
             return Err(SecretError::Unclean(self.place(), message));
         }
-        let text = str::from_utf8(&bytes).map_err(|_| SecretError::NotText(self.place()))?;
+        let text = str::from_utf8(&bytes).map_err(|_| match looks_like_utf16(&bytes) {
+            true => SecretError::Unclean(self.place(), UTF16),
+            false => SecretError::NotText(self.place()),
+        })?;
         let text = clean(text, self)?;
         if text.is_empty() {
             return Err(SecretError::Empty(self.place()));
@@ -154,12 +160,18 @@ impl SecretSource {
 /// quotation marks around it and characters that nobody sees would be sent along, and refused by a
 /// provider that doesn't say why. Keys in PEM and JSON have many lines, and are parsed.
 fn clean<'a>(text: &'a str, from: &SecretSource) -> Result<&'a str, SecretError> {
+    let unclean = |message| Err(SecretError::Unclean(from.place(), message));
+    if looks_like_utf16(text.as_bytes()) {
+        return unclean(UTF16);
+    }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let text = text.trim_matches(|c: char| c.is_ascii_whitespace());
     if text.starts_with('{') || text.starts_with("-----BEGIN ") {
-        return Ok(text);
+        return match unseen::control(text, &['\r', '\n', '\t']) {
+            Some(unseen) => Err(SecretError::Unseen(from.place(), unseen)),
+            None => Ok(text),
+        };
     }
-    let unclean = |message| Err(SecretError::Unclean(from.place(), message));
     if text.contains(['\n', '\r']) {
         return unclean(match from {
             SecretSource::Command(_) => {
@@ -176,10 +188,21 @@ fn clean<'a>(text: &'a str, from: &SecretSource) -> Result<&'a str, SecretError>
             return unclean("a secret in quotation marks, which would be sent too: take them out");
         }
     }
-    match unseen::find_any(text) {
+    match unseen::control(text, &[]).or_else(|| unseen::find_any(text)) {
         Some(unseen) => Err(SecretError::Unseen(from.place(), unseen)),
         None => Ok(text),
     }
+}
+
+/// Whether most characters have a zero octet beside them, on the same side.
+fn looks_like_utf16(bytes: &[u8]) -> bool {
+    let (mut before, mut behind, mut pairs) = (0, 0, 0);
+    for pair in bytes.chunks_exact(2) {
+        pairs += 1;
+        before += usize::from(matches!(pair, [0, 1..=255]));
+        behind += usize::from(matches!(pair, [1..=255, 0]));
+    }
+    pairs > 1 && before.max(behind) * 2 > pairs
 }
 
 /// Why a name can't be a systemd credential's, if so.
@@ -321,6 +344,7 @@ mod tests {
             ("\u{feff}s3cr3t\r\n", "s3cr3t"),
             ("it's \"quoted\" within", "it's \"quoted\" within"),
             ("pässword", "pässword"),
+            ("{\r\n\t}", "{\r\n\t}"),
             (
                 "\u{feff}{\n \"client_email\": \"a\u{a0}b\"\n}\n",
                 "{\n \"client_email\": \"a\u{a0}b\"\n}",
@@ -376,6 +400,28 @@ mod tests {
                 "secret, character 7: U+200B ZERO WIDTH SPACE, which cannot be seen: take it out",
             ),
             ("\u{200b}secret".into(), "secret, character 1: U+200B"),
+            (b"sec\0ret".to_vec(), "character 4: U+0000 (NUL, a control"),
+            (b"secret\0\n".to_vec(), "character 7: U+0000 (NUL"),
+            (b"sec\x7fret".to_vec(), "character 4: U+007F (a control"),
+            (b"sec\x07ret\n".to_vec(), "character 4: U+0007 (a control"),
+            (b"sec\tret".to_vec(), "character 4: U+0009 (a tab), which"),
+            (
+                b"\0s\0e\0c\0r".to_vec(),
+                "holds what looks like UTF-16: save it",
+            ),
+            (
+                b"s\0e\0c\0\n\0".to_vec(),
+                "looks like UTF-16: save it as UTF-8",
+            ),
+            (
+                b"s\0\xe4\0c\0\n\0".to_vec(),
+                "looks like UTF-16: save it as UTF-8",
+            ),
+            (
+                b"{\0\"\0}\0".to_vec(),
+                "looks like UTF-16: save it as UTF-8",
+            ),
+            (b"{\n\t\"\x07\"}".to_vec(), "character 5: U+0007 (a control"),
             ("\u{feff}\u{feff}secret".into(), "character 1: U+FEFF"),
             ("sec\u{a0}ret".into(), "character 4: U+00A0 NO-BREAK SPACE"),
             (

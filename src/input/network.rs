@@ -38,6 +38,28 @@ const PRIVATE_V6: &[(Ipv6Addr, u8)] = &[
     (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10), // RFC 4291: link-local
 ];
 
+/// Where IPv4 addresses lie inside IPv6 and reach this machine as such: the numbers of these ranges, by
+/// their last 32 bits, are those addresses.
+const EMBEDDED: &[(u128, u128)] = &[
+    // RFC 4291 section 2.5.5.1: without :: and ::1, which are none.
+    (2, 0xffff_ffff),
+    // RFC 7915 (once RFC 2765): ::ffff:0:0:0/96.
+    (0xffff << 48, (0xffff << 48) | 0xffff_ffff),
+    // RFC 6052: 64:ff9b::/96, behind a translator.
+    (0x64_ff9b << 96, (0x64_ff9b << 96) | 0xffff_ffff),
+];
+/// Where they lie inside too, but nobody can tell at which bits, or which they are: each number counts as
+/// a public IPv4 address.
+const TRANSLATED: &[(u128, u128)] = &[
+    // RFC 8215: 64:ff9b:1::/48.
+    (
+        0x64_ff9b_0001 << 80,
+        (0x64_ff9b_0001 << 80) | ((1 << 80) - 1),
+    ),
+    // RFC 4380: 2001::/32, the whole of IPv4 behind each server (Teredo).
+    (0x2001 << 112, (0x2001 << 112) | ((1 << 96) - 1)),
+];
+
 /// Why a text is no network that could be meant. Holds nothing of the text but numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkFault {
@@ -123,6 +145,8 @@ fn unmapped(net: IpNet) -> IpNet {
 pub struct Addresses {
     v4: Ranges,
     v6: Ranges,
+    /// Of IPv6, but as many IPv4 addresses: see [`TRANSLATED`].
+    translated: Ranges,
 }
 
 impl Addresses {
@@ -143,27 +167,42 @@ impl Addresses {
         all
     }
 
-    /// Adds the public addresses of a network.
+    /// Adds the public addresses of a network. IPv4 behind a translator is judged as IPv4.
     pub fn add_public(&mut self, net: IpNet) {
-        let (ranges, (mut first, last)) = self.place(net);
-        for (from, to) in private(&normalised(net)) {
-            if to < first || from > last {
-                continue;
-            }
-            if first < from {
-                ranges.unite((first, from - 1));
-            }
-            if to >= last {
-                return;
-            }
-            first = to + 1;
+        let net = normalised(net);
+        if let IpNet::V4(_) = net {
+            self.add_public_v4(range(&net));
+            return;
         }
-        ranges.unite((first, last));
+        let all = range(&net);
+        for within in EMBEDDED {
+            let last_bits = |number| number & u128::from(u32::MAX);
+            if let Some((first, last)) = common(all, *within) {
+                self.add_public_v4((last_bits(first), last_bits(last)));
+            }
+        }
+        for within in TRANSLATED {
+            if let Some(common) = common(all, *within) {
+                self.translated.unite(common);
+            }
+        }
+        let mut others = private_v6();
+        others.extend(EMBEDDED.iter().chain(TRANSLATED));
+        for rest in outside(all, others) {
+            self.v6.unite(rest);
+        }
+    }
+
+    fn add_public_v4(&mut self, all: (u128, u128)) {
+        for rest in outside(all, private_v4()) {
+            self.v4.unite(rest);
+        }
     }
 
     /// Whether they are no more than those of a site: [`SITE_V4`], [`SITE_V6`].
     pub fn are_a_sites(&self) -> bool {
-        self.v4.size <= SITE_V4 && self.v6.size <= SITE_V6
+        let v4 = self.v4.size.saturating_add(self.translated.size);
+        v4 <= SITE_V4 && self.v6.size <= SITE_V6
     }
 
     /// Whether an address of the network is among them.
@@ -222,17 +261,44 @@ fn count(first: u128, last: u128) -> u128 {
     (last - first).saturating_add(1)
 }
 
-/// The ranges of the network's family that are nobody's in public, in order.
-fn private(net: &IpNet) -> Vec<(u128, u128)> {
-    let v4 = |(address, length): &(Ipv4Addr, u8)| Ipv4Net::new(*address, *length).map(IpNet::V4);
-    let v6 = |(address, length): &(Ipv6Addr, u8)| Ipv6Net::new(*address, *length).map(IpNet::V6);
-    let nets: Vec<_> = match net {
-        IpNet::V4(_) => PRIVATE_V4.iter().flat_map(v4).collect(),
-        IpNet::V6(_) => PRIVATE_V6.iter().flat_map(v6).collect(),
-    };
-    let mut ranges: Vec<_> = nets.iter().map(range).collect();
-    ranges.sort_unstable();
-    ranges
+/// What two ranges have in common.
+fn common(one: (u128, u128), other: (u128, u128)) -> Option<(u128, u128)> {
+    let (first, last) = (one.0.max(other.0), one.1.min(other.1));
+    (first <= last).then_some((first, last))
+}
+
+/// What of a range lies in none of the others.
+fn outside((mut first, last): (u128, u128), mut others: Vec<(u128, u128)>) -> Vec<(u128, u128)> {
+    let mut left = Vec::new();
+    others.sort_unstable();
+    for (from, to) in others {
+        if to < first || from > last {
+            continue;
+        }
+        if first < from {
+            left.push((first, from - 1));
+        }
+        if to >= last {
+            return left;
+        }
+        first = to + 1;
+    }
+    left.push((first, last));
+    left
+}
+
+/// The ranges that are nobody's in public.
+fn private_v4() -> Vec<(u128, u128)> {
+    let net = |(address, length): &(Ipv4Addr, u8)| Ipv4Net::new(*address, *length).map(IpNet::V4);
+    let nets = PRIVATE_V4.iter().flat_map(net);
+    nets.map(|net| range(&net)).collect()
+}
+
+/// See [`private_v4`].
+fn private_v6() -> Vec<(u128, u128)> {
+    let net = |(address, length): &(Ipv6Addr, u8)| Ipv6Net::new(*address, *length).map(IpNet::V6);
+    let nets = PRIVATE_V6.iter().flat_map(net);
+    nets.map(|net| range(&net)).collect()
 }
 
 /// First and last address as numbers.
@@ -361,6 +427,34 @@ mod tests {
             (&["::/0"], false),
             (&["fc00::/6"], false),
             (&["::ffff:0:0/96"], false),
+            // Behind a translator: as the IPv4 addresses that they are.
+            (&["64:ff9b::/96"], false),
+            (&["64:ff9b::/64"], false),
+            (&["64:ff9b::/44"], false),
+            (&["64:ff9b::505:0/112", "5.5.0.0/16"], true),
+            (&["64:ff9b::505:0/112", "5.6.0.0"], false),
+            (&["64:ff9b::504:0/111"], false),
+            (&["64:ff9b::a00:0/104", "64:ff9b::c0a8:0/112"], true),
+            (&["::/96"], false),
+            (&["::/95"], false),
+            (&["::505:0/112", "::a00:0/104", "::", "::1", "::/127"], true),
+            (&["::504:0/111"], false),
+            (&["::ffff:0:0:0/96"], false),
+            (&["::ffff:0:505:0/112"], true),
+            // Where nobody can tell which: each is one.
+            (&["64:ff9b:1::/48"], false),
+            (&["64:ff9b:1::/96"], false),
+            (&["64:ff9b:1:fffe::/111"], false),
+            (&["64:ff9b:1:fffe::/112"], true),
+            (&["64:ff9b:1::/112", "64:ff9b:1::1:0/112"], false),
+            (&["64:ff9b:1::/112", "5.5.5.5"], false),
+            (&["64:ff9b:1::a00:0/104"], false),
+            (&["2001:0:505:505::/64"], false),
+            (&["2001:0:505:505::/112"], true),
+            // By their size, as IPv6.
+            (&["2002:505:500::/44"], true),
+            (&["2002:505::/32"], false),
+            (&["2002:a00::/24"], false),
             (
                 &["5.5.0.0/16", "2001:db8::/44", "10.0.0.0/8", "fd00::/8"],
                 true,

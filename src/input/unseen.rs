@@ -63,6 +63,11 @@ const QUOTES: &[(char, &str)] = &[
 /// The UTF-8 byte order mark.
 const MARK: &[u8] = "\u{feff}".as_bytes();
 
+const UNSEEN_MEND: &str = "which cannot be seen: take it out";
+const BLANK_MEND: &str = "which looks like a space and is none: take it out, or type a plain space";
+const QUOTE_MEND: &str = "which is no plain quotation mark: take it out, or type a plain one";
+const AROUND_MEND: &str = "a quotation mark around the whole: take it out";
+
 /// One such character. Shows its place, its code and the mend, and nothing of the text around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unseen {
@@ -71,46 +76,93 @@ pub struct Unseen {
     /// The character.
     pub found: char,
     name: &'static str,
+    mend: &'static str,
+}
+
+impl Unseen {
+    /// Its place, code and name.
+    pub fn named(&self) -> String {
+        let Self {
+            place, found, name, ..
+        } = self;
+        format!("character {place}: U+{:04X} {name}", u32::from(*found))
+    }
+
+    /// The same in a text that has some characters more in front.
+    #[must_use]
+    pub fn behind(self, more: usize) -> Self {
+        Self {
+            place: self.place + more,
+            ..self
+        }
+    }
+
+    fn at(place: usize, (found, name): (char, &'static str)) -> Self {
+        let mend = if found == '\u{a0}' {
+            BLANK_MEND
+        } else {
+            UNSEEN_MEND
+        };
+        Self {
+            place,
+            found,
+            name,
+            mend,
+        }
+    }
 }
 
 impl fmt::Display for Unseen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { place, found, name } = self;
-        let mend = if QUOTES.iter().any(|(quote, _)| quote == found) {
-            "which is no plain quotation mark: take it out, or type a plain one"
-        } else if *found == '\u{a0}' {
-            "which looks like a space and is none: take it out, or type a plain space"
-        } else {
-            "which cannot be seen: take it out"
-        };
-        write!(
-            f,
-            "character {place}: U+{:04X} {name}, {mend}",
-            u32::from(*found)
-        )
+        write!(f, "{}, {}", self.named(), self.mend)
     }
 }
 
 /// The first character of a text that can't be seen.
 pub fn find(text: &str) -> Option<Unseen> {
-    first(text, |found| named(found, UNSEEN))
+    first(text, unseen)
 }
 
 /// The first one that can't be seen, or is a quotation mark but no plain one.
 pub fn find_any(text: &str) -> Option<Unseen> {
-    first(text, |found| {
-        named(found, UNSEEN).or_else(|| named(found, QUOTES))
+    first(text, |place, found| {
+        unseen(place, found).or_else(|| {
+            let quote = Unseen::at(place, (found, named(found, QUOTES)?));
+            Some(Unseen {
+                mend: QUOTE_MEND,
+                ..quote
+            })
+        })
     })
 }
 
-/// One with which a text begins or ends.
-pub fn at_an_end(text: &str) -> Option<Unseen> {
-    let last = text.chars().count();
-    let ends = [(1, text.chars().next()), (last, text.chars().next_back())];
-    ends.into_iter().find_map(|(place, found)| {
-        let found = found?;
-        let name = named(found, UNSEEN)?;
-        Some(Unseen { place, found, name })
+/// The first control character, but for those that may be there.
+pub fn control(text: &str, may_be: &[char]) -> Option<Unseen> {
+    first(text, |place, found| {
+        let named = match found {
+            _ if !found.is_control() || may_be.contains(&found) => return None,
+            '\0' => "(NUL, a control character)",
+            '\t' => "(a tab)",
+            _ => "(a control character)",
+        };
+        Some(Unseen::at(place, (found, named)))
+    })
+}
+
+/// The quotation mark with which a text begins, if it ends with one too: double ones, and those that are
+/// not plain.
+pub fn around(text: &str) -> Option<Unseen> {
+    let mark = |found: char| match found {
+        '"' => Some("QUOTATION MARK"),
+        _ => named(found, QUOTES),
+    };
+    let mut chars = text.chars();
+    let found = chars.next()?;
+    let name = mark(found)?;
+    mark(chars.next_back()?)?;
+    Some(Unseen {
+        mend: AROUND_MEND,
+        ..Unseen::at(1, (found, name))
     })
 }
 
@@ -124,11 +176,14 @@ pub fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(MARK).unwrap_or(text)
 }
 
-fn first(text: &str, name: impl Fn(char) -> Option<&'static str>) -> Option<Unseen> {
-    text.chars().zip(1..).find_map(|(found, place)| {
-        let name = name(found)?;
-        Some(Unseen { place, found, name })
-    })
+fn unseen(place: usize, found: char) -> Option<Unseen> {
+    let name = named(found, UNSEEN)?;
+    Some(Unseen::at(place, (found, name)))
+}
+
+fn first(text: &str, look: impl Fn(usize, char) -> Option<Unseen>) -> Option<Unseen> {
+    let mut places = (1..).zip(text.chars());
+    places.find_map(|(place, found)| look(place, found))
 }
 
 fn named(found: char, list: &[(char, &'static str)]) -> Option<&'static str> {
@@ -192,16 +247,55 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_looked_at_alone() {
-        for (text, place) in [
-            ("", None),
-            ("secret", None),
-            ("sec\u{200b}ret", None),
-            ("\u{200b}secret", Some(1)),
-            ("secret\u{a0}", Some(7)),
-            ("\u{feff}", Some(1)),
+    fn control_characters_and_marks_around_are_named() {
+        for (text, words) in [
+            ("plain", None),
+            ("a\nb", None),
+            (
+                "a\u{7}b",
+                Some("character 2: U+0007 (a control character), which cannot be seen"),
+            ),
+            ("\u{e4}\tb", Some("character 2: U+0009 (a tab), which")),
+            (
+                "ab\0",
+                Some("character 3: U+0000 (NUL, a control character)"),
+            ),
+            ("\u{7f}", Some("character 1: U+007F (a control character)")),
+            ("a\u{85}", Some("character 2: U+0085 (a control character)")),
         ] {
-            assert_eq!(at_an_end(text).map(|one| one.place), place, "{text:?}");
+            let found = control(text, &['\n']).map(|one| one.to_string());
+            assert_eq!(found.is_some(), words.is_some(), "{text:?}");
+            assert!(
+                found
+                    .unwrap_or_default()
+                    .starts_with(words.unwrap_or_default())
+            );
+        }
+        for (text, words) in [
+            ("", None),
+            ("\"", None),
+            ("a\"b\"", None),
+            ("'ab'", None),
+            (
+                "\"ab\"",
+                Some("character 1: U+0022 QUOTATION MARK, a quotation mark around"),
+            ),
+            (
+                "\u{201e}ab\u{201c}",
+                Some("character 1: U+201E DOUBLE LOW-9 QUOTATION MARK, a"),
+            ),
+            (
+                "\u{2018}ab\u{2019}",
+                Some("character 1: U+2018 LEFT SINGLE"),
+            ),
+        ] {
+            let found = around(text).map(|one| one.to_string());
+            assert_eq!(found.is_some(), words.is_some(), "{text:?}");
+            assert!(
+                found
+                    .unwrap_or_default()
+                    .starts_with(words.unwrap_or_default())
+            );
         }
     }
 

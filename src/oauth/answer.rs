@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
-use crate::input::unseen;
+use crate::input::unseen::{self, Unseen};
 
 /// Life of an access token whose provider does not say, in seconds.
 const DEFAULT_LIFE: u64 = 3600;
@@ -131,6 +131,16 @@ pub(crate) fn without_mark(body: Vec<u8>) -> Vec<u8> {
     unseen::without_mark(&body).to_vec()
 }
 
+/// A character that nobody sees before the JSON of a body: with it, it is none.
+pub(crate) fn unseen_before(body: &[u8]) -> Option<Unseen> {
+    let plain = unseen::without_mark(body);
+    let marks = usize::from(plain.len() < body.len());
+    let text = str::from_utf8(plain).ok()?;
+    let json = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || unseen::is_unseen(c));
+    let found = unseen::find(text.strip_suffix(json)?)?;
+    json.starts_with('{').then(|| found.behind(marks))
+}
+
 /// A device answer (RFC 8628 §3.2), made regular for the oauth2 crate: numbers may be strings,
 /// `interval` and `expires_in` may be missing.
 pub(crate) fn regular_device_answer(body: &[u8]) -> Option<Vec<u8>> {
@@ -242,6 +252,27 @@ mod tests {
             "[]",
         ] {
             assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_stands_unseen_before_json_is_named() {
+        for (body, words) in [
+            ("{}", None),
+            (" \n{}", None),
+            ("\u{feff}{}", None),
+            ("{\"a\":\"\u{200b}\"}", None),
+            ("\u{200b}<html>", None),
+            ("\u{200b}", None),
+            ("\u{200b}{}", Some("character 1: U+200B ZERO WIDTH SPACE")),
+            ("\n\u{a0} {}", Some("character 2: U+00A0 NO-BREAK SPACE")),
+            (
+                "\u{feff}\u{feff}{}",
+                Some("character 2: U+FEFF ZERO WIDTH NO-BREAK SPACE (a byte order mark)"),
+            ),
+        ] {
+            let found = unseen_before(body.as_bytes()).map(|one| one.named());
+            assert_eq!(found.as_deref(), words, "{body:?}");
         }
     }
 

@@ -20,7 +20,7 @@ use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use super::{
-    answer::{TokenAnswer, regular_device_answer, without_mark},
+    answer::{TokenAnswer, regular_device_answer, unseen_before, without_mark},
     assertion::ASSERTION_TYPE,
     classify::{Kind, Outcome, Received, Refusal, classify},
     clock::Clock,
@@ -266,13 +266,33 @@ pub(crate) async fn send(
 ) -> Result<HttpResponse, Box<Refusal>> {
     let request = with_assertion(provider, way, request).await?;
     let shown = secrets_of(&request);
+    let key = key_of(provider, &request);
     let answer = way.http.send(request).await;
-    let answer = answer
-        .map_err(|error| Refusal::transport(&error).veiled(&shown))?
-        .map(without_mark);
+    let answer = answer.map_err(|error| Refusal::transport(&error).veiled(&shown))?;
+    let unseen = unseen_before(answer.body());
+    let answer = answer.map(without_mark);
     match classify(&Received::of(&answer), way.clock.now()) {
         Outcome::Good => Ok(answer),
-        Outcome::Refused(refusal) => Err(refusal.veiled(&shown).in_terms_of(provider)),
+        Outcome::Refused(mut refusal) => {
+            if let Some(unseen) = unseen {
+                refusal.note = format!(
+                    "the answer of {key} of provider {} is not JSON: {unseen}",
+                    provider.name
+                );
+            }
+            Err(refusal.veiled(&shown).in_terms_of(provider))
+        }
+    }
+}
+
+/// The key of the configuration that says where a request goes.
+fn key_of(provider: &Provider, request: &HttpRequest) -> &'static str {
+    let to = request.uri().to_string();
+    let device = provider.device_authorization_url.as_ref();
+    if device.is_some_and(|url| url.as_str() == to) && provider.token_url.as_str() != to {
+        "device_authorization_url"
+    } else {
+        "token_url"
     }
 }
 

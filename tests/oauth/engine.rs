@@ -62,6 +62,26 @@ async fn a_byte_order_mark_before_an_answer_is_passed_over() {
 }
 
 #[tokio::test]
+async fn what_stands_unseen_before_an_answer_is_named() {
+    let idp = Idp::start().await;
+    let json = "{\"access_token\":\"hidden\",\"token_type\":\"Bearer\",\"expires_in\":3600}";
+    for (status, front, words) in [
+        (200, "\u{200b}", "character 1: U+200B ZERO WIDTH SPACE"),
+        (200, "\n\u{a0}", "character 2: U+00A0 NO-BREAK SPACE"),
+        (400, "\u{200b}", "character 1: U+200B ZERO WIDTH SPACE"),
+        (503, "\u{feff}\u{200b}", "character 2: U+200B"),
+    ] {
+        let (tokens, _) = engine(provider(&idp, Flow::ClientCredentials), http());
+        idp.then(Reply::json(status, &format!("{front}{json}")));
+        let error = tokens.access_token(ALICE).await.unwrap_err();
+        assert!(matches!(error.class, Class::Temporary { .. }), "{error:?}");
+        let named = format!("the answer of token_url of provider contoso is not JSON: {words}");
+        assert!(error.detail.contains(&named), "{}", error.detail);
+        assert!(!error.detail.contains("hidden"));
+    }
+}
+
+#[tokio::test]
 async fn fifty_parallel_cold_logins_make_one_request() {
     let idp = Idp::start().await;
     idp.always(Some(Reply::late(Duration::from_millis(100))));
