@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 
 use crate::input::unseen::{self, Unseen};
 use crate::store::{
-    DerivedKey, LockGuard, account_key, blocking, durable, file_stem, folder, is_catch_all,
-    lock_file, random,
+    DerivedKey, LockGuard, StoreError, account_key, blocking, durable, file_stem, folder,
+    is_catch_all, lock_file, random,
 };
 
 use super::{
@@ -158,10 +158,22 @@ impl PasswordFile {
     /// which its sessions are found. They go on until somebody ends them.
     pub async fn remove(&self, user: &str, label: &str) -> Result<String, AccessError> {
         let label = label.to_owned();
-        self.change(account_key(user), move |inner, account| {
+        let account = account_key(user);
+        let held = match self.lock(&account).await {
+            Ok(held) => Some(held),
+            // There is no room to make the lock file, so nobody holds it.
+            Err(error) if error.is_full() => None,
+            Err(error) => return Err(error.into()),
+        };
+        self.change_under(held, account, move |inner, account| {
             inner.remove(account, &label)
         })
         .await
+    }
+
+    async fn lock(&self, account: &str) -> Result<LockGuard, StoreError> {
+        let lock = durable::join(&self.inner.locks, &file_stem(account), "passwords");
+        lock_file(&lock, account, LOCK_WAIT).await
     }
 
     async fn change<T: Send + 'static>(
@@ -169,8 +181,16 @@ impl PasswordFile {
         account: String,
         work: impl FnOnce(&Inner, &str) -> Result<T, AccessError> + Send + 'static,
     ) -> Result<T, AccessError> {
-        let lock = durable::join(&self.inner.locks, &file_stem(&account), "passwords");
-        let held: LockGuard = lock_file(&lock, &account, LOCK_WAIT).await?;
+        let held = self.lock(&account).await?;
+        self.change_under(Some(held), account, work).await
+    }
+
+    async fn change_under<T: Send + 'static>(
+        &self,
+        held: Option<LockGuard>,
+        account: String,
+        work: impl FnOnce(&Inner, &str) -> Result<T, AccessError> + Send + 'static,
+    ) -> Result<T, AccessError> {
         let inner = Arc::clone(&self.inner);
         blocking(move || {
             let done = work(&inner, &account);
@@ -246,7 +266,7 @@ impl Inner {
             .iter()
             .position(|password| same_label(&password.label, label));
         let removed = stored.passwords.remove(position.ok_or_else(missing)?);
-        stored.save(&self.dir, account, &self.keys)?;
+        stored.save_less(&self.dir, account, &self.keys)?;
         Ok(removed.label)
     }
 }

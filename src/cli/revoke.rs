@@ -203,7 +203,9 @@ async fn end_tokens(base: &Base, tokens: &Tokens, target: &Account) -> Fate {
         Ok(record) => Fate::Wiped(Box::new(record.unwrap_or_default())),
         Err(error) => {
             word(format_args!(
-                "mailsplice: {user}: NOT wiped: {error}. A process may hang in a refresh: stop it and run this again."
+                "mailsplice: {user}: NOT wiped: {error}. A running serve refuses the account until the next \
+                 login, but not after a restart. {}.",
+                error.detail
             ));
             Fate::Failed
         }

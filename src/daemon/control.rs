@@ -55,7 +55,7 @@ pub enum Question {
         account: String,
     },
     /// This account, or one device password of it, was revoked: end its sessions. Of an account, forget
-    /// the tokens too.
+    /// the tokens too, and refuse it until the next sign-in.
     Revoke {
         /// The account's key.
         account: String,

@@ -539,7 +539,7 @@ impl House {
             Question::Revoke { account, label } => {
                 let sessions = self.shared.registry.revoke(account, label.as_deref());
                 if label.is_none() {
-                    self.shared.tokens.invalidate(account);
+                    self.shared.tokens.block(account);
                 }
                 warn!(account, label, sessions, "revoked by an operator");
                 serde_json::json!({ "version": 1, "done": true, "sessions": sessions })

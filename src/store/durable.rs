@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     fs::{self, File, Permissions},
     io::{self, Read, Write},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -25,6 +25,44 @@ const TEMP_SUFFIX: &str = ".tmp";
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let temp = write_temp(path, bytes, mode)?;
     temp.persist(path).map_err(|error| error.error)?;
+    sync_dir(parent(path))
+}
+
+/// Whether an error says that the disk, or what this user may have of it, is full.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+/// Writes `bytes` into the file at `path` itself and cuts it there: for emergencies on a full disk, where
+/// [`replace`] finds no room. Where the file is as long as that, no new block is needed.
+///
+/// A crash on the way, or an error, leaves a mixture of old and new. So this is only for files whose
+/// mixture is refused by who reads them, because they are sealed or under a MAC: nobody gets in by one.
+pub fn overwrite_with(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if !path.symlink_metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut file = fs::OpenOptions::new().write(true).open(path)?;
+    file.write_all(bytes)?;
+    file.set_len(bytes.len() as u64)?;
+    file.sync_all()
+}
+
+/// Leaves an empty file at `path`, made with this `mode` where there is none. That needs no block.
+pub fn empty(path: &Path, mode: u32) -> io::Result<()> {
+    if path.symlink_metadata().is_ok_and(|meta| !meta.is_file()) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(path)?;
+    file.sync_all()?;
     sync_dir(parent(path))
 }
 

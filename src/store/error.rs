@@ -2,6 +2,8 @@
 
 use std::{io, path::Path, path::PathBuf, time::Duration};
 
+use super::durable;
+
 /// Why the store could not do what was asked. No text in it ever holds a secret.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -85,5 +87,10 @@ impl StoreError {
             path: path.as_ref().to_owned(),
             source,
         }
+    }
+
+    /// Whether it is for lack of room on the disk.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if durable::is_full(source))
     }
 }

@@ -137,6 +137,9 @@ impl Inner {
         let Some(sealed) = read(&path)? else {
             return Ok(None);
         };
+        if sealed.is_empty() {
+            return Ok(Some(revoked_on_a_full_disk()));
+        }
         let plain = self
             .sealer
             .open(account, &sealed)
@@ -174,17 +177,46 @@ impl Inner {
 
     fn wipe(&self, account: &str, left: &TokenRecord) -> Result<(), StoreError> {
         let path = self.path(account);
-        let aside = aside(&path);
         // Opened before it is replaced: a name that is gone cannot be overwritten.
         let old = fs::OpenOptions::new().write(true).open(&path);
-        self.save(account, left)?;
+        match self.save(account, left) {
+            Err(error) if error.is_full() => return self.wipe_in_place(account, left),
+            other => other?,
+        }
         let overwritten = match old {
             Ok(old) => durable::overwrite(&old),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         };
         overwritten.map_err(|error| StoreError::io(&path, error))?;
-        // The copy set aside is the same file, or an older one.
+        self.wipe_aside(&path)
+    }
+
+    /// As [`Self::wipe`], without a new block of the disk: a revocation must not wait for room. What a crash
+    /// on the way leaves does not open, so the account is refused all the same. Where the new record has no
+    /// place, an empty file stands for it: [`revoked_on_a_full_disk`].
+    fn wipe_in_place(&self, account: &str, left: &TokenRecord) -> Result<(), StoreError> {
+        let path = self.path(account);
+        // First: it may be the same file under a second name.
+        let aside = self.wipe_aside(&path);
+        let plain = left
+            .to_json(left.generation)
+            .map_err(|_| StoreError::Unavailable("the record could not be written as JSON"))?;
+        let sealed = self.sealer.seal(account, &plain)?;
+        let zeroed = match fs::OpenOptions::new().write(true).open(&path) {
+            Ok(old) => durable::overwrite(&old),
+            Err(error) => Err(error),
+        };
+        zeroed
+            .and_then(|()| durable::overwrite_with(&path, &sealed))
+            .or_else(|_| durable::empty(&path, 0o600))
+            .map_err(|error| StoreError::io(&path, error))?;
+        aside
+    }
+
+    /// Overwrites and removes the copy that was set aside: it is the same file, or an older one.
+    fn wipe_aside(&self, path: &Path) -> Result<(), StoreError> {
+        let aside = aside(path);
         match fs::OpenOptions::new().write(true).open(&aside) {
             Ok(copy) => durable::overwrite(&copy)
                 .and_then(|()| fs::remove_file(&aside))
@@ -223,6 +255,15 @@ impl Inner {
         }
         .and_then(|()| durable::sync_dir(&self.tokens))
         .map_err(|error| StoreError::io(&path, error))
+    }
+}
+
+/// What an empty file stands for. Records are never empty: this is what a revocation leaves where the disk had
+/// no room for one.
+fn revoked_on_a_full_disk() -> TokenRecord {
+    TokenRecord {
+        revoked_at: 1,
+        ..TokenRecord::default()
     }
 }
 

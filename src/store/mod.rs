@@ -60,7 +60,8 @@ pub trait TokenStore: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Puts `left` in the place of the account's record, as [`Self::save`] does, and makes what was there
-    /// before unreadable, with copies of it that were set aside.
+    /// before unreadable, with copies of it that were set aside. It must not fail for lack of room: a record that
+    /// does not open, or counts as revoked, does as well.
     fn wipe<'a>(
         &'a self,
         account: &'a str,

@@ -92,7 +92,7 @@ async fn damage_is_told_apart_and_left_alone() {
     let whole = fs::read(&path).unwrap();
     let newer: Vec<u8> = [&whole[..4], &[2], &whole[5..]].concat();
     for (bytes, expected) in [
-        (Vec::new(), "cut short"),
+        (whole[..1].to_vec(), "cut short"),
         (whole[..30].to_vec(), "cut short"),
         (whole[..whole.len() - 1].to_vec(), "its seal is broken"),
         (b"{\"refresh_token\":\"plain\"}".to_vec(), "not a record"),
@@ -106,6 +106,20 @@ async fn damage_is_told_apart_and_left_alone() {
     }
     fs::write(&path, &whole).unwrap();
     assert!(store.load(USER).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn an_empty_file_is_what_a_revocation_leaves_on_a_full_disk() {
+    let (dir, key) = place();
+    let store = FileStore::open(dir.path(), &key).unwrap();
+    store.save(USER, &record("1")).await.unwrap();
+    fs::write(store.path(USER), "").unwrap();
+    let left = store.load(USER).await.unwrap().unwrap();
+    assert!(left.revoked_at > 0 && left.refresh_token.is_none());
+    let mut new = record("2");
+    new.revoked_at = 0;
+    store.save(USER, &new).await.unwrap();
+    assert_eq!(store.load(USER).await.unwrap().unwrap().revoked_at, 0);
 }
 
 proptest! {

@@ -21,6 +21,7 @@ mod support;
 
 mod chaos;
 mod disk;
+mod full;
 mod killed;
 mod rig;
 mod stopped;

@@ -30,6 +30,7 @@ impl Ending {
             account: &self.account,
             binding: &self.slot.binding,
             herald: &self.slot.herald,
+            revoked_at: shared.blocks.since(&self.slot.revoked_with()),
         };
         self.report = Some(Box::pin(bench.run(&self.job)).await);
     }

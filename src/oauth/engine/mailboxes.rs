@@ -79,6 +79,10 @@ impl Passing {
         }
     }
 
+    pub(super) fn catch_all(&self) -> &str {
+        &self.catch_all
+    }
+
     async fn revoked(&self) -> Result<Option<TokenRecord>, StoreError> {
         let record = self.store.load(&self.catch_all).await?;
         Ok(record.filter(|record| record.revoked_at > 0))

@@ -4,6 +4,7 @@
 //! holds the core behind a short lock; jobs run in tasks of their own, so that a client that goes
 //! away cannot cut off a refresh; whoever waits for a job is woken when it ends.
 
+mod blocks;
 mod core;
 mod ending;
 mod event;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::status::{AccountStatus, LastError, State};
 use self::{
+    blocks::Blocks,
     core::Core,
     ending::Ending,
     event::{Job, Standing, Verdict},
@@ -89,6 +91,7 @@ struct Shared {
     /// Of users whom a catch-all account covers. Held while `slots` is replaced, so that none is made
     /// after an account that is gone.
     mailboxes: Mutex<Mailboxes>,
+    blocks: Blocks,
     token_ids: AtomicU64,
     events: Events,
 }
@@ -140,6 +143,7 @@ impl Tokens {
                 settings,
                 slots: ArcSwap::default(),
                 mailboxes: Mutex::default(),
+                blocks: Blocks::default(),
                 token_ids: AtomicU64::new(1),
                 events,
             }),
@@ -251,6 +255,7 @@ impl Tokens {
         if let Some(passing) = &slot.passing {
             passing.restore().await.map_err(failed)?;
         }
+        shared.blocks.lift(&slot.revoked_with());
         shared.core(&slot).adopted(&record, shared.next_id());
         slot.changed.send_replace(());
         tracing::info!(
@@ -277,14 +282,15 @@ impl Tokens {
         let who = slot.account.load_full();
         let failed = |error: StoreError| {
             tracing::error!(account = %who.user, outcome = "not revoked", "{error}");
-            TokenError::configuration(format!("The tokens could not be wiped: {error}"), "")
+            blocks::not_wiped(&error)
         };
         let shared = &self.shared;
         let store = slot.store(shared);
-        let _lock = store
-            .lock(&who.key, shared.settings.lock_wait)
-            .await
-            .map_err(failed)?;
+        let _lock = match store.lock(&who.key, shared.settings.lock_wait).await {
+            // There is no room to make the lock file, so nobody holds it.
+            Err(error) if error.is_full() => None,
+            other => Some(other.map_err(failed)?),
+        };
         // One that cannot be read is wiped too.
         let old = store.load(&who.key).await.ok().flatten();
         let now = shared.clock.now().max(1);
@@ -309,12 +315,19 @@ impl Tokens {
     pub fn invalidate(&self, account: &str) {
         let key = account.to_lowercase();
         if let Ok(slot) = self.slot(&key) {
+            self.shared.blocks.lift(&slot.revoked_with());
+        }
+        self.forget(&key);
+    }
+
+    fn forget(&self, key: &str) {
+        if let Ok(slot) = self.slot(key) {
             slot.core().invalidate();
             slot.changed.send_replace(());
         }
         let mut mailboxes = self.shared.mailboxes();
         mailboxes.retain(|user, slot| {
-            let kept = user != key && catch_all_for(user).as_deref() != Some(&key);
+            let kept = user != key && catch_all_for(user).as_deref() != Some(key);
             if !kept {
                 slot.core().invalidate();
                 slot.changed.send_replace(());

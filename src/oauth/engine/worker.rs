@@ -4,7 +4,7 @@ use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
 
 use super::{
-    EngineSettings,
+    EngineSettings, blocks,
     event::{Job, Kept, Mode, Report, Unsaved},
     herald::{Ended, Herald},
     record,
@@ -32,6 +32,8 @@ pub(super) struct Bench<'a> {
     pub(super) account: &'a Account,
     pub(super) binding: &'a str,
     pub(super) herald: &'a Herald,
+    /// When it was revoked while this process runs, whatever the store says.
+    pub(super) revoked_at: Option<u64>,
 }
 
 /// What the store holds for the account.
@@ -126,7 +128,8 @@ impl Bench<'_> {
     }
 
     async fn load(&self) -> Result<Stored, StoreError> {
-        Ok(match self.store.load(&self.account.key).await? {
+        let stored = self.store.load(&self.account.key).await?;
+        Ok(match blocks::over(self.revoked_at, stored) {
             None => Stored::Nothing,
             Some(record) if record.revoked_at > 0 => Stored::Revoked(record),
             Some(record) if record.binding == self.binding => Stored::Ours(record),

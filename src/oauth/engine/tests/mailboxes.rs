@@ -142,3 +142,34 @@ async fn revoking_a_domain_blocks_its_mailboxes_until_one_signs_in() {
         TokenError::revoked(BOB)
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_holds_in_memory_whatever_the_store_says_until_a_sign_in() {
+    let rig = rig(Flow::AuthorizationCode);
+    let sign_in = async |user: &str| {
+        let taken = rig.tokens.adopt(user, grant("of-one", Some("r"), 3600));
+        taken.await.unwrap();
+    };
+    sign_in(ALICE).await;
+    sign_in(BOB).await;
+    sign_in(CEO).await;
+    rig.tokens.block(DOMAIN);
+    for user in [ALICE, BOB] {
+        let error = token_of(&rig, user).await.unwrap_err();
+        assert_eq!(error, TokenError::revoked(user), "{user}");
+    }
+    // One that has its own account is not covered, and its sign-in restores nobody.
+    sign_in(CEO).await;
+    assert_eq!(token_of(&rig, CEO).await.unwrap(), "of-one");
+    assert!(token_of(&rig, BOB).await.is_err());
+    sign_in(ALICE).await;
+    assert_eq!(token_of(&rig, ALICE).await.unwrap(), "of-one");
+
+    rig.tokens.block(DOMAIN);
+    rig.tokens.block(ALICE);
+    assert!(token_of(&rig, ALICE).await.is_err());
+    // As another process tells that somebody has signed in there.
+    rig.tokens.invalidate(ALICE);
+    let error = token_of(&rig, ALICE).await.unwrap_err();
+    assert_ne!(error, TokenError::revoked(ALICE));
+}
