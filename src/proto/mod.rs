@@ -9,6 +9,7 @@
 pub mod dialogue;
 pub mod imap;
 pub mod line;
+mod patience;
 pub mod pop3;
 pub mod sasl;
 pub mod smtp;

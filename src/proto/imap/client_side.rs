@@ -8,6 +8,7 @@ use super::command::{Body, Command, SaslMechanism};
 use super::framer::{Frame, Framer};
 use crate::proto::dialogue::{ClientEnd, ClientStep, Protection, Success};
 use crate::proto::line::Line;
+use crate::proto::patience::{Patience, TOO_MANY_COMMANDS, TOO_MANY_REFUSALS};
 use crate::proto::sasl::{self, SaslError};
 use crate::proto::{Credentials, Limits, Refusal, RefusalKind, printable};
 
@@ -23,11 +24,7 @@ pub struct ClientSide {
     capabilities: Capabilities,
     protection: Protection,
     limits: Limits,
-    commands: usize,
-    bad_commands: usize,
-    refused_logins: usize,
-    /// A line over the limit was answered; the next one ends the connection.
-    had_long_line: bool,
+    patience: Patience,
 }
 
 /// What is expected next; each state holds only what it may know.
@@ -82,10 +79,7 @@ impl ClientSide {
             capabilities,
             protection,
             limits,
-            commands: 0,
-            bad_commands: 0,
-            refused_logins: 0,
-            had_long_line: false,
+            patience: Patience::default(),
         };
         let announced = dialogue.announced();
         dialogue.say(&format!("* OK [CAPABILITY {announced}] mailsplice ready"));
@@ -254,20 +248,18 @@ impl ClientSide {
         false
     }
 
-    /// A login was refused: a few are a person's errors, more are guesses.
+    /// A login was refused.
     fn refused(&mut self) -> State {
-        self.refused_logins += 1;
-        if self.refused_logins < self.limits.refused_logins {
+        if self.patience.with_refusal(&self.limits) {
             return State::Command(ExpectCommand);
         }
-        let text = "Too many refused logins, goodbye";
-        self.ended(ClientEnd::TooManyRefusals, text)
+        self.ended(ClientEnd::TooManyRefusals, TOO_MANY_REFUSALS)
     }
 
     /// A line over the limit: answered once, as servers do; the rest of it is thrown away.
     fn too_long(&mut self, tag: Option<&str>) -> State {
         let start = self.framer.skip_line();
-        if std::mem::replace(&mut self.had_long_line, true) {
+        if !self.patience.with_long_line() {
             return self.ended(ClientEnd::TooLong, "Line too long, goodbye");
         }
         let tag = tag.map_or_else(|| Command::read(&start).tag, str::to_owned);
@@ -275,8 +267,7 @@ impl ClientSide {
     }
 
     fn bad(&mut self, tag: &str, text: &str) -> State {
-        self.bad_commands += 1;
-        if self.bad_commands > self.limits.bad_commands {
+        if !self.patience.with_bad_command(&self.limits) {
             let text = "Too many commands that were not understood, goodbye";
             return self.ended(ClientEnd::TooManyBadCommands, text);
         }
@@ -342,10 +333,8 @@ impl ExpectCommand {
     }
 
     fn obey(dialogue: &mut ClientSide, command: Command) -> State {
-        dialogue.commands += 1;
-        if dialogue.commands > dialogue.limits.commands {
-            let text = "Too many commands before login, goodbye";
-            return dialogue.ended(ClientEnd::TooManyBadCommands, text);
+        if !dialogue.patience.with_command(&dialogue.limits) {
+            return dialogue.ended(ClientEnd::TooManyBadCommands, TOO_MANY_COMMANDS);
         }
         let Command { tag, body } = command;
         match body {

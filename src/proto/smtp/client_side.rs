@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 use super::capabilities::Capabilities;
 use crate::proto::dialogue::{ClientEnd, ClientStep, Protection, Success};
 use crate::proto::line::{Inbox, Line};
+use crate::proto::patience::{Patience, TOO_MANY_COMMANDS, TOO_MANY_REFUSALS};
 use crate::proto::sasl::{self, SaslError};
 use crate::proto::{Credentials, Limits, Refusal, RefusalKind, printable};
 
@@ -25,11 +26,7 @@ pub struct ClientSide {
     capabilities: Capabilities,
     protection: Protection,
     limits: Limits,
-    commands: usize,
-    bad_commands: usize,
-    refused_logins: usize,
-    /// A line over the limit was answered; the next one ends the connection.
-    had_long_line: bool,
+    patience: Patience,
     /// MAIL without a login logs in as the listener says.
     login_as: bool,
     /// AUTH is not announced.
@@ -86,10 +83,7 @@ impl ClientSide {
             capabilities,
             protection,
             limits,
-            commands: 0,
-            bad_commands: 0,
-            refused_logins: 0,
-            had_long_line: false,
+            patience: Patience::default(),
             login_as: false,
             auth_hidden: false,
             name: NAME.into(),
@@ -264,10 +258,12 @@ impl ClientSide {
     }
 
     fn obey(&mut self, line: &[u8]) -> State {
-        self.commands += 1;
-        if self.commands > self.limits.commands {
-            let text = "Too many commands before login, goodbye";
-            return self.ended(ClientEnd::TooManyBadCommands, "421 4.7.0", text);
+        if !self.patience.with_command(&self.limits) {
+            return self.ended(
+                ClientEnd::TooManyBadCommands,
+                "421 4.7.0",
+                TOO_MANY_COMMANDS,
+            );
         }
         let (verb, rest) = split(line);
         let argument = rest.trim_ascii();
@@ -449,19 +445,16 @@ impl ClientSide {
         self.output.extend_from_slice(reply.as_bytes());
     }
 
-    /// A login was refused: a few are a person's errors, more are guesses.
+    /// A login was refused.
     fn refused(&mut self) -> State {
-        self.refused_logins += 1;
-        if self.refused_logins < self.limits.refused_logins {
+        if self.patience.with_refusal(&self.limits) {
             return State::Command;
         }
-        let text = "Too many refused logins, goodbye";
-        self.ended(ClientEnd::TooManyRefusals, "421 4.7.0", text)
+        self.ended(ClientEnd::TooManyRefusals, "421 4.7.0", TOO_MANY_REFUSALS)
     }
 
     fn bad(&mut self, code: &str, text: &str) -> State {
-        self.bad_commands += 1;
-        if self.bad_commands > self.limits.bad_commands {
+        if !self.patience.with_bad_command(&self.limits) {
             let text = "Too many commands that were refused, goodbye";
             return self.ended(ClientEnd::TooManyBadCommands, "421 4.7.0", text);
         }
@@ -482,7 +475,7 @@ impl ClientSide {
     /// A line over the limit: answered once, as servers do; the rest of it is thrown away.
     fn too_long(&mut self, code: &str) -> State {
         self.inbox.skip_line();
-        if std::mem::replace(&mut self.had_long_line, true) {
+        if !self.patience.with_long_line() {
             return self.ended(ClientEnd::TooLong, code, "Line too long, goodbye");
         }
         self.bad(code, "Line too long")
