@@ -1,11 +1,10 @@
 //! Upstream connections started before the client has logged in, so that its login costs no more
 //! round trips than a direct one; and those that nobody needed, kept for the next client.
 
-use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, oneshot};
@@ -185,11 +184,11 @@ impl Idle {
     }
 
     /// One that still lives, as far as can be seen.
-    pub(super) async fn take(&self) -> Option<Ready> {
+    pub(super) fn take(&self) -> Option<Ready> {
         loop {
             let (_, mut ready) = self.waiting().pop()?;
-            let quiet = poll_fn(|cx| Poll::Ready(ready.poll_ended(cx).is_pending())).await;
-            if quiet {
+            let mut look = Context::from_waker(Waker::noop());
+            if ready.poll_ended(&mut look).is_pending() {
                 return Some(ready);
             }
         }

@@ -27,6 +27,8 @@ pub struct Arrival {
     listener: Arc<Listener>,
     socket: TcpStream,
     peer: SocketAddr,
+    /// It begins with a load balancer's PROXY header.
+    behind: bool,
     waiting: Waiting,
 }
 
@@ -46,7 +48,8 @@ pub fn arrive(
             .in_scope(|| shared.turn_away(stranger));
         say_goodbye(&listener, &socket, text);
     };
-    if !listener.is_behind(address) && !listener.allows(address) {
+    let behind = listener.is_behind(address);
+    if !behind && !listener.allows(address) {
         refused("network", "refused: not in allow_from", "");
         return None;
     }
@@ -59,6 +62,7 @@ pub fn arrive(
             listener,
             socket,
             peer,
+            behind,
             waiting,
         }),
         Err(full) => {
@@ -99,12 +103,20 @@ impl Arrival {
             listener,
             mut socket,
             peer,
+            behind,
             waiting,
         } = self;
+        let who = async {
+            if behind {
+                client_behind(&listener, &mut socket, peer).await
+            } else {
+                Ok(Some(peer))
+            }
+        };
         let named = tokio::select! {
             biased;
             _ = waiting.evicted() => return,
-            named = client_behind(&listener, &mut socket, peer) => named,
+            named = who => named,
         };
         let named = match named {
             Ok(named) => named,
@@ -118,7 +130,6 @@ impl Arrival {
             }
         };
         let client = named.unwrap_or(peer);
-        let behind = listener.is_behind(peer.ip().to_canonical());
         let span =
             info_span!("session", listener = &*listener.name, %client, account = field::Empty);
         if named.is_some() && behind {
@@ -149,7 +160,7 @@ impl Arrival {
     }
 }
 
-/// Who the client is: the peer, or whom a load balancer names; `None` where it names nobody.
+/// Whom a load balancer names as the client; `None` where it names nobody.
 ///
 /// # Errors
 /// Where no header comes, and what is to be told of it: nothing of health checks, which connect and go.
@@ -158,9 +169,6 @@ async fn client_behind(
     socket: &mut TcpStream,
     peer: SocketAddr,
 ) -> Result<Option<SocketAddr>, Option<Cause>> {
-    if !listener.is_behind(peer.ip().to_canonical()) {
-        return Ok(Some(peer));
-    }
     match timeout(HEADER_TIME, read_header(socket)).await {
         Ok(Ok(client)) => Ok(client),
         Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {

@@ -47,7 +47,7 @@ impl Login {
             None => None,
         };
         if idle.is_none() {
-            idle = server.idle.take().await;
+            idle = server.idle.take();
         }
         // What the server has seen of us by now; a new connection is no reason to forget it.
         let mut veil = Veil::default();

@@ -65,8 +65,6 @@ pub(super) struct Login {
 enum Wait {
     /// Without credentials: as the listener says.
     Login(Option<Credentials>),
-    /// The login was refused; the dialogue goes on.
-    Again,
     Ended(&'static str),
     Evicted(Evicted),
     TimedOut,
@@ -118,22 +116,23 @@ impl Login {
                 }
             };
             let began = Instant::now();
-            let wait = match wait {
+            let end = match wait {
                 Wait::Login(credentials) => {
                     match self.decide(credentials, &mut talk, &waiting).await {
-                        Ok(done) => return self.hand_over(talk, waiting, done),
-                        Err(wait) => wait,
+                        Ok(Some(done)) => return self.hand_over(talk, waiting, done),
+                        Ok(None) => {
+                            let waited = began.elapsed().min(patience);
+                            patience -= waited;
+                            deadline += waited;
+                            continue;
+                        }
+                        Err(why) => Wait::Evicted(why),
                     }
                 }
                 other => other,
             };
-            if !matches!(wait, Wait::Again) {
-                self.end(wait, talk).await;
-                return None;
-            }
-            let waited = began.elapsed().min(patience);
-            patience -= waited;
-            deadline += waited;
+            self.end(end, talk).await;
+            return None;
         }
     }
 
@@ -173,24 +172,27 @@ impl Login {
         Ahead::start(&self.shared, server, self.client.ip(), limit)
     }
 
-    /// Decides about a login. A client without a right password may have to make room meanwhile.
+    /// Decides about a login; `None`: it was refused, and the dialogue goes on.
+    ///
+    /// # Errors
+    /// A client without a right password may have to make room meanwhile.
     async fn decide(
         &self,
         credentials: Option<Credentials>,
         talk: &mut Talk,
         waiting: &Waiting,
-    ) -> Result<LoggedIn, Wait> {
+    ) -> Result<Option<LoggedIn>, Evicted> {
         let begun = self.shared.registry.moment();
         let who = tokio::select! {
             biased;
-            why = waiting.evicted() => return Err(Wait::Evicted(why)),
+            why = waiting.evicted() => return Err(why),
             who = self.who(credentials) => who,
         };
         let denied = match who {
             Ok(who) => {
                 waiting.enter();
                 match self.log_in(who, begun, talk).await {
-                    Ok(done) => return Ok(done),
+                    Ok(done) => return Ok(Some(done)),
                     Err(denied) => {
                         waiting.wait_again(self.client.ip());
                         denied
@@ -205,12 +207,12 @@ impl Login {
         if slow {
             tokio::select! {
                 biased;
-                why = waiting.evicted() => return Err(Wait::Evicted(why)),
+                why = waiting.evicted() => return Err(why),
                 () = tokio::time::sleep(WRONG_PASSWORD_DELAY) => {}
             }
         }
         talk.dialogue.refuse(&refusal);
-        Err(Wait::Again)
+        Ok(None)
     }
 
     /// Who logs in, if the password or the network allow it.
@@ -243,7 +245,7 @@ impl Login {
     async fn end(&self, wait: Wait, mut talk: Talk) {
         let protocol = self.listener.protocol;
         let farewell = match wait {
-            Wait::Login(_) | Wait::Again => None,
+            Wait::Login(_) => None,
             Wait::Ended(why) => {
                 debug!(why, "ended before login");
                 None

@@ -28,8 +28,8 @@ const KNOWN: usize = 4096;
 pub struct RegistryLimits {
     /// Client connections in all.
     pub connections: usize,
-    /// Of these, connections that have not logged in; the oldest of the busiest network makes room
-    /// for a new one.
+    /// Of these, connections that have not logged in; one of a network that floods, else a silent one,
+    /// makes room for a new one.
     pub waiting: usize,
     /// Connections of one address (IPv6: one /64) that have not logged in; the oldest makes room
     /// for a new one.
@@ -140,7 +140,7 @@ struct Inner {
     /// The waiting ones of each network.
     networks: HashMap<Network, BTreeSet<u64>>,
     /// Evicted and not gone yet.
-    leaving: HashMap<u64, Farewell>,
+    leaving: HashMap<u64, Evicted>,
     /// Right passwords on their way to a session.
     entering: HashMap<u64, Stop>,
     sessions: BTreeMap<u64, (SessionInfo, Stop)>,
@@ -162,12 +162,6 @@ struct Waiter {
     stop: Stop,
     /// The client has sent something: it is not one that only holds its place.
     heard: bool,
-}
-
-#[derive(PartialEq, Eq)]
-enum Farewell {
-    Said,
-    None,
 }
 
 /// Tells one connection to end, and why.
@@ -246,7 +240,7 @@ impl Registry {
     }
 
     /// Takes in a new connection, if need be in place of one that has not logged in: the oldest of its
-    /// address, of its listener (which may have `most` connections), or of the busiest network.
+    /// address, of its listener (which may have `most` connections), or the first to go of all.
     ///
     /// # Errors
     /// [`Full`] when all places are taken by sessions and logins under way.
@@ -374,7 +368,7 @@ impl Inner {
     }
 
     /// Who makes room first: the oldest of a network that floods; then one that has said nothing, of a
-    /// network that nobody has logged in from, of the widest neighbourhood with the most connections.
+    /// network that nobody has logged in from, in the neighbourhood with the most connections.
     fn first_to_go(&self, limits: RegistryLimits) -> Option<u64> {
         let share = limits.waiting / FAIR_SHARE;
         let mut around: HashMap<u64, usize> = HashMap::new();
@@ -413,13 +407,16 @@ impl Inner {
     fn evict(&mut self, id: Option<u64>) -> Option<()> {
         let id = id?;
         let waiter = self.forget_waiter(id)?;
-        let saying = self.leaving.values().filter(|one| **one == Farewell::Said);
-        let (farewell, why) = if saying.count() < FAREWELLS {
-            (Farewell::Said, Evicted::Crowded)
+        let saying = self
+            .leaving
+            .values()
+            .filter(|why| **why == Evicted::Crowded);
+        let why = if saying.count() < FAREWELLS {
+            Evicted::Crowded
         } else {
-            (Farewell::None, Evicted::Flooded)
+            Evicted::Flooded
         };
-        self.leaving.insert(id, farewell);
+        self.leaving.insert(id, why);
         waiter.stop.stop(why);
         Some(())
     }

@@ -147,7 +147,8 @@ impl Inner {
     fn note(&mut self, stranger: &Stranger, now: Instant) -> bool {
         let until = now + WINDOW;
         self.due.get_or_insert(until);
-        if let Some(seen) = self.seen.get_mut(&stranger.key()) {
+        let key = stranger.key();
+        if let Some(seen) = self.seen.get_mut(&key) {
             seen.more += 1;
             seen.last.client.client = stranger.client.client;
             return false;
@@ -165,7 +166,7 @@ impl Inner {
             more: u64::from(!told),
             told,
         };
-        self.seen.insert(stranger.key(), seen);
+        self.seen.insert(key, seen);
         told
     }
 
