@@ -10,12 +10,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("proto", &[]),
     // A leaf: texts that the configuration and device passwords must read alike.
     ("input", &[]),
-    ("config", &["input"]),
+    ("config", &["input", "proto"]),
     ("store", &[]),
     ("observe", &[]),
     ("net", &["observe"]),
-    ("access", &["input", "store", "observe"]),
-    ("oauth", &["input", "net", "store", "observe"]),
+    ("access", &["input", "proto", "store", "observe"]),
+    ("oauth", &["input", "net", "proto", "store", "observe"]),
     // Hooks post through the one HTTP client, and keep a book beside the records.
     ("notify", &["oauth", "store", "observe"]),
     ("session", &["proto", "access", "oauth", "net", "observe"]),

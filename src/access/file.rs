@@ -17,11 +17,12 @@ use crate::store::{
 };
 
 use super::{
-    AccessError, Entry, Kind, Limits, Protocol,
+    AccessError, Entry, Kind, Limits,
     hashing::{Cost, HASH, SALT},
     known::{KnownNetworks, NetworkMark},
     throttle::Site,
 };
+use crate::proto::Protocol;
 
 /// Most passwords one account may have: a try is compared with each.
 pub(super) const MAX_ENTRIES: usize = 100;

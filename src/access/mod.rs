@@ -53,9 +53,9 @@ mod throttle;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, net::IpAddr, str::FromStr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use crate::proto::Protocol;
 
 pub use crate::store::catch_all_for;
 
@@ -70,47 +70,6 @@ pub use self::{
 
 /// The purpose for which the key of this room is derived from the store key.
 pub const KEY_PURPOSE: &str = "access: device passwords";
-
-/// A mail protocol, as far as access is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// IMAP.
-    Imap,
-    /// POP3.
-    Pop3,
-    /// SMTP submission.
-    Smtp,
-}
-
-impl Protocol {
-    /// The name used in files, options and logs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Imap => "imap",
-            Self::Pop3 => "pop3",
-            Self::Smtp => "smtp",
-        }
-    }
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Protocol {
-    type Err = AccessError;
-
-    /// Reads a name, without case.
-    fn from_str(text: &str) -> Result<Self, AccessError> {
-        [Self::Imap, Self::Pop3, Self::Smtp]
-            .into_iter()
-            .find(|protocol| protocol.name().eq_ignore_ascii_case(text))
-            .ok_or_else(|| AccessError::BadProtocol(text.to_owned()))
-    }
-}
 
 /// The label under which a session stands that a catch-all's password opened: `device-1 (*@contoso.com)`.
 /// It says that the password opens more than this one mailbox; the user may have one of the same label.

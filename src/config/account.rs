@@ -6,11 +6,12 @@ use super::{
     fault::Report,
     forms, hint, keys,
     listener::ProtocolSet,
-    model::{Account, CATCH_ALL, Flow, Protocol},
+    model::{Account, CATCH_ALL, Flow},
     provider::Named,
     view::{Found, View},
     yaml::Node,
 };
+use crate::proto::Protocol;
 
 /// The accounts that are whole, and the keys of all.
 pub(super) fn read(
@@ -202,8 +203,8 @@ fn warn_of_missing_servers(
         return;
     };
     for protocol in Protocol::ALL {
-        if used.has(protocol) && servers.of(protocol).is_none() {
-            let name = protocol.as_str();
+        if *used.of(protocol) && servers.of(protocol).is_none() {
+            let name = protocol.name();
             let message = format!(
                 "this provider has no {name} server, but a listener speaks {name}: its accounts \
                  can't use it; add servers.{name} to the provider"

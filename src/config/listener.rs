@@ -10,9 +10,10 @@ use super::{
     fault::Report,
     forms, keys,
     limits::{Bound, Unit},
-    model::{Account, CATCH_ALL, Delivery, Listener, ListenerTls, Protocol},
+    model::{Account, CATCH_ALL, Delivery, Listener, ListenerTls},
     view::{Found, View},
 };
+use crate::proto::{ByProtocol, Protocol};
 
 const PROTOCOL_WORDS: &[(&str, Protocol)] = &[
     ("imap", Protocol::Imap),
@@ -33,23 +34,7 @@ const DELIVERY_WORDS: &[(&str, Delivery)] =
 const AUTH_WORDS: &[(&str, bool)] = &[("offered", false), ("hidden", true)];
 
 /// Some of the protocols.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct ProtocolSet([bool; 3]);
-
-impl ProtocolSet {
-    pub(super) fn add(&mut self, protocol: Protocol) {
-        for (flag, one) in self.0.iter_mut().zip(Protocol::ALL) {
-            *flag |= one == protocol;
-        }
-    }
-
-    pub(super) fn has(self, protocol: Protocol) -> bool {
-        self.0
-            .into_iter()
-            .zip(Protocol::ALL)
-            .any(|(flag, one)| flag && one == protocol)
-    }
-}
+pub(super) type ProtocolSet = ByProtocol<bool>;
 
 /// The listeners that are whole, and the protocols of all.
 pub(super) fn read(file: &View<'_>, report: &mut Report) -> (Vec<Listener>, ProtocolSet) {
@@ -65,7 +50,7 @@ pub(super) fn read(file: &View<'_>, report: &mut Report) -> (Vec<Listener>, Prot
         let path = format!("listeners[{index}]");
         let view = View::new(Some(node), &keys::LISTENER, &path);
         if let Some(protocol) = view.word("protocol", PROTOCOL_WORDS) {
-            used.add(protocol);
+            *used.of_mut(protocol) = true;
         }
         listeners.extend(one(&view, &mut seen, report));
     }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
+use crate::proto::{ByProtocol, Protocol};
 use ipnet::IpNet;
 use url::Url;
 
@@ -104,31 +105,6 @@ pub enum NoProxy {
 pub struct Audit {
     /// The file that events are appended to; none: they stand in the log.
     pub file: Option<PathBuf>,
-}
-
-/// A mail protocol spoken by a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Protocol {
-    /// IMAP4rev1 and rev2.
-    Imap,
-    /// POP3.
-    Pop3,
-    /// SMTP submission.
-    Smtp,
-}
-
-impl Protocol {
-    /// All of them, in the order in which the file writes them.
-    pub const ALL: [Self; 3] = [Self::Imap, Self::Pop3, Self::Smtp];
-
-    /// The word of the configuration file: `imap`, `pop3` or `smtp`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Imap => "imap",
-            Self::Pop3 => "pop3",
-            Self::Smtp => "smtp",
-        }
-    }
 }
 
 /// How a listener protects the client's connection.
@@ -248,26 +224,7 @@ pub struct ClientCertificate {
 }
 
 /// The mail servers of a provider.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Servers {
-    /// IMAP.
-    pub imap: Option<Server>,
-    /// POP3.
-    pub pop3: Option<Server>,
-    /// SMTP submission.
-    pub smtp: Option<Server>,
-}
-
-impl Servers {
-    /// The server of one protocol.
-    pub fn of(&self, protocol: Protocol) -> Option<&Server> {
-        match protocol {
-            Protocol::Imap => self.imap.as_ref(),
-            Protocol::Pop3 => self.pop3.as_ref(),
-            Protocol::Smtp => self.smtp.as_ref(),
-        }
-    }
-}
+pub type Servers = ByProtocol<Option<Server>>;
 
 /// An upstream mail server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

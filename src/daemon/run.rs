@@ -204,7 +204,7 @@ impl Running {
                 config::ListenerTls::StartTls => "STARTTLS",
                 config::ListenerTls::None => "plain text",
             };
-            let (name, protocol) = (&listener.name, listener.protocol.as_str());
+            let (name, protocol) = (&listener.name, listener.protocol.name());
             format!(
                 "mailsplice: {name} ready on {} ({protocol}, {protection})",
                 bound.join(", ")
@@ -362,7 +362,7 @@ impl House {
         };
         Some(Listener {
             name: listener.name.as_str().into(),
-            protocol: wiring::protocol(listener.protocol),
+            protocol: listener.protocol,
             tls,
             allow_from: listener.allow_from.clone(),
             most: listener.connections,

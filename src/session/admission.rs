@@ -8,7 +8,6 @@ use tracing::warn;
 use super::audit::Denied;
 use super::driver::{Login, Who};
 use super::pacing::Permit;
-use super::protocols::of_table;
 use crate::access::{Attempt, Verdict, name};
 use crate::observe::Event;
 use crate::proto::{Credentials, Refusal, RefusalKind};
@@ -36,7 +35,7 @@ impl Login {
             );
             let text = format!(
                 "This account has {most} {} sessions already; close some or try again later",
-                of_table(protocol).name()
+                protocol.acronym()
             );
             let refusal = Refusal::new(RefusalKind::Temporary, text);
             Denied::new("sessions", refusal).of(account, label)

@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::plan::Listener;
 use super::refusal::Meant;
-use crate::access::Protocol;
 use crate::net::relay::RelayEnd;
 use crate::oauth::TokenError;
 use crate::observe::{Event, Events, event};
+use crate::proto::Protocol;
 use crate::proto::dialogue::Refused;
 use crate::proto::{Refusal, RefusalKind};
 

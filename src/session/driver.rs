@@ -19,7 +19,6 @@ use super::clients::{Cause, TLS, silent_before_tls, tls_failed, wrong_opening};
 use super::first_words::watch;
 use super::pacing::Permit;
 use super::plan::{Listener, ListenerTls, Plan, Shared};
-use super::protocols::{conservative, later, of_table};
 use super::registry::{Evicted, SessionInfo, Waiting};
 use super::splice::Spliced;
 use super::strangers::Stranger;
@@ -31,7 +30,7 @@ use crate::observe::{Event, event};
 use crate::proto::dialogue::{
     Capabilities, ClientEnd, ClientSide, ClientStep, Protection, Success,
 };
-use crate::proto::{Credentials, Refusal, RefusalKind};
+use crate::proto::{Credentials, Refusal, RefusalKind, later};
 
 /// Octets read from a client at a time before login.
 const READ: usize = 4096;
@@ -318,7 +317,7 @@ impl Login {
                 .await;
         }
         let known = self.plan.capabilities(protocol);
-        known.unwrap_or_else(|| conservative(protocol))
+        known.unwrap_or_else(|| Capabilities::conservative(protocol))
     }
 
     /// Runs the dialogue with the client until it logs in or ends.
@@ -422,7 +421,7 @@ impl Login {
         };
         let protocol = self.listener.protocol;
         let Some(server) = route.servers.of(protocol) else {
-            let name = of_table(protocol).name();
+            let name = protocol.acronym();
             let text =
                 format!("This account's provider has no {name} server: set servers.{protocol}");
             let refusal = Refusal::new(RefusalKind::Person, text);

@@ -11,12 +11,11 @@ use std::sync::Arc;
 use tracing::warn;
 
 use super::plan::{Plan, Shared};
-use super::protocols::of_table;
 use super::refusal::About;
-use crate::access::Protocol;
 use crate::net::relay::Watch;
 use crate::oauth::table::{self, Row, When};
 use crate::observe::{Event, Veil};
+use crate::proto::Protocol;
 use crate::proto::printable;
 
 /// Octets looked at.
@@ -258,7 +257,7 @@ impl FirstWords {
 
     /// The trouble that a refusal or a goodbye tells of, if it is one of sessions.
     fn trouble(&self, text: &str) -> Option<Heard> {
-        let row = table::mail_error(of_table(self.protocol), text, None)?;
+        let row = table::mail_error(self.protocol, text, None)?;
         let reply = row.reply.as_ref()?;
         (reply.when != When::Login).then(|| Heard::Trouble(row, printable(text, 200)))
     }
@@ -308,7 +307,7 @@ mod tests {
             table::mail_rows().flat_map(|row| protocols.map(|protocol| (row, protocol)))
         {
             let reply = row.reply.as_ref().unwrap();
-            if reply.when == When::Login || !reply.protocols.contains(&of_table(protocol)) {
+            if reply.when == When::Login || !reply.protocols.contains(&protocol) {
                 continue;
             }
             let smtp = reply

@@ -12,18 +12,17 @@ use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
 use super::ahead::{Idle, Knocks};
 use super::pacing::Pacing;
-use super::protocols::{ByProtocol, common};
 use super::registry::Registry;
 use super::strangers::Strangers;
 use super::troubles::Troubles;
-use crate::access::{Gatekeeper, Protocol, catch_all_for};
+use crate::access::{Gatekeeper, catch_all_for};
 use crate::net::egress::Egress;
 use crate::net::relay::RelayLimits;
 use crate::oauth::Tokens;
 use crate::observe::Events;
-use crate::proto;
 use crate::proto::dialogue::{Capabilities, UpstreamTls};
 use crate::proto::sasl::Mechanism;
+use crate::proto::{self, ByProtocol, Protocol};
 
 /// What all sessions share for the life of the process.
 pub struct Shared {
@@ -295,7 +294,7 @@ impl Plan {
         let known: Option<Vec<_>> = servers
             .map(|server| server.capabilities.load_full())
             .collect();
-        known.map(|lists| common(protocol, lists.iter().map(AsRef::as_ref)))
+        known.map(|lists| Capabilities::common(protocol, lists.iter().map(AsRef::as_ref)))
     }
 }
 

@@ -3,10 +3,9 @@
 use tracing::warn;
 
 use super::plan::Shared;
-use super::protocols::of_table;
-use crate::access::Protocol;
-use crate::oauth::table::{self, MailProtocol, Row, RowClass};
+use crate::oauth::table::{self, Row, RowClass};
 use crate::oauth::{Class, TokenError};
+use crate::proto::Protocol;
 use crate::proto::dialogue::{Refused, RefusedBecause};
 use crate::proto::{Refusal, RefusalKind};
 
@@ -54,12 +53,12 @@ impl About<'_> {
 pub(super) struct Meant {
     row: Option<&'static Row>,
     because: RefusedBecause,
-    protocol: MailProtocol,
+    protocol: Protocol,
 }
 
 impl Meant {
     pub(super) fn of(protocol: Protocol, refused: &Refused) -> Self {
-        let protocol = of_table(protocol);
+        let protocol = protocol;
         Self {
             protocol,
             row: table::mail_error(protocol, &refused.text, refused.telling_status()),
@@ -100,7 +99,7 @@ impl Meant {
             (None, RefusedBecause::Token) => format!(
                 "{host} refused a fresh token: check the scopes, that {} is enabled for the \
                  mailbox, and who signed in (mailsplice status)",
-                self.protocol.name()
+                self.protocol.acronym()
             ),
             (None, RefusedBecause::Temporary) => {
                 format!("{host} cannot log anybody in at the moment; try again later")

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::plan::Shared;
 use super::rest::suggested;
-use crate::access::Protocol;
 use crate::oauth::Class;
+use crate::proto::Protocol;
 
 /// Accounts kept in mind; beyond, the one whose trouble is oldest is forgotten.
 const MOST: usize = 4096;

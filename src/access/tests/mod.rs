@@ -16,7 +16,8 @@ use tempfile::TempDir;
 
 use crate::store::{DerivedKey, StoreKey};
 
-use super::{Attempt, Gatekeeper, KEY_PURPOSE, Limits, PasswordFile, Protocol, Settings, Verdict};
+use super::{Attempt, Gatekeeper, KEY_PURPOSE, Limits, PasswordFile, Settings, Verdict};
+use crate::proto::Protocol;
 
 const ALICE: &str = "alice@contoso.com";
 const BOB: &str = "bob@contoso.com";
