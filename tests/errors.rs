@@ -653,7 +653,7 @@ fn section(text: &mut String, title: &str, rows: impl Iterator<Item = &'static R
         writeln!(text, "\n- Class: {}", row.class.name()).unwrap();
         match &row.reply {
             Some(reply) => {
-                let protocols: Vec<_> = reply.protocols.iter().map(|one| one.name()).collect();
+                let protocols: Vec<_> = reply.protocols.iter().map(|one| one.acronym()).collect();
                 writeln!(
                     text,
                     "- Said by {} servers: `{}`",

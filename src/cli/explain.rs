@@ -115,7 +115,7 @@ fn object(row: &Row) -> Value {
 }
 
 fn protocols(reply: &table::Reply) -> impl Iterator<Item = &'static str> {
-    reply.protocols.iter().map(|protocol| protocol.name())
+    reply.protocols.iter().map(|protocol| protocol.acronym())
 }
 
 /// Whether mail programs get the server's own words, because they come after the login.

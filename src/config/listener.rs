@@ -1,5 +1,6 @@
 //! Listeners: where clients connect, and who may.
 
+use crate::input::account::{account_key, own_or_covering};
 use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
@@ -10,7 +11,7 @@ use super::{
     fault::Report,
     forms, keys,
     limits::{Bound, Unit},
-    model::{Account, CATCH_ALL, Delivery, Listener, ListenerTls},
+    model::{Delivery, Listener, ListenerTls},
     view::{Found, View},
 };
 use crate::proto::{ByProtocol, Protocol};
@@ -103,7 +104,7 @@ fn one(view: &View<'_>, seen: &mut Seen, report: &mut Report) -> Option<Listener
     }
     let login_as = view
         .parsed("login_as", forms::user)
-        .map(|user| Account::key_of(user.value));
+        .map(|user| account_key(user.value));
     Some(Listener {
         name: name?.value.to_owned(),
         protocol: protocol?,
@@ -217,15 +218,13 @@ pub(super) fn check_logins(file: &View<'_>, accounts: &HashSet<String>, report: 
         let Some(user) = view.parsed("login_as", forms::user) else {
             continue;
         };
-        let key = Account::key_of(user.value);
+        let key = account_key(user.value);
         if key.contains('*') {
             let message = "must be one user: a device needs a mailbox to send from";
             report.fault(user.line, view.path("login_as"), message);
             continue;
         }
-        let domain = key.split_once('@').map(|(_, domain)| domain);
-        let covered = domain.is_some_and(|name| accounts.contains(&format!("{CATCH_ALL}{name}")));
-        if !covered && !accounts.contains(&key) {
+        if own_or_covering(&key, |name| accounts.get(name)).is_none() {
             let message = "no account has this user: add it to accounts";
             report.fault(user.line, view.path("login_as"), message);
         }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
+use crate::input::account::{account_key, catch_all_for, is_catch_all, own_or_covering};
 use crate::proto::{ByProtocol, Protocol};
 use ipnet::IpNet;
 use url::Url;
@@ -357,9 +358,6 @@ impl PresetName {
     }
 }
 
-/// How a user begins that stands for a whole domain.
-pub(super) const CATCH_ALL: &str = "*@";
-
 /// Somebody who may log in, or with `*@domain` as user everybody of a domain who has a device password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -379,16 +377,30 @@ pub struct Account {
     pub aliases_from: Vec<IpNet>,
 }
 
-impl Account {
-    /// The form of a user name under which accounts are matched: lower case, Unicode-wide.
-    pub fn key_of(user: &str) -> String {
-        user.to_lowercase()
+impl Config {
+    /// The account of this name, without case: a catch-all is found by its own name only.
+    pub fn account(&self, user: &str) -> Option<&Account> {
+        let key = account_key(user);
+        self.accounts.iter().find(|account| account.key == key)
     }
 
+    /// The catch-all account that covers a user who has no account of the name.
+    pub fn covering(&self, user: &str) -> Option<&Account> {
+        let free = self.account(user).is_none();
+        self.account(&catch_all_for(user)?).filter(|_| free)
+    }
+
+    /// The account by which a user's mailbox is opened: the one of the name, else the catch-all that covers it.
+    pub fn account_for(&self, user: &str) -> Option<&Account> {
+        own_or_covering(user, |name| self.account(name))
+    }
+}
+
+impl Account {
     /// The account of one user whom this catch-all covers: of that name, with the mailbox of that name.
     #[must_use]
     pub fn for_user(&self, user: &str) -> Self {
-        let key = Self::key_of(user);
+        let key = account_key(user);
         Self {
             user: key.clone(),
             mailbox: key.clone(),
@@ -403,6 +415,6 @@ impl Account {
     /// Whether it stands for a whole domain (`*@contoso.com`): the mailbox is what the client sends,
     /// and `mailbox` and `smtp_user` mean nothing.
     pub fn is_catch_all(&self) -> bool {
-        self.key.starts_with(CATCH_ALL)
+        is_catch_all(&self.key)
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::plan::Listener;
 use super::refusal::Meant;
+use crate::access::Identity;
 use crate::net::relay::RelayEnd;
 use crate::oauth::TokenError;
 use crate::observe::{Event, Events, event};
@@ -22,7 +23,7 @@ pub(super) struct Denied {
     pub(super) reason: &'static str,
     pub(super) code: Option<String>,
     pub(super) account: Option<Arc<str>>,
-    pub(super) label: Option<Arc<str>>,
+    pub(super) label: Option<String>,
     /// No password was right: what happened, for the log.
     pub(super) stranger: Option<Box<str>>,
 }
@@ -68,9 +69,9 @@ impl Denied {
     }
 
     /// Whose login it was, once the password was right.
-    pub(super) fn of(mut self, account: &Arc<str>, label: &Arc<str>) -> Self {
-        self.account = Some(account.clone());
-        self.label = Some(label.clone());
+    pub(super) fn of(mut self, identity: &Identity) -> Self {
+        self.account = Some(identity.account().clone());
+        self.label = Some(identity.label().to_string());
         self
     }
 
@@ -78,7 +79,7 @@ impl Denied {
         Event::Refusal(event::Refusal {
             client,
             account: self.account.as_deref().map(str::to_owned),
-            label: self.label.as_deref().map(str::to_owned),
+            label: self.label.clone(),
             reason: self.reason,
             code: self.code.clone(),
             text: self.refusal.text.clone(),

@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::plan::{Plan, Shared};
 use super::refusal::About;
+use crate::access::Identity;
 use crate::net::relay::Watch;
 use crate::oauth::table::{self, Row, When};
 use crate::observe::{Event, Veil};
@@ -37,14 +38,14 @@ pub(super) fn watch(
     shared: &Arc<Shared>,
     plan: &Plan,
     protocol: Protocol,
-    account: &Arc<str>,
+    identity: &Identity,
     unread: &[u8],
     veil: Veil,
 ) -> Option<Watch> {
-    let route = plan.route(account)?;
-    let mailbox = route.user(protocol, account).to_owned();
+    let route = plan.route(identity)?;
+    let mailbox = route.user(protocol, identity.account()).to_owned();
     let host = route.servers.of(protocol).as_ref()?.host.clone();
-    let (shared, account) = (shared.clone(), account.clone());
+    let (shared, identity) = (shared.clone(), identity.clone());
     let mut words = FirstWords::new(protocol);
     let mut hear = move |bytes: &[u8]| {
         let heard = words.hear(bytes);
@@ -52,13 +53,13 @@ pub(super) fn watch(
             Heard::More => return ControlFlow::Continue(()),
             Heard::Trouble(row, text) => {
                 let about = About {
-                    account: &account,
+                    identity: &identity,
                     mailbox: &mailbox,
                     host: &host,
                 };
                 recognised(&shared, about, row, &veil.hide(&text));
             }
-            Heard::Works => shared.troubles.clear(&account),
+            Heard::Works => shared.troubles.clear(identity.account()),
             Heard::Nothing => {}
         }
         ControlFlow::Break(())
@@ -79,14 +80,14 @@ fn recognised(shared: &Shared, about: About<'_>, row: &'static Row, text: &str) 
         .map(|step| {
             table::fill(step, |name| match name {
                 "mailbox" => Some(about.mailbox.to_owned()),
-                "user" => Some(about.account.to_owned()),
-                "login" => Some(format!("mailsplice login {}", about.account)),
+                "user" => Some(about.identity.account().to_string()),
+                "login" => Some(format!("mailsplice login {}", about.identity.account())),
                 _ => None,
             })
         })
         .collect();
     warn!(
-        account = about.account,
+        account = &**about.identity.account(),
         host = about.host,
         class = row.class.name(),
         code,
@@ -95,14 +96,14 @@ fn recognised(shared: &Shared, about: About<'_>, row: &'static Row, text: &str) 
         "mail trouble after the login: {sentence}"
     );
     shared.events.emit(&Event::MailTrouble {
-        account: about.account.to_owned(),
+        account: about.identity.account().to_string(),
         code: code.clone(),
         text: text.to_owned(),
     });
     let class = row.class.class();
     shared
         .troubles
-        .note(about.account, class, Some(code), &sentence);
+        .note(about.identity, class, Some(code), &sentence);
 }
 
 /// What the words so far tell.

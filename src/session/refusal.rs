@@ -3,6 +3,7 @@
 use tracing::warn;
 
 use super::plan::Shared;
+use crate::access::Identity;
 use crate::oauth::table::{self, Row, RowClass};
 use crate::oauth::{Class, TokenError};
 use crate::proto::Protocol;
@@ -31,7 +32,7 @@ fn kind(class: Class) -> RefusalKind {
 /// Whose mailbox it is about, for the sentence.
 #[derive(Clone, Copy)]
 pub(super) struct About<'a> {
-    pub(super) account: &'a str,
+    pub(super) identity: &'a Identity,
     pub(super) mailbox: &'a str,
     pub(super) host: &'a str,
 }
@@ -42,8 +43,8 @@ impl About<'_> {
         table::fill(&row.sentence, |name| match name {
             "host" => Some(self.host.to_owned()),
             "mailbox" => Some(self.mailbox.to_owned()),
-            "user" => Some(self.account.to_owned()),
-            "login" => Some(format!("mailsplice login {}", self.account)),
+            "user" => Some(self.identity.account().to_string()),
+            "login" => Some(format!("mailsplice login {}", self.identity.account())),
             _ => None,
         })
     }
@@ -123,7 +124,7 @@ impl Meant {
         let sentence = self.sentence(about);
         let class = self.class().class();
         let in_use = self.row.is_some_and(Row::is_in_use);
-        shared.troubles.note(about.account, class, code, &sentence);
+        shared.troubles.note(about.identity, class, code, &sentence);
         let kind = if in_use {
             RefusalKind::InUse
         } else {

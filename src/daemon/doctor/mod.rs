@@ -33,7 +33,6 @@ use crate::config::{self, Config, UpstreamTls};
 use crate::net::stream::Stream;
 use crate::oauth::{self, Clock as _, SystemClock, Tokens};
 use crate::proto::Protocol;
-use crate::store::catch_all_for;
 
 /// Time for reaching our own listeners.
 const LOCAL: Duration = Duration::from_secs(5);
@@ -127,11 +126,7 @@ impl Around<'_> {
 
     /// The catch-all, where the account has no entry of its own.
     fn holder(&self) -> Option<oauth::Account> {
-        let by_key = |key: &str| self.config.accounts.iter().find(|one| one.key == key);
-        if by_key(&self.account.key).is_some() {
-            return None;
-        }
-        let covering = by_key(&catch_all_for(&self.account.user)?)?;
+        let covering = self.config.covering(&self.account.user)?;
         wiring::account(self.config, covering)
     }
 
