@@ -23,7 +23,7 @@ pub(super) struct Denied {
     pub(super) reason: &'static str,
     pub(super) code: Option<String>,
     pub(super) account: Option<Arc<str>>,
-    pub(super) label: Option<String>,
+    pub(super) label: Option<Box<str>>,
     /// No password was right: what happened, for the log.
     pub(super) stranger: Option<Box<str>>,
 }
@@ -71,7 +71,7 @@ impl Denied {
     /// Whose login it was, once the password was right.
     pub(super) fn of(mut self, identity: &Identity) -> Self {
         self.account = Some(identity.account().clone());
-        self.label = Some(identity.label().to_string());
+        self.label = Some(identity.label().to_string().into());
         self
     }
 
@@ -79,7 +79,7 @@ impl Denied {
         Event::Refusal(event::Refusal {
             client,
             account: self.account.as_deref().map(str::to_owned),
-            label: self.label.clone(),
+            label: self.label.as_deref().map(str::to_owned),
             reason: self.reason,
             code: self.code.clone(),
             text: self.refusal.text.clone(),

@@ -59,7 +59,6 @@ pub(super) struct Meant {
 
 impl Meant {
     pub(super) fn of(protocol: Protocol, refused: &Refused) -> Self {
-        let protocol = protocol;
         Self {
             protocol,
             row: table::mail_error(protocol, &refused.text, refused.telling_status()),
