@@ -359,10 +359,9 @@ async fn meet(lab: &Lab, proxy: &Proxy, case: &Case, password: &str) {
 
 /// The row's sentence with this account's values.
 fn filled(row: &Row, case: &Case) -> String {
-    table::fill(&row.sentence, |name| match name {
-        "host" => Some("localhost".to_owned()),
-        _ => Some(case.user.clone()),
-    })
+    let values = table::Values::default().host("localhost");
+    let user = case.user.as_str();
+    values.user(user).mailbox(user).fill(&row.sentence)
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::{
     error::{Class, TokenError, printable},
     http::{TransportError, Trouble, Unreached},
     provider::{Account, Provider},
-    table::{self, Row, RowClass},
+    table::{self, Row, RowClass, Values},
 };
 use crate::observe::Veil;
 
@@ -351,7 +351,10 @@ impl Refusal {
         };
         let sentence = self.row.map_or_else(
             || self.plain_sentence(account),
-            |row| self.fill(&row.sentence, account),
+            |row| {
+                let id = self.correlation_id.as_deref();
+                Values::of(account).correlation_id(id).fill(&row.sentence)
+            },
         );
         let detail = match self.unreached {
             Some(_) => format!("{sentence} ({})", self.detail()),
@@ -389,36 +392,11 @@ impl Refusal {
                     false => format!("status {}", self.status),
                 };
                 let code = self.code().unwrap_or_else(status);
-                let id = self.correlation_id.as_deref().unwrap_or("unknown");
-                format!("Provider {provider} refused: {code}, correlation id {id}; see the log")
+                let id = self.correlation_id.as_ref();
+                let id = id.map_or_else(String::new, |id| format!(", correlation id {id}"));
+                format!("Provider {provider} refused: {code}{id}; see the log")
             }
         }
-    }
-
-    fn fill(&self, sentence: &str, account: &Account) -> String {
-        let provider = &account.provider;
-        let user = printable(&account.user);
-        table::fill(sentence, |name| match name {
-            "login" => Some(format!("mailsplice login {user}")),
-            "user" => Some(user.clone()),
-            "tenant" => Some(
-                provider
-                    .tenant
-                    .clone()
-                    .unwrap_or_else(|| "(unset)".to_owned()),
-            ),
-            "client_id" => Some(provider.client_id.clone()),
-            "correlation_id" => Some(
-                self.correlation_id
-                    .clone()
-                    .unwrap_or_else(|| "unknown".to_owned()),
-            ),
-            "admin_consent" => {
-                let consent = provider.admin_consent_url();
-                Some(consent.unwrap_or_else(|| "the provider's consent page".to_owned()))
-            }
-            _ => None,
-        })
     }
 
     fn blank(status: u16) -> Box<Self> {

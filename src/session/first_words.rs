@@ -73,19 +73,9 @@ pub(super) fn watch(
 /// The mail server took the token and then did not serve the mailbox. No token is blamed for it.
 fn recognised(shared: &Shared, about: About<'_>, row: &'static Row, text: &str) {
     let code = row.code();
-    let sentence = about.sentence(row);
-    let causes: Vec<String> = row
-        .steps
-        .iter()
-        .map(|step| {
-            table::fill(step, |name| match name {
-                "mailbox" => Some(about.mailbox.to_owned()),
-                "user" => Some(about.account.to_owned()),
-                "login" => Some(format!("mailsplice login {}", about.account)),
-                _ => None,
-            })
-        })
-        .collect();
+    let values = about.values();
+    let sentence = values.fill(&row.sentence);
+    let causes: Vec<String> = row.steps.iter().map(|step| values.fill(step)).collect();
     warn!(
         account = about.account,
         host = about.host,

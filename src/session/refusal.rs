@@ -5,7 +5,7 @@ use tracing::warn;
 use super::plan::Shared;
 use super::protocols::of_table;
 use crate::access::Protocol;
-use crate::oauth::table::{self, MailProtocol, Row, RowClass};
+use crate::oauth::table::{self, MailProtocol, Row, RowClass, Values};
 use crate::oauth::{Class, TokenError};
 use crate::proto::dialogue::{Refused, RefusedBecause};
 use crate::proto::{Refusal, RefusalKind};
@@ -38,15 +38,12 @@ pub(super) struct About<'a> {
 }
 
 impl About<'_> {
-    /// The row's sentence with our values in it.
-    pub(super) fn sentence(&self, row: &Row) -> String {
-        table::fill(&row.sentence, |name| match name {
-            "host" => Some(self.host.to_owned()),
-            "mailbox" => Some(self.mailbox.to_owned()),
-            "user" => Some(self.account.to_owned()),
-            "login" => Some(format!("mailsplice login {}", self.account)),
-            _ => None,
-        })
+    /// What stands for the placeholders of the table.
+    pub(super) fn values(&self) -> Values {
+        Values::default()
+            .user(self.account)
+            .mailbox(self.mailbox)
+            .host(self.host)
     }
 }
 
@@ -96,7 +93,7 @@ impl Meant {
     fn sentence(&self, about: About<'_>) -> String {
         let host = about.host;
         match (self.row, self.because) {
-            (Some(row), _) => about.sentence(row),
+            (Some(row), _) => about.values().fill(&row.sentence),
             (None, RefusedBecause::Token) => format!(
                 "{host} refused a fresh token: check the scopes, that {} is enabled for the \
                  mailbox, and who signed in (mailsplice status)",

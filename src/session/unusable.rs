@@ -6,7 +6,7 @@ use super::protocols::of_table;
 use super::upstream::ConnectError;
 use crate::access::Protocol;
 use crate::net::tls::{HandshakeFault, handshake_fault, is_tls_port};
-use crate::oauth::table::{self, RowClass};
+use crate::oauth::table::{self, RowClass, Values};
 use crate::proto::dialogue::Fault;
 use crate::proto::{Refusal, RefusalKind};
 
@@ -88,10 +88,9 @@ fn goodbye(protocol: Protocol, host: &str, text: &str) -> String {
         let code = code(protocol, text);
         return format!("{host} closed the connection{code}; try again later");
     };
-    table::fill(&row.sentence, |name| {
-        let known = if name == "host" { host } else { "this account" };
-        Some(known.to_owned())
-    })
+    // Whose mailbox it is isn't known here, and the reader knows.
+    let values = Values::default().host(host).mailbox("this mailbox");
+    values.fill(&row.sentence)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Whom the walk is about, and how its values are written into commands.
 
 use crate::config::{self, Account, Config, PresetName, Protocol, Provider, Server};
-use crate::oauth::table::{self, ClientKind, MailProtocol, Row};
+use crate::oauth::table::{self, ClientKind, MailProtocol, Row, Values};
 use crate::oauth::{self, lookup};
 
 /// One account and one of its servers.
@@ -79,8 +79,8 @@ impl Subject<'_> {
     }
 
     /// Microsoft's tenant.
-    pub(super) fn tenant(&self) -> &str {
-        self.provider.tenant.as_deref().unwrap_or("organizations")
+    pub(super) fn tenant(&self) -> String {
+        self.values().fill("{tenant}")
     }
 
     /// Whether `status` is about its tokens.
@@ -109,37 +109,25 @@ impl Subject<'_> {
     /// The steps of a row with this account's values; `detail` may tell the correlation id.
     pub(super) fn steps(&self, row: &Row, detail: &str) -> Vec<String> {
         let traces = lookup::find(detail).traces;
-        let value = |name: &str| match name {
-            "user" => Some(self.account.user.clone()),
-            "login" => Some(self.login()),
-            "tenant" => Some(self.tenant().to_owned()),
-            "client_id" => Some(self.provider.client_id.clone()).filter(|id| !id.is_empty()),
-            "host" => Some(self.server.host.clone()),
-            "mailbox" => Some(self.mailbox().to_owned()),
-            "admin_consent" => self.who.provider.admin_consent_url(),
-            "correlation_id" => {
-                let mut traces = traces.iter();
-                let found = traces.find(|(name, _)| *name == "correlation id");
-                found.map(|(_, id)| id.clone())
-            }
-            _ => None,
-        };
-        let steps = row.steps.iter();
-        steps.map(|step| table::fill(step, value)).collect()
+        let mut traces = traces.iter();
+        let found = traces.find(|(name, _)| *name == "correlation id");
+        let values = self
+            .values()
+            .correlation_id(found.map(|(_, id)| id.as_str()));
+        row.steps.iter().map(|step| values.fill(step)).collect()
+    }
+
+    /// What stands for the placeholders of the error table.
+    fn values(&self) -> Values {
+        Values::of(self.who)
+            .user(self.account.user.as_str())
+            .host(self.server.host.as_str())
+            .mailbox(self.mailbox())
     }
 
     /// The command that signs the account in.
     pub(super) fn login(&self) -> String {
-        format!("mailsplice login {}", shell(&self.account.user))
-    }
-}
-
-/// `value` as one word for a POSIX shell.
-pub(super) fn shell(value: &str) -> String {
-    if is_plain(&value.replace([':', '/'], "")) {
-        value.to_owned()
-    } else {
-        format!("'{}'", value.replace('\'', r"'\''"))
+        self.values().fill("{login}")
     }
 }
 
@@ -171,6 +159,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::daemon::wiring;
+    use crate::oauth::table::shell;
 
     /// A checked configuration with one account, `alice@contoso.com` of provider `contoso`.
     pub(in crate::daemon::doctor) struct Sample {

@@ -344,6 +344,22 @@ fn sentences_name_the_mending_step_with_the_accounts_values() {
     }
 }
 
+/// As `explain` shows it, and the doctor.
+#[test]
+fn a_missing_value_is_told_as_everywhere() {
+    let mut provider = sample(Flow::AuthorizationCode);
+    (provider.tenant, provider.microsoft) = (None, false);
+    provider.client_id.clear();
+    let account = Account::new("alice@contoso.example", Arc::new(provider));
+    for code in [50034, 700_016, 53003, 65001] {
+        let body = format!(r#"{{"error":"invalid_grant","error_codes":[{code}]}}"#);
+        let told = refusal(judged(400, &body)).to_error(&account, None);
+        let row = table::aadsts(code).unwrap();
+        let login = Values::default().user("alice@contoso.example");
+        assert_eq!(told.sentence, login.fill(&row.sentence));
+    }
+}
+
 #[test]
 fn only_harmless_words_are_taken_over() {
     let body = r#"{"error":"invalid_grant\r\nX: y","suberror":"<script>","correlation_id":"0.AX-secret/=",

@@ -282,13 +282,6 @@ fn descriptions_tell_rows_of_one_value_apart() {
     }
 }
 
-#[test]
-fn values_are_filled_in_once() {
-    let value = |name: &str| (name == "user").then(|| "{login}".to_owned());
-    let filled = fill("{user}, {login}, {other}, {", value);
-    assert_eq!(filled, "{login}, mailsplice login USER, {other}, {");
-}
-
 /// Every refusal of a mail server among the facts this program was built from, and nothing else's row.
 #[test]
 fn every_known_refusal_of_a_mail_server_has_its_row() {

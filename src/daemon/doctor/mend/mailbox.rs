@@ -3,8 +3,9 @@
 use super::ENTRA;
 use super::token::permission;
 use crate::config::Protocol;
-use crate::daemon::doctor::subject::{Subject, powershell, shell};
+use crate::daemon::doctor::subject::{Subject, powershell};
 use crate::oauth::table::Row;
+use crate::oauth::table::shell;
 use crate::proto::dialogue::RefusedBecause;
 
 /// The server took the token and opens no mailbox: the causes that are possible, likeliest first.
@@ -242,7 +243,7 @@ fn app_access(subject: &Subject<'_>, object_id: Option<&str>) -> Vec<String> {
         ),
         format!(
             "    Connect-ExchangeOnline -Organization {}",
-            powershell(subject.tenant())
+            powershell(&subject.tenant())
         ),
         format!(
             "    New-ServicePrincipal -AppId {} -ObjectId {object}",
