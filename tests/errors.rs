@@ -21,7 +21,8 @@ use std::process::{Command, Stdio};
 
 use mailsplice::config;
 use mailsplice::daemon::wiring;
-use mailsplice::oauth::table::{self, ClientKind, MailProtocol, Row, RowClass, When};
+use mailsplice::oauth::Class;
+use mailsplice::oauth::table::{self, ClientKind, MailProtocol, Row, When};
 use mailsplice::store::{FileStore, TokenRecord, TokenStore as _};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -196,7 +197,7 @@ async fn prepare(lab: &Lab, cases: &[Case]) -> Vec<String> {
 fn response_code(row: &Row) -> &'static str {
     match row.class {
         _ if row.is_in_use() => "INUSE",
-        RowClass::Retry => "UNAVAILABLE",
+        Class::Temporary => "UNAVAILABLE",
         _ => "CONTACTADMIN",
     }
 }
@@ -207,7 +208,7 @@ fn answer(row: &Row) -> String {
     match (protocols, row.class) {
         (Some([MailProtocol::Smtp]), _) => "454 4.7.0".to_owned(),
         (Some([MailProtocol::Pop3]), _) if row.is_in_use() => "-ERR [IN-USE]".to_owned(),
-        (Some([MailProtocol::Pop3]), RowClass::Retry) => "-ERR [SYS/TEMP]".to_owned(),
+        (Some([MailProtocol::Pop3]), Class::Temporary) => "-ERR [SYS/TEMP]".to_owned(),
         (Some([MailProtocol::Pop3]), _) => "-ERR [SYS/PERM]".to_owned(),
         _ => format!("NO [{}]", response_code(row)),
     }
@@ -215,10 +216,10 @@ fn answer(row: &Row) -> String {
 
 fn class_in_status(row: &Row) -> &'static str {
     match row.class {
-        RowClass::Retry => "temporary",
-        RowClass::SignIn | RowClass::Flow => "sign-in",
-        RowClass::Admin => "admin",
-        RowClass::Config => "configuration",
+        Class::Temporary => "temporary",
+        Class::SignIn => "sign-in",
+        Class::Admin => "admin",
+        Class::Configuration => "configuration",
     }
 }
 
@@ -400,11 +401,7 @@ fn every_row_is_explained() {
             Some(reply) if reply.when == When::Session => format!("Status says {sentence}"),
             _ => format!("Client gets {} {sentence}", answer(row)),
         };
-        let class = format!(
-            "Class {}; the move is {}",
-            row.class.name(),
-            row.class.whose()
-        );
+        let class = format!("Class {}; the move is {}", row.class.name(), row.whose());
         let mut wanted = vec![
             told,
             class,
@@ -419,7 +416,7 @@ fn every_row_is_explained() {
                 "{typed}: {part:?} is not in {text}"
             );
         }
-        assert_eq!(shown["class"], row.class.name());
+        assert_eq!(shown["class"], class_in_status(row));
         assert_eq!(shown["sentence"], sentence);
         assert_eq!(shown["response_code"], response_code(row));
     }
@@ -598,10 +595,10 @@ fn document() -> String {
         "# Errors\n\n\
          What providers and mail servers say, and what it means. Made from the table in the program; the same as \
          `mailsplice explain CODE`,\nwhich also takes a whole error text. *Client gets* is what the mail program is told: \
-         `NO [UNAVAILABLE]` for the class retry,\n`NO [CONTACTADMIN]` for the others, with this sentence (POP3: `-ERR [SYS/TEMP]`, `-ERR [SYS/PERM]`; SMTP: `454 4.7.0`). \
+         `NO [UNAVAILABLE]` for the class temporary,\n`NO [CONTACTADMIN]` for the others, with this sentence (POP3: `-ERR [SYS/TEMP]`, `-ERR [SYS/PERM]`; SMTP: `454 4.7.0`). \
          Words in capitals stand for the account's own values.\n\n\
          | class | whose move |\n|---|---|\n\
-         | retry | nobody's: it passes by itself, mailsplice tries again |\n\
+         | temporary | nobody's: it passes by itself, mailsplice tries again |\n\
          | sign-in | the user's: `mailsplice login USER` |\n\
          | admin | the administrator's of the organisation |\n\
          | configuration | the operator's of mailsplice |\n\n\

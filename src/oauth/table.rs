@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-pub use row::{ClientKind, MailProtocol, Reply, Row, RowClass, When};
+pub use row::{ClientKind, MailProtocol, Reply, Row, When};
 pub use values::{PLACEHOLDERS, Values, general, shell};
 
 #[derive(Default, Deserialize)]

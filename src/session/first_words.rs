@@ -90,10 +90,8 @@ fn recognised(shared: &Shared, about: About<'_>, row: &'static Row, text: &str) 
         code: code.clone(),
         text: text.to_owned(),
     });
-    let class = row.class.class();
-    shared
-        .troubles
-        .note(about.account, class, Some(code), &sentence);
+    let troubles = &shared.troubles;
+    troubles.note(about.account, row.class, Some(code), &sentence);
 }
 
 /// What the words so far tell.

@@ -5,7 +5,7 @@ use tracing::warn;
 use super::plan::Shared;
 use super::protocols::of_table;
 use crate::access::Protocol;
-use crate::oauth::table::{self, MailProtocol, Row, RowClass, Values};
+use crate::oauth::table::{self, MailProtocol, Row, Values};
 use crate::oauth::{Class, TokenError};
 use crate::proto::dialogue::{Refused, RefusedBecause};
 use crate::proto::{Refusal, RefusalKind};
@@ -24,7 +24,7 @@ pub(super) fn token_refusal(error: &TokenError) -> Refusal {
 /// Passing trouble is the client's to try again; for the rest a person has to act.
 fn kind(class: Class) -> RefusalKind {
     match class {
-        Class::Temporary { .. } => RefusalKind::Temporary,
+        Class::Temporary => RefusalKind::Temporary,
         Class::SignIn | Class::Admin | Class::Configuration => RefusalKind::Person,
     }
 }
@@ -79,14 +79,14 @@ impl Meant {
 
     /// Whether it passes by itself.
     pub(super) fn passes(&self) -> bool {
-        self.class() == RowClass::Retry
+        self.class() == Class::Temporary
     }
 
-    fn class(&self) -> RowClass {
+    fn class(&self) -> Class {
         match (self.row, self.because) {
             (Some(row), _) => row.class,
-            (None, RefusedBecause::Temporary) => RowClass::Retry,
-            (None, RefusedBecause::Token | RefusedBecause::Protocol) => RowClass::Config,
+            (None, RefusedBecause::Temporary) => Class::Temporary,
+            (None, RefusedBecause::Token | RefusedBecause::Protocol) => Class::Configuration,
         }
     }
 
@@ -119,7 +119,7 @@ impl Meant {
             "login refused upstream"
         );
         let sentence = self.sentence(about);
-        let class = self.class().class();
+        let class = self.class();
         let in_use = self.row.is_some_and(Row::is_in_use);
         shared.troubles.note(about.account, class, code, &sentence);
         let kind = if in_use {

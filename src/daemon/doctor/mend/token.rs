@@ -158,7 +158,7 @@ fn by_class(subject: &Subject<'_>, class: Class) -> Vec<String> {
             "Correct {}, then run this again.",
             subject.place("client_id, client_secret, tenant, flow or scopes")
         )],
-        Class::Temporary { .. } => {
+        Class::Temporary => {
             vec!["It passes by itself: nothing was lost. Run this again later.".to_owned()]
         }
     }
@@ -323,7 +323,7 @@ mod tests {
             Class::SignIn,
             Class::Admin,
             Class::Configuration,
-            Class::Temporary { retry_at: None },
+            Class::Temporary,
         ];
         for sample in &samples {
             for row in crate::oauth::table::rows() {
