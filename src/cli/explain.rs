@@ -97,7 +97,7 @@ fn report(found: &Found) -> Value {
 }
 
 fn object(row: &Row) -> Value {
-    let steps: Vec<String> = row.steps.iter().map(|step| table::general(step)).collect();
+    let steps = table::Values::default().steps(&row.steps);
     let protocols: Vec<&str> = row.reply.iter().flat_map(protocols).collect();
     json!({
         "code": row.code(),
@@ -218,9 +218,10 @@ fn print_row(row: &Row) {
     } else {
         field("Client gets", &format!("{} {sentence}", answer(row)));
     }
-    for (number, step) in row.steps.iter().enumerate() {
+    let steps = table::Values::default().steps(&row.steps);
+    for (number, step) in steps.iter().enumerate() {
         let name = if number == 0 { "What to do" } else { "" };
-        field(name, &format!("{}. {}", number + 1, table::general(step)));
+        field(name, &format!("{}. {step}", number + 1));
     }
     field("Source", &row.source);
 }

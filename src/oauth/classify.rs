@@ -306,7 +306,9 @@ impl Refusal {
     /// Whether a refresh should be tried once without `scope`.
     pub(crate) fn blames_scope(&self) -> bool {
         self.error.as_deref() == Some("invalid_scope")
-            || self.codes.iter().any(|code| matches!(code, 65001 | 70011))
+            || self.codes.iter().any(|code| {
+                table::aadsts(*code).is_some_and(|row| row.without_scope.contains(code))
+            })
     }
 
     /// The fields in one line, for the log.

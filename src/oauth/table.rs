@@ -4,13 +4,16 @@
 //! Sentences, explanations and steps may hold [`PLACEHOLDERS`]; [`Values`] puts values in.
 
 mod row;
+mod step;
 mod values;
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
 
 pub use row::{ClientKind, MailProtocol, Reply, Row, When};
+pub use step::{Only, Step, class_notes, class_steps, shared_steps};
 pub use values::{PLACEHOLDERS, Values, general, shell};
 
 #[derive(Default, Deserialize)]
@@ -19,6 +22,8 @@ struct Errors {
     aadsts: Vec<Row>,
     error: Vec<Row>,
     suberror: Vec<Row>,
+    class: Vec<step::OfClass>,
+    shared: BTreeMap<String, Vec<Step>>,
 }
 
 #[derive(Default, Deserialize)]

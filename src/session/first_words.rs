@@ -75,7 +75,7 @@ fn recognised(shared: &Shared, about: About<'_>, row: &'static Row, text: &str) 
     let code = row.code();
     let values = about.values();
     let sentence = values.fill(&row.sentence);
-    let causes: Vec<String> = row.steps.iter().map(|step| values.fill(step)).collect();
+    let causes: Vec<String> = values.steps(&row.steps);
     warn!(
         account = about.account,
         host = about.host,

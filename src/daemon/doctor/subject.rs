@@ -1,6 +1,6 @@
 //! Whom the walk is about, and how its values are written into commands.
 
-use crate::config::{self, Account, Config, PresetName, Protocol, Provider, Server};
+use crate::config::{self, Account, Config, PresetName, Protocol, Provider, SecretSource, Server};
 use crate::oauth::table::{self, ClientKind, MailProtocol, Row, Values};
 use crate::oauth::{self, lookup};
 
@@ -114,15 +114,36 @@ impl Subject<'_> {
         let values = self
             .values()
             .correlation_id(found.map(|(_, id)| id.as_str()));
-        row.steps.iter().map(|step| values.fill(step)).collect()
+        values.steps(&row.steps)
     }
 
     /// What stands for the placeholders of the error table.
-    fn values(&self) -> Values {
-        Values::of(self.who)
+    pub(super) fn values(&self) -> Values {
+        let secret = self.provider.client_secret.as_ref();
+        let permission = self.permission();
+        let values = Values::of(self.who)
             .user(self.account.user.as_str())
+            .file(self.config.file.to_string_lossy().as_ref())
+            .secret(secret.map(SecretSource::place).as_deref())
             .host(self.server.host.as_str())
-            .mailbox(self.mailbox())
+            .mailbox(self.mailbox());
+        if self.is_userless() {
+            values.app_permission(permission)
+        } else {
+            values.permission(permission)
+        }
+    }
+
+    /// The permission that the protocol needs at Microsoft.
+    pub(super) fn permission(&self) -> &'static str {
+        match (self.protocol, self.is_userless()) {
+            (Protocol::Imap, false) => "IMAP.AccessAsUser.All",
+            (Protocol::Pop3, false) => "POP.AccessAsUser.All",
+            (Protocol::Smtp, false) => "SMTP.Send",
+            (Protocol::Imap, true) => "IMAP.AccessAsApp",
+            (Protocol::Pop3, true) => "POP.AccessAsApp",
+            (Protocol::Smtp, true) => "SMTP.SendAsApp",
+        }
     }
 
     /// The command that signs the account in.

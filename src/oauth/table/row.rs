@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::Step;
 use crate::observe::Class;
 
 /// A mail protocol, as far as its servers' words are concerned.
@@ -83,7 +84,10 @@ pub struct Row {
     /// What it means, for people who ask.
     pub explanation: String,
     /// Who must do what, in order; for several causes the likeliest first.
-    pub steps: Vec<String>,
+    pub steps: Vec<Step>,
+    /// Those of its codes after which a refresh is worth a try without scopes.
+    #[serde(default)]
+    pub without_scope: Vec<u32>,
     /// The document it comes from.
     pub source: String,
     /// Seconds to leave the provider alone, where its usual pause is too short.

@@ -134,22 +134,57 @@ fn rows_for_one_kind_of_client() {
     }
 }
 
+/// Harmless, and every placeholder is known.
+fn is_whole(text: &str) {
+    assert!(text.is_ascii() && text.len() > 3, "{text}");
+    for part in text.split('{').skip(1) {
+        let name = part.split('}').next().unwrap();
+        assert!(
+            PLACEHOLDERS.iter().any(|(known, _)| *known == name),
+            "{text}"
+        );
+    }
+    assert!(!general(text).contains('{'), "{text}");
+}
+
+fn are_whole(steps: &[Step]) {
+    for step in steps {
+        if let Step::Shared { shared } = step {
+            assert!(ERRORS.shared.contains_key(shared), "{shared}");
+        }
+    }
+    for (_, text) in step::texts(steps) {
+        is_whole(text);
+    }
+}
+
+#[test]
+fn every_class_has_steps() {
+    for class in Class::ALL {
+        let of: Vec<_> = ERRORS.class.iter().filter(|of| of.class == class).collect();
+        assert!(of.len() == 1 && !of[0].steps.is_empty(), "{class}");
+        are_whole(&of[0].steps);
+        are_whole(&of[0].behind);
+    }
+    for steps in ERRORS.shared.values() {
+        are_whole(steps);
+        assert!(!steps.iter().any(|step| matches!(step, Step::Shared { .. })));
+    }
+}
+
 #[test]
 fn every_row_is_whole_and_its_sentence_short_ascii() {
     for row in rows() {
         let text = &row.sentence;
         assert!(text.is_ascii() && text.len() <= 140, "{text}");
-        for text in row.steps.iter().chain([text, &row.explanation]) {
-            assert!(text.is_ascii() && text.len() > 3, "{text}");
-            for part in text.split('{').skip(1) {
-                let name = part.split('}').next().unwrap();
-                assert!(
-                    PLACEHOLDERS.iter().any(|(known, _)| *known == name),
-                    "{text}"
-                );
-            }
-            assert!(!general(text).contains('{'), "{text}");
-        }
+        is_whole(text);
+        is_whole(&row.explanation);
+        are_whole(&row.steps);
+        assert!(
+            row.without_scope
+                .iter()
+                .all(|code| row.codes.contains(code))
+        );
         assert!(!row.steps.is_empty() && !row.source.is_empty(), "{text}");
         if row.class == Class::SignIn && !row.flow {
             let steps = ["{login}", "administrator", "Sign-in needed"];

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::step::{Only, Step, texts};
 use crate::oauth::provider::Account;
 
 macro_rules! values {
@@ -17,6 +18,7 @@ macro_rules! values {
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
         pub struct Values {
             $($name: Option<String>,)+
+            facts: Option<Facts>,
         }
 
         impl Values {
@@ -52,6 +54,20 @@ values! {
     tenant: "TENANT";
     /// The client id of the provider.
     client_id: "CLIENT_ID";
+    /// The provider's name in the configuration.
+    provider: "PROVIDER";
+    /// The configuration's file.
+    file: "proxy.yaml";
+    /// Where the client secret is kept.
+    secret: "the place that client_secret names";
+    /// How the provider is asked for tokens.
+    flow: "FLOW";
+    /// What the provider is asked for.
+    scopes: "SCOPES";
+    /// The permission that a person's client needs at Microsoft.
+    permission: "IMAP.AccessAsUser.All, POP.AccessAsUser.All or SMTP.Send";
+    /// The permission that a client without a person needs there.
+    app_permission: "IMAP.AccessAsApp, POP.AccessAsApp or SMTP.SendAsApp";
     /// The provider's name for one of its answers.
     correlation_id: "from the log";
     /// The page where an administrator approves the program.
@@ -62,15 +78,51 @@ values! {
     mailbox: "MAILBOX";
 }
 
+/// What decides which steps are the account's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Facts {
+    unattended: bool,
+    secret: bool,
+    microsoft: bool,
+}
+
 impl Values {
     /// What the account and its provider tell.
     pub fn of(account: &Account) -> Self {
         let provider = &account.provider;
-        Self::default()
+        let values = Self::default()
             .user(account.user.as_str())
+            .provider(provider.name.as_str())
+            .flow(provider.flow.name())
+            .scopes(provider.scopes.join(" ").as_str())
             .tenant(provider.tenant.as_deref())
             .client_id(provider.client_id.as_str())
-            .admin_consent(provider.admin_consent_url().as_deref())
+            .admin_consent(provider.admin_consent_url().as_deref());
+        Self {
+            facts: Some(Facts {
+                unattended: provider.flow.is_unattended(),
+                secret: provider.client_secret.is_some(),
+                microsoft: provider.microsoft,
+            }),
+            ..values
+        }
+    }
+
+    /// Those of the steps that are the account's, filled in; all of them where no account is known.
+    pub fn steps(&self, steps: &[Step]) -> Vec<String> {
+        let texts = texts(steps).into_iter();
+        let mine = texts.filter(|(only, _)| only.is_none_or(|only| self.is_so(only)));
+        mine.map(|(_, text)| self.fill(text)).collect()
+    }
+
+    fn is_so(&self, only: Only) -> bool {
+        self.facts.is_none_or(|facts| match only {
+            Only::Person => !facts.unattended,
+            Only::Unattended => facts.unattended,
+            Only::Secret => facts.secret,
+            Only::NoSecret => !facts.secret,
+            Only::Microsoft => facts.microsoft,
+        })
     }
 
     /// `text` with a value in the place of each placeholder. Values are not looked through for

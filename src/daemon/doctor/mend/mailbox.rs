@@ -1,7 +1,6 @@
 //! The mail server refuses the token, or takes it and opens no mailbox.
 
 use super::ENTRA;
-use super::token::permission;
 use crate::config::Protocol;
 use crate::daemon::doctor::subject::{Subject, powershell};
 use crate::oauth::table::Row;
@@ -261,7 +260,7 @@ fn app_access(subject: &Subject<'_>, object_id: Option<&str>) -> Vec<String> {
         ),
         format!(
             "And the application permission {} (Office 365 Exchange Online) with admin consent{}",
-            permission(subject),
+            subject.permission(),
             subject
                 .who
                 .provider
