@@ -6,13 +6,20 @@
 //!
 //! Each protocol has a room of its own ([`imap`], [`pop3`], [`smtp`]); [`dialogue`], [`sasl`] and [`line`] serve them all.
 
+mod client_side;
 pub mod dialogue;
+#[cfg(test)]
+mod harness;
 pub mod imap;
 pub mod line;
 mod patience;
 pub mod pop3;
 pub mod sasl;
 pub mod smtp;
+mod steps;
+#[cfg(test)]
+mod turns_tests;
+mod upstream_side;
 
 use secrecy::SecretSlice;
 
