@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("access", &["input", "store", "observe"]),
     ("oauth", &["input", "net", "store", "observe"]),
     // Hooks post through the one HTTP client, and keep a book beside the records.
-    ("notify", &["oauth", "store", "observe"]),
+    ("notify", &["net", "store", "observe"]),
     ("session", &["proto", "access", "oauth", "net", "observe"]),
     (
         "daemon",
@@ -57,8 +57,8 @@ const BANNED: &[(&str, &str, &str)] = &[
 /// Crates that belong to one room.
 const OWNED: &[(&str, &[&str])] = &[
     ("oauth2::", &["oauth"]),
-    ("reqwest::", &["oauth"]),
-    ("hyper::", &["oauth"]),
+    ("reqwest::", &["net"]),
+    ("hyper::", &["net"]),
     ("saphyr_parser::", &["config"]),
     ("serde_yaml::", &["config", "sandbox"]),
     ("imap_codec::", &["proto", "sandbox"]),

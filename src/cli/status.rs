@@ -10,8 +10,8 @@ use crate::config::{Account, Config};
 use crate::daemon::control::{self, Question};
 use crate::daemon::watch::{self, Seen};
 use crate::daemon::wiring::Base;
-use crate::oauth::{Clock as _, SystemClock};
 use crate::observe::counters::sum;
+use crate::observe::{Clock as _, SystemClock};
 use crate::store::is_catch_all;
 
 #[derive(clap::Args)]

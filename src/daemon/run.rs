@@ -30,7 +30,7 @@ use crate::net::listen;
 use crate::net::stream::set_keep_alive;
 use crate::net::tls::{self, Reload, ServerTls};
 use crate::notify::Notifier;
-use crate::oauth::SystemClock;
+use crate::observe::SystemClock;
 use crate::session::{self, Listener, ListenerTls, Pacing, Registry, Shared, Strangers, Troubles};
 
 /// How often certificate files are looked at.

@@ -13,21 +13,20 @@ use tokio_rustls::rustls::ClientConfig;
 use super::DaemonError;
 use crate::access::{self, Gatekeeper, PasswordFile, Protocol};
 use crate::config::{self, Config, SecretSource};
+use crate::ground::{BoxFuture, SecretReader};
 use crate::net::egress::{self, Egress};
+use crate::net::http::{Http, HttpClient, HttpRequest, HttpResponse, HttpSettings, TransportError};
 use crate::net::relay::RelayLimits;
 use crate::net::tls;
-use crate::oauth::{
-    self, EngineSettings, Http, HttpClient, HttpRequest, HttpResponse, HttpSettings, SystemClock,
-    Tokens, TransportError,
-};
-use crate::observe::Events;
+use crate::oauth::{self, EngineSettings, Tokens};
+use crate::observe::{Events, SystemClock};
 use crate::proto;
 use crate::proto::dialogue::UpstreamTls;
 use crate::proto::sasl::Mechanism;
 use crate::session::{
     Alias, ByProtocol, Knocks, LEAVING, Limits, Plan, RegistryLimits, Route, UpstreamServer,
 };
-use crate::store::{BoxFuture, FileStore, StoreKey, folder};
+use crate::store::{FileStore, StoreKey, folder};
 
 /// The folder of the local CA, in the state folder.
 const TLS: &str = "tls";
@@ -312,7 +311,7 @@ pub fn account(config: &Config, account: &config::Account) -> Option<oauth::Acco
 }
 
 /// A secret's place as the OAuth room reads it.
-fn reader(source: &SecretSource) -> oauth::SecretReader {
+fn reader(source: &SecretSource) -> SecretReader {
     let source = source.clone();
     Arc::new(move || source.read().map_err(|error| error.to_string()))
 }

@@ -8,7 +8,8 @@ use std::{
 
 use tokio::time;
 
-use super::{BoxFuture, LockGuard, Stamp, StoreError, TokenRecord, TokenStore, account_key};
+use super::{LockGuard, Stamp, StoreError, TokenRecord, TokenStore, account_key};
+use crate::ground::BoxFuture;
 
 /// Keeps the records in memory. Its locks exclude tasks of this process only.
 #[derive(Default)]

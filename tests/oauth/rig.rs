@@ -7,11 +7,11 @@ use std::{
 };
 
 use mailsplice::{
-    oauth::{
-        Account, ClientAuth, EngineSettings, Flow, Grant, HttpClient, HttpSettings, Provider,
-        SystemClock, Tokens, signin::Sleeper,
-    },
-    store::{BoxFuture, MemoryStore},
+    ground::BoxFuture,
+    net::http::{HttpClient, HttpSettings},
+    oauth::{Account, ClientAuth, EngineSettings, Flow, Grant, Provider, Tokens, signin::Sleeper},
+    observe::SystemClock,
+    store::MemoryStore,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -10,7 +10,7 @@ mod proxy;
 mod rules;
 mod socks5;
 
-pub use proxy::{Credentials, PasswordReader, ProxyKind, ProxyServer};
+pub use proxy::{Credentials, ProxyKind, ProxyServer};
 pub use rules::{Egress, Exception};
 
 use thiserror::Error;

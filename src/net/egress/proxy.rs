@@ -13,6 +13,7 @@ use super::handshake::{self, Handshake, Target};
 use super::http::HttpConnect;
 use super::socks5::Socks5;
 use super::{EgressFault, authority};
+use crate::ground::SecretReader;
 
 /// What the proxy speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,16 +36,13 @@ pub struct ProxyServer {
 /// proxy refused it.
 pub struct Credentials {
     username: String,
-    reader: PasswordReader,
+    reader: SecretReader,
     password: ArcSwap<OnceCell<SecretString>>,
 }
 
-/// Reads the password; may block. The error says where it was looked for, never what was found.
-pub type PasswordReader = Arc<dyn Fn() -> Result<SecretString, String> + Send + Sync>;
-
 impl Credentials {
     /// A user name, and where its password comes from.
-    pub fn new(username: &str, reader: PasswordReader) -> Self {
+    pub fn new(username: &str, reader: SecretReader) -> Self {
         Self {
             username: username.to_owned(),
             reader,

@@ -1,12 +1,12 @@
 //! What a failed handshake with a server means: one place for `serve` and `doctor`.
 
 use std::io;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
 
 use super::witness::{CertFault, certificate_fault};
 use crate::observe::time::minutes;
+use crate::observe::{Clock as _, SystemClock};
 
 /// Why a handshake failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +72,7 @@ impl HandshakeFault {
     /// One sentence for people. `host` is the server; `place` names its entry in the configuration:
     /// `servers.imap of provider contoso`.
     pub fn sentence(self, host: &str, place: &str) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = minutes(now.map_or(0, |now| now.as_secs()));
+        let now = minutes(SystemClock.now());
         match self {
             Self::Certificate(CertFault::OtherName, _) => format!(
                 "The certificate of {host} is made out to other names: correct the address in {place}"

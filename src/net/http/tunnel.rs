@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1;
+use hyper::{client::conn::http1, http};
 use hyper_util::rt::TokioIo;
-use oauth2::{HttpRequest, HttpResponse, http};
 use rustls_pki_types::ServerName;
 use tokio::time::{timeout, timeout_at};
 use tokio_rustls::{TlsConnector, rustls};
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
-use super::{AGENT, HttpSettings, TransportError, Trouble, Unreached, not_allowed};
+use super::{
+    AGENT, HttpRequest, HttpResponse, HttpSettings, TransportError, Trouble, Unreached, not_allowed,
+};
 use crate::net::dial;
 use crate::net::egress::Egress;
 

@@ -1,10 +1,9 @@
-//! Why a server of the provider could not be reached, where the way there tells it: what stands in the
+//! Why a server could not be reached, where the way there tells it: what stands in the
 //! configuration about that, and whether it passes by itself.
 
 use std::{error::Error, io};
 
 use crate::net::tls::{HandshakeFault, handshake_fault};
-use crate::oauth::{error::printable, provider::Provider};
 
 /// A server that could not be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,17 +43,22 @@ impl Unreached {
     }
 
     /// Whether it stays until somebody acts.
-    pub(crate) fn lasts(&self) -> bool {
+    pub fn lasts(&self) -> bool {
         match self.fault {
             Fault::Name | Fault::Refused => false,
             Fault::Tls(fault) => fault.lasts(),
         }
     }
 
-    /// One sentence for people, which names the key to look at.
-    pub(crate) fn sentence(&self, provider: &Provider) -> String {
-        let host = printable(&self.host);
-        let place = self.place(provider);
+    /// The server.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// One sentence for people. `place` names the key with the server's address: `token_url of provider
+    /// contoso`.
+    pub fn sentence(&self, place: &str) -> String {
+        let host = &self.host;
         match self.fault {
             Fault::Name => format!(
                 "No connection to {host} (its name cannot be resolved): try again later, or check {place}"
@@ -65,20 +69,8 @@ impl Unreached {
             Fault::Tls(HandshakeFault::Plain) => {
                 format!("{host} speaks no TLS on this port: correct {place}")
             }
-            Fault::Tls(fault) => fault.sentence(&host, &place),
+            Fault::Tls(fault) => fault.sentence(host, place),
         }
-    }
-
-    /// The key with the address: `token_url of provider contoso`.
-    fn place(&self, provider: &Provider) -> String {
-        let is_at = |url: &url::Url| url.host_str() == Some(&*self.host);
-        let device = provider.device_authorization_url.as_ref();
-        let key = if device.is_some_and(is_at) && !is_at(&provider.token_url) {
-            "device_authorization_url"
-        } else {
-            "token_url"
-        };
-        format!("{key} of provider {}", printable(&provider.name))
     }
 }
 

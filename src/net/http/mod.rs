@@ -1,4 +1,5 @@
-//! HTTP to the provider, behind a trait so that tests can script the answers.
+//! HTTP to providers and to whoever is told of something, behind a trait so that tests can script the
+//! answers.
 
 mod tunnel;
 mod unreached;
@@ -7,12 +8,17 @@ pub use unreached::Unreached;
 
 use std::{error::Error as _, fmt, sync::Arc, time::Duration};
 
-use oauth2::{HttpRequest, HttpResponse, http};
+use hyper::http;
 use tokio_rustls::rustls;
 use url::{Host, Url};
 
+use crate::ground::BoxFuture;
 use crate::net::egress::Egress;
-use crate::store::BoxFuture;
+
+/// A request with its whole body.
+pub type HttpRequest = http::Request<Vec<u8>>;
+/// An answer with its whole body.
+pub type HttpResponse = http::Response<Vec<u8>>;
 
 /// Sends one request and returns the whole answer, of whatever status.
 pub trait Http: Send + Sync + 'static {
@@ -213,7 +219,7 @@ impl Http for HttpClient {
 }
 
 /// Whether the URL's host is this machine by name or address.
-pub(crate) fn is_loopback(url: &Url) -> bool {
+fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
         Some(Host::Ipv4(address)) => address.is_loopback(),
