@@ -57,8 +57,9 @@ const BANNED: &[(&str, &str, &str)] = &[
 /// Crates that belong to one room.
 const OWNED: &[(&str, &[&str])] = &[
     ("oauth2::", &["oauth"]),
-    ("reqwest::", &["net"]),
     ("hyper::", &["net"]),
+    ("hyper_util::", &["net"]),
+    ("http_body_util::", &["net"]),
     ("saphyr_parser::", &["config"]),
     ("serde_yaml::", &["config", "sandbox"]),
     ("imap_codec::", &["proto", "sandbox"]),

@@ -382,7 +382,7 @@ impl House {
         let client = tls::client_config(config.trust.extra_ca.as_deref());
         let renewed = client.map_err(DaemonError::from).and_then(|client| {
             let server = server_tls(&config)?;
-            self.http.replace(wiring::http_client(&config, &client)?);
+            self.http.replace(wiring::http_client(&config, &client));
             self.server_tls.store(server);
             self.client_config.store(client);
             Ok(())

@@ -113,7 +113,7 @@ impl Base {
         ground: Option<TempDir>,
     ) -> Result<Self, DaemonError> {
         let client_config = tls::client_config(config.trust.extra_ca.as_deref())?;
-        let http = http_client(config, &client_config)?;
+        let http = http_client(config, &client_config);
         let http = CurrentHttp(Arc::new(ArcSwap::from_pointee(http)));
         Ok(Self {
             key,
@@ -150,24 +150,17 @@ fn engine_settings(config: &Config) -> EngineSettings {
 }
 
 /// HTTP towards providers, trusting what `client_config` trusts.
-///
-/// # Errors
-/// [`DaemonError::Http`].
-pub fn http_client(
-    config: &Config,
-    client_config: &Arc<ClientConfig>,
-) -> Result<HttpClient, DaemonError> {
+pub fn http_client(config: &Config, client_config: &Arc<ClientConfig>) -> HttpClient {
     let settings = HttpSettings {
         connect_timeout: config.limits.connect_time.min(config.limits.token_time),
         total_timeout: config.limits.token_time,
         ..HttpSettings::default()
     };
-    let client = HttpClient::new(client_config, settings)
-        .map_err(|error| DaemonError::Http(error.to_string()))?;
-    Ok(match &config.egress {
+    let client = HttpClient::new(client_config, settings);
+    match &config.egress {
         Some(proxy) => client.with_egress(way_out(proxy, proxy.token)),
         None => client,
-    })
+    }
 }
 
 /// How connections to mail servers leave.

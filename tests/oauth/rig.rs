@@ -34,7 +34,7 @@ pub(crate) fn http_with(settings: HttpSettings) -> Arc<HttpClient> {
         .unwrap()
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
-    Arc::new(HttpClient::new(&Arc::new(tls), settings).unwrap())
+    Arc::new(HttpClient::new(&Arc::new(tls), settings))
 }
 
 pub(crate) fn provider(idp: &Idp, flow: Flow) -> Provider {

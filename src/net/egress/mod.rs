@@ -59,6 +59,9 @@ pub enum EgressFault {
     /// Its answer does not end.
     #[error("answers with more than {} KiB", LONGEST_ANSWER / 1024)]
     TooLong,
+    /// TLS with the proxy itself failed.
+    #[error("cannot be spoken to over TLS: {0}")]
+    Tls(std::io::Error),
     /// It closed the connection during the handshake.
     #[error("closed the connection")]
     Closed,

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use secrecy::SecretString;
-use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tracing::debug;
 
-use super::handshake::{self, Handshake, Target};
+use super::handshake::{self, Careful, Handshake, Target};
 use super::http::HttpConnect;
 use super::socks5::Socks5;
 use super::{EgressFault, authority};
@@ -94,7 +93,7 @@ impl ProxyServer {
     /// [`EgressFault`]; the connection is of no more use then.
     pub(in crate::net) async fn tunnel(
         &self,
-        socket: &mut TcpStream,
+        socket: &mut impl Careful,
         host: &str,
         port: u16,
     ) -> Result<(), EgressFault> {

@@ -1,8 +1,9 @@
 //! Why a server could not be reached, where the way there tells it: what stands in the
 //! configuration about that, and whether it passes by itself.
 
-use std::{error::Error, io};
+use std::io;
 
+use crate::net::dial::DialError;
 use crate::net::tls::{HandshakeFault, handshake_fault};
 
 /// A server that could not be reached.
@@ -22,24 +23,29 @@ enum Fault {
 }
 
 impl Unreached {
-    /// Reads the causes of a failed connection to `host`; `None` where they tell nothing.
-    pub(super) fn of(host: &str, error: &(dyn Error + 'static)) -> Option<Self> {
-        let mut cause = Some(error);
-        let mut fault = None;
-        while let Some(here) = cause {
-            // The HTTP library keeps the type of this one to itself.
-            if here.to_string().starts_with("dns error") {
-                fault = Some(Fault::Name);
-                break;
+    /// Reads a failed connection to `host`; `None` where it tells nothing.
+    pub(super) fn by_dialling(host: &str, error: &DialError) -> Option<Self> {
+        let fault = match error {
+            DialError::Resolve { .. } => Fault::Name,
+            DialError::Connect { source, .. }
+                if source.kind() == io::ErrorKind::ConnectionRefused =>
+            {
+                Fault::Refused
             }
-            if let Some(error) = here.downcast_ref::<io::Error>() {
-                fault = Fault::of(innermost(error));
-                break;
-            }
-            cause = here.source();
-        }
+            _ => return None,
+        };
         let host = host.to_owned();
-        fault.map(|fault| Self { host, fault })
+        Some(Self { host, fault })
+    }
+
+    /// Reads a failed TLS handshake with `host`; `None` where it tells nothing.
+    pub(super) fn in_handshake(host: &str, error: &io::Error) -> Option<Self> {
+        let fault = handshake_fault(error);
+        let host = host.to_owned();
+        (fault != HandshakeFault::Broken).then_some(Self {
+            host,
+            fault: Fault::Tls(fault),
+        })
     }
 
     /// Whether it stays until somebody acts.
@@ -72,25 +78,4 @@ impl Unreached {
             Fault::Tls(fault) => fault.sentence(host, place),
         }
     }
-}
-
-impl Fault {
-    fn of(error: &io::Error) -> Option<Self> {
-        match error.kind() {
-            io::ErrorKind::ConnectionRefused => Some(Self::Refused),
-            _ => {
-                let fault = handshake_fault(error);
-                (fault != HandshakeFault::Broken).then_some(Self::Tls(fault))
-            }
-        }
-    }
-}
-
-/// Libraries put one such error into another.
-fn innermost(error: &io::Error) -> &io::Error {
-    let mut error = error;
-    while let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
-        error = inner;
-    }
-    error
 }

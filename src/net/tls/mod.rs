@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 
-/// The one crypto provider of the program, for other users of rustls (reqwest).
+/// The one crypto provider of the program, for other users of rustls.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
