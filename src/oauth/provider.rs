@@ -1,6 +1,7 @@
 //! Providers and accounts, as the engine needs to know them.
 
 use super::table::ClientKind;
+use crate::input::account::is_catch_all;
 use std::{collections::BTreeMap, fmt, fmt::Write as _, sync::Arc};
 
 use sha2::{Digest, Sha256};
@@ -9,7 +10,6 @@ use url::Url;
 use super::assertion::{CertificateFault, ClientCertificate};
 use super::error::printable;
 use crate::ground::SecretReader;
-use crate::store::is_catch_all;
 
 /// Which grant brings the first token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]

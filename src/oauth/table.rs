@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-pub use row::{ClientKind, MailProtocol, Reply, Row, RowClass, When};
+use crate::proto::Protocol;
+pub use row::{ClientKind, Reply, Row, RowClass, When};
 
 /// What may stand in braces in a text of the table, and how it is shown where no account is at
 /// hand.
@@ -91,11 +92,7 @@ pub fn suberror(value: &str) -> Option<&'static Row> {
 /// of the error challenge that came before (XOAUTH2, RFC 7628 §3.2.2), if any.
 ///
 /// The words are compared without case; `None` when the table doesn't know them.
-pub fn mail_error(
-    protocol: MailProtocol,
-    text: &str,
-    status: Option<&str>,
-) -> Option<&'static Row> {
+pub fn mail_error(protocol: Protocol, text: &str, status: Option<&str>) -> Option<&'static Row> {
     let text = text.to_lowercase();
     let find = |status| {
         let mut replies = REPLIES.reply.iter().filter(|row| row.reply.is_some());

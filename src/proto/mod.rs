@@ -6,15 +6,20 @@
 //!
 //! Each protocol has a room of its own ([`imap`], [`pop3`], [`smtp`]); [`dialogue`], [`sasl`] and [`line`] serve them all.
 
+mod any;
 pub mod dialogue;
 pub mod imap;
 pub mod line;
 mod patience;
 pub mod pop3;
+mod protocol;
 pub mod sasl;
 pub mod smtp;
 
 use secrecy::SecretSlice;
+
+pub use self::any::later;
+pub use self::protocol::{ByProtocol, Protocol, UnknownProtocol};
 
 /// What a client showed to log in.
 ///

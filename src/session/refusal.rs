@@ -3,10 +3,10 @@
 use tracing::warn;
 
 use super::plan::Shared;
-use super::protocols::of_table;
-use crate::access::Protocol;
-use crate::oauth::table::{self, MailProtocol, Row, RowClass};
+use crate::access::Identity;
+use crate::oauth::table::{self, Row, RowClass};
 use crate::oauth::{Class, TokenError};
+use crate::proto::Protocol;
 use crate::proto::dialogue::{Refused, RefusedBecause};
 use crate::proto::{Refusal, RefusalKind};
 
@@ -32,7 +32,7 @@ fn kind(class: Class) -> RefusalKind {
 /// Whose mailbox it is about, for the sentence.
 #[derive(Clone, Copy)]
 pub(super) struct About<'a> {
-    pub(super) account: &'a str,
+    pub(super) identity: &'a Identity,
     pub(super) mailbox: &'a str,
     pub(super) host: &'a str,
 }
@@ -43,8 +43,8 @@ impl About<'_> {
         table::fill(&row.sentence, |name| match name {
             "host" => Some(self.host.to_owned()),
             "mailbox" => Some(self.mailbox.to_owned()),
-            "user" => Some(self.account.to_owned()),
-            "login" => Some(format!("mailsplice login {}", self.account)),
+            "user" => Some(self.identity.account().to_string()),
+            "login" => Some(format!("mailsplice login {}", self.identity.account())),
             _ => None,
         })
     }
@@ -54,12 +54,11 @@ impl About<'_> {
 pub(super) struct Meant {
     row: Option<&'static Row>,
     because: RefusedBecause,
-    protocol: MailProtocol,
+    protocol: Protocol,
 }
 
 impl Meant {
     pub(super) fn of(protocol: Protocol, refused: &Refused) -> Self {
-        let protocol = of_table(protocol);
         Self {
             protocol,
             row: table::mail_error(protocol, &refused.text, refused.telling_status()),
@@ -100,7 +99,7 @@ impl Meant {
             (None, RefusedBecause::Token) => format!(
                 "{host} refused a fresh token: check the scopes, that {} is enabled for the \
                  mailbox, and who signed in (mailsplice status)",
-                self.protocol.name()
+                self.protocol.acronym()
             ),
             (None, RefusedBecause::Temporary) => {
                 format!("{host} cannot log anybody in at the moment; try again later")
@@ -124,7 +123,7 @@ impl Meant {
         let sentence = self.sentence(about);
         let class = self.class().class();
         let in_use = self.row.is_some_and(Row::is_in_use);
-        shared.troubles.note(about.account, class, code, &sentence);
+        shared.troubles.note(about.identity, class, code, &sentence);
         let kind = if in_use {
             RefusalKind::InUse
         } else {

@@ -2,11 +2,10 @@
 
 use super::audit::code_of;
 use super::plan::UpstreamServer;
-use super::protocols::of_table;
 use super::upstream::ConnectError;
-use crate::access::Protocol;
 use crate::net::tls::{HandshakeFault, handshake_fault, is_tls_port};
 use crate::oauth::table::{self, RowClass};
+use crate::proto::Protocol;
 use crate::proto::dialogue::Fault;
 use crate::proto::{Refusal, RefusalKind};
 
@@ -83,7 +82,7 @@ fn code(protocol: Protocol, text: &str) -> String {
 /// What is told of a server's goodbye: the table's sentence where it tells of a passing trouble, else
 /// ours.
 fn goodbye(protocol: Protocol, host: &str, text: &str) -> String {
-    let row = table::mail_error(of_table(protocol), text, None);
+    let row = table::mail_error(protocol, text, None);
     let Some(row) = row.filter(|row| row.class == RowClass::Retry) else {
         let code = code(protocol, text);
         return format!("{host} closed the connection{code}; try again later");

@@ -16,6 +16,7 @@ mod status;
 mod trials;
 mod worker;
 
+use crate::input::account::catch_all_for;
 use std::{
     collections::HashMap,
     fmt,
@@ -48,7 +49,7 @@ use super::{
 use crate::{
     net::http::Http,
     observe::{Clock, Events},
-    store::{StoreError, TokenRecord, TokenStore, catch_all_for},
+    store::{StoreError, TokenRecord, TokenStore},
 };
 
 /// Limits of the engine.

@@ -199,7 +199,7 @@ fn every_example_of_a_mail_server_finds_its_own_row() {
 
 #[test]
 fn words_of_mail_servers_mean() {
-    use MailProtocol::{Imap, Pop3, Smtp};
+    use Protocol::{Imap, Pop3, Smtp};
     use RowClass::{Admin, Config, Retry, SignIn};
     let cases = [
         (
@@ -254,7 +254,7 @@ fn words_of_mail_servers_mean() {
 
 #[test]
 fn the_challenge_decides_where_the_words_do_not() {
-    let meant = |status| mail_error(MailProtocol::Imap, "no way", status).map(Row::code);
+    let meant = |status| mail_error(Protocol::Imap, "no way", status).map(Row::code);
     assert_eq!(meant(None), None);
     assert_eq!(meant(Some("599")), None);
     assert_eq!(
@@ -292,8 +292,8 @@ fn values_are_filled_in_once() {
 /// Every refusal of a mail server among the facts this program was built from, and nothing else's row.
 #[test]
 fn every_known_refusal_of_a_mail_server_has_its_row() {
-    use MailProtocol::{Imap, Pop3, Smtp};
-    const KNOWN: [(MailProtocol, &str); 43] = [
+    use Protocol::{Imap, Pop3, Smtp};
+    const KNOWN: [(Protocol, &str); 43] = [
         (Imap, "NO AUTHENTICATE failed."),
         (
             Pop3,

@@ -2,9 +2,9 @@
 
 use super::ENTRA;
 use super::token::permission;
-use crate::config::Protocol;
 use crate::daemon::doctor::subject::{Subject, powershell, shell};
 use crate::oauth::table::Row;
+use crate::proto::Protocol;
 use crate::proto::dialogue::RefusedBecause;
 
 /// The server took the token and opens no mailbox: the causes that are possible, likeliest first.

@@ -201,7 +201,7 @@ fn registration_permissions(subject: &Subject<'_>) -> Vec<String> {
 
 /// The permission that the protocol needs at Microsoft.
 pub(in crate::daemon::doctor) fn permission(subject: &Subject<'_>) -> &'static str {
-    use crate::config::Protocol::{Imap, Pop3, Smtp};
+    use crate::proto::Protocol::{Imap, Pop3, Smtp};
     match (subject.protocol, subject.is_userless()) {
         (Imap, false) => "IMAP.AccessAsUser.All",
         (Pop3, false) => "POP.AccessAsUser.All",
