@@ -21,3 +21,4 @@ pub mod proto;
 pub mod sandbox;
 pub mod session;
 pub mod store;
+pub mod upstream;

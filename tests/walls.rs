@@ -20,13 +20,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("notify", &["net", "store", "observe"]),
     (
         "session",
-        &["input", "proto", "access", "oauth", "net", "observe"],
+        &[
+            "upstream", "input", "proto", "access", "oauth", "net", "observe",
+        ],
     ),
+    ("upstream", &["proto", "oauth", "net", "observe"]),
     (
         "daemon",
         &[
-            "session", "proto", "access", "oauth", "net", "store", "config", "notify", "observe",
-            "input",
+            "upstream", "session", "proto", "access", "oauth", "net", "store", "config", "notify",
+            "observe", "input",
         ],
     ),
     ("sandbox", &["net", "observe"]),

@@ -23,8 +23,9 @@ use crate::observe::{Events, SystemClock};
 use crate::proto::dialogue::UpstreamTls;
 use crate::proto::sasl::Mechanism;
 use crate::proto::{self, ByProtocol, Protocol};
-use crate::session::{Alias, Knocks, LEAVING, Limits, Plan, RegistryLimits, Route, UpstreamServer};
+use crate::session::{Alias, Knocks, LEAVING, Limits, Plan, RegistryLimits, Route};
 use crate::store::{FileStore, StoreKey, folder};
+use crate::upstream::Server;
 
 /// The folder of the local CA, in the state folder.
 const TLS: &str = "tls";
@@ -367,7 +368,7 @@ pub fn plan(config: &Config, client_config: &Arc<ClientConfig>, before: Option<&
         .map(|provider| ByProtocol::new(|protocol| one(provider, protocol)))
         .collect();
     let mut routes = HashMap::new();
-    let mut servers: ByProtocol<Vec<Arc<UpstreamServer>>> = ByProtocol::default();
+    let mut servers: ByProtocol<Vec<Arc<Server>>> = ByProtocol::default();
     for account in &config.accounts {
         let own = of_providers
             .get(account.provider)
@@ -414,7 +415,7 @@ fn server(
     server: &config::Server,
     client_config: &Arc<ClientConfig>,
     egress: &Egress,
-) -> UpstreamServer {
+) -> Server {
     let tls = match server.tls {
         config::UpstreamTls::Implicit => (true, UpstreamTls::Ready),
         config::UpstreamTls::StartTls => (false, UpstreamTls::StartTls),
@@ -425,7 +426,7 @@ fn server(
         config::SaslMechanism::Oauthbearer => Mechanism::Oauthbearer,
     };
     let address = (server.host.as_str(), server.port);
-    UpstreamServer::new(
+    Server::new(
         (&provider.name, protocol),
         address,
         tls,

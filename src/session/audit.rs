@@ -5,17 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::plan::Listener;
-use super::refusal::Meant;
 use crate::access::Identity;
 use crate::net::relay::RelayEnd;
 use crate::oauth::TokenError;
 use crate::observe::{Class, Event, Events, event};
-use crate::proto::Protocol;
-use crate::proto::dialogue::Refused;
 use crate::proto::{Refusal, RefusalKind};
-
-/// The longest response code that is kept, in octets; RFC 5530 has none longer than 20.
-const LONGEST_CODE: usize = 40;
+use crate::upstream::Verdict;
 
 /// A denied login: what the client is told, and what the audit log keeps of it.
 pub(super) struct Denied {
@@ -55,15 +50,9 @@ impl Denied {
     }
 
     /// The mail server refused the login. The code is the one that `explain` knows, if there is one.
-    pub(super) fn upstream(
-        protocol: Protocol,
-        meant: &Meant,
-        refused: &Refused,
-        refusal: Refusal,
-    ) -> Self {
-        let own = || code_of(protocol, &refused.text).or_else(|| refused.status.clone());
+    pub(super) fn upstream(verdict: &Verdict, refusal: Refusal) -> Self {
         Self {
-            code: meant.code().or_else(own),
+            code: verdict.code_or_own(),
             ..Self::from(refusal)
         }
     }
@@ -99,34 +88,6 @@ impl From<Refusal> for Denied {
     }
 }
 
-/// The code in a server's words: `UNAVAILABLE` of `[UNAVAILABLE] try later` (RFC 9051 section 7.1),
-/// `SYS/TEMP` (RFC 3206), `535 5.7.8` (RFC 2034). Nothing else of them is for clients.
-pub(super) fn code_of(protocol: Protocol, text: &str) -> Option<String> {
-    if protocol == Protocol::Smtp {
-        return reply_code(text);
-    }
-    let inside = text.strip_prefix('[')?.split([']', ' ']).next()?;
-    let fits = (1..=LONGEST_CODE).contains(&inside.len());
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
-    (fits && inside.chars().all(plain)).then(|| inside.to_ascii_uppercase())
-}
-
-/// The reply code, and the enhanced one (RFC 3463 section 2) where there is one.
-fn reply_code(text: &str) -> Option<String> {
-    let mut words = text.split(' ');
-    let digits = |word: &&str| word.bytes().all(|byte| byte.is_ascii_digit());
-    let basic = words.next().filter(|word| word.len() == 3).filter(digits)?;
-    let enhanced = words.next().filter(|word| {
-        let mut parts = word.split('.');
-        let fits = |part: &str| (1..=3).contains(&part.len()) && digits(&part);
-        parts.clone().count() == 3 && parts.all(fits)
-    });
-    Some(match enhanced {
-        Some(enhanced) => format!("{basic} {enhanced}"),
-        None => basic.to_owned(),
-    })
-}
-
 /// Seconds since a moment in Unix seconds; 0 for one to come.
 pub(super) fn age(since: u64) -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -157,43 +118,4 @@ pub(super) fn ended(
         seconds: (lasted.as_secs_f64() * 1000.0).round() / 1000.0,
         reason,
     }));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn response_codes_are_plain_words() {
-        for (protocol, text, expected) in [
-            (Protocol::Imap, "[UNAVAILABLE] later", Some("UNAVAILABLE")),
-            (
-                Protocol::Imap,
-                "[AuthenticationFailed]",
-                Some("AUTHENTICATIONFAILED"),
-            ),
-            (
-                Protocol::Imap,
-                "[CAPABILITY IMAP4rev1] x",
-                Some("CAPABILITY"),
-            ),
-            (Protocol::Imap, "AUTHENTICATE failed.", None),
-            (Protocol::Imap, "[] x", None),
-            (Protocol::Imap, "[\"x\"]", None),
-            (Protocol::Imap, "[[hidden]] x", None),
-            (Protocol::Pop3, "[SYS/TEMP] later", Some("SYS/TEMP")),
-            (
-                Protocol::Smtp,
-                "454 4.7.0 Too many logins",
-                Some("454 4.7.0"),
-            ),
-            (Protocol::Smtp, "421 host closing", Some("421")),
-            (Protocol::Smtp, "421 4.7.token", Some("421")),
-            (Protocol::Smtp, "[hidden]", None),
-        ] {
-            assert_eq!(code_of(protocol, text).as_deref(), expected, "{text}");
-        }
-        let long = format!("[{}]", "x".repeat(41));
-        assert_eq!(code_of(Protocol::Imap, &long), None);
-    }
 }

@@ -1,134 +1,69 @@
-//! From an admitted client to the upstream's verdict: token in, login upstream out.
+//! From an admitted client to the upstream's verdict: token in, login upstream out; and what is noted of it.
 
 use std::sync::Arc;
 
-use secrecy::ExposeSecret;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
-use super::ahead::Ahead;
-use super::audit::{Denied, age};
+use super::audit::Denied;
+use super::destination::Destination;
 use super::driver::Login;
-use super::plan::UpstreamServer;
-use super::refusal::{About, Meant, token_refusal};
-use super::upstream::{Answer, ConnectError, Ready, connect};
-use crate::access::Identity;
-use crate::oauth::AccessToken;
-use crate::observe::Veil;
-use crate::proto::dialogue::Success;
-use crate::proto::{Refusal, RefusalKind, sasl};
+use crate::oauth::{AccessToken, Class, TokenError};
+use crate::proto::{Refusal, RefusalKind};
+use crate::upstream::{self, Ahead, Connection, Failure, LoggedIn, Unusable, Verdict};
 
 impl Login {
     /// A token for the account, unless its server has asked for a pause.
-    pub(super) async fn token(
-        &self,
-        account: &str,
-        server: &UpstreamServer,
-    ) -> Result<Arc<AccessToken>, Denied> {
-        self.rested(account, server)?;
-        let token = self.shared.tokens.access_token(account).await;
-        token.map_err(|e| Denied::token(&e, token_refusal(&e)))
+    pub(super) async fn token(&self, to: &Destination) -> Result<Arc<AccessToken>, Denied> {
+        self.rested(to)?;
+        let token = self.shared.tokens.access_token(to.account()).await;
+        token.map_err(|error| no_token(&error))
     }
 
-    /// Token in, login upstream out: one forced refresh and one more try when the server does not
-    /// want the token, one more connection when the one at hand has been closed meanwhile.
+    /// Token in, login upstream out.
     pub(super) async fn authenticate(
         &self,
-        identity: &Identity,
-        mailbox: &str,
-        server: &UpstreamServer,
+        to: &Destination,
         ahead: Option<Ahead>,
-        mut token: Arc<AccessToken>,
-    ) -> Result<(Ready, Success, u64), Denied> {
-        let tokens = &self.shared.tokens;
-        let account = &**identity.account();
-        let mut idle = match ahead {
-            Some(ahead) => ahead
-                .take()
-                .await
-                .map_err(|error| self.connect_refusal(&error, server))?,
-            None => None,
+        token: Arc<AccessToken>,
+    ) -> Result<LoggedIn, Denied> {
+        let connection = match ahead {
+            Some(ahead) => ahead.take().await,
+            None => Ok(None),
         };
-        if idle.is_none() {
-            idle = server.idle.take();
-        }
-        // What the server has seen of us by now; a new connection is no reason to forget it.
-        let mut veil = Veil::default();
-        let mut refreshed = false;
-        let mut reconnected = false;
-        loop {
-            let (mut upstream, fresh) = match idle.take() {
-                Some(upstream) => (upstream, false),
-                None => (self.connect(server, &veil).await?, true),
-            };
-            let text = match self
-                .try_token(&mut upstream, server, mailbox, &token, &mut veil)
-                .await?
-            {
-                Ok(Answer::Accepted(success)) => {
-                    return Ok((upstream, success, age(token.issued_at)));
-                }
-                Ok(Answer::Refused(refused)) => {
-                    let meant = Meant::of(self.listener.protocol, &refused);
-                    if meant.passes() {
-                        self.rest(account, &refused.text);
-                    }
-                    if refreshed || !meant.wants_fresh_token() {
-                        let about = About {
-                            identity,
-                            mailbox,
-                            host: &server.host,
-                        };
-                        let refusal = meant.refusal(&self.shared, about, &refused.text);
-                        return Err(Denied::upstream(
-                            self.listener.protocol,
-                            &meant,
-                            &refused,
-                            refusal,
-                        ));
-                    }
-                    info!(
-                        text = refused.text,
-                        status = refused.status,
-                        "the mail server refused the token: refreshing it once"
-                    );
-                    refreshed = true;
-                    // Many servers close after a refusal: the new token may have a new connection.
-                    reconnected = false;
-                    token = tokens
-                        .replace(account, &token)
-                        .await
-                        .map_err(|e| Denied::token(&e, token_refusal(&e)))?;
-                    idle = Some(upstream);
-                    continue;
-                }
-                Err(error) if error.is_closed() && !fresh && !reconnected => {
-                    reconnected = true;
-                    error.to_string()
-                }
-                Err(error) => {
-                    if let Some(words) = error.goodbye() {
-                        self.rest(account, words);
-                    }
-                    return Err(self.connect_refusal(&error, server).into());
-                }
-            };
-            debug!(
-                text,
-                "the idle upstream connection was closed: connecting again"
-            );
-        }
+        let connection = connection.map_err(|error| self.unusable(to, &error))?;
+        let connection = connection.or_else(|| to.server.idle_connection());
+        let login = upstream::Login {
+            server: &to.server,
+            account: to.account(),
+            mailbox: &to.mailbox,
+            tokens: &self.shared.tokens,
+            connect_time: self.plan.limits.connect_time,
+            answer_time: self.plan.limits.login_time,
+        };
+        let connection = connection.map_or(Connection::Absent, Connection::Waited);
+        let logged_in = login.run(token, connection).await;
+        logged_in.map_err(|failure| match failure {
+            Failure::Unusable(error) => self.unusable(to, &error),
+            Failure::Refused(verdict) => self.refused(to, &verdict),
+            Failure::NoNewToken { error, .. } => no_token(&error),
+            Failure::Message(error) => {
+                warn!(%error, "no SASL message can be made");
+                let text = format!("Not a possible login: {error}");
+                Refusal::new(RefusalKind::Person, text).into()
+            }
+        })
     }
 
     /// Whether the server has had the time that it asked for.
-    fn rested(&self, account: &str, server: &UpstreamServer) -> Result<(), Denied> {
-        let protocol = self.listener.protocol;
+    fn rested(&self, to: &Destination) -> Result<(), Denied> {
+        let (account, protocol) = (to.account(), self.listener.protocol);
         let Some(left) = self.shared.troubles.resting(account, protocol) else {
             return Ok(());
         };
         let seconds = left.as_secs().saturating_add(1);
-        let host = &server.host;
+        let host = &to.server.host;
         info!(
-            account,
+            account = &**account,
             host, seconds, "no login upstream: the server asked for a pause"
         );
         let text = format!("{host} asked for a pause: try again in {seconds} seconds");
@@ -136,48 +71,52 @@ impl Login {
     }
 
     /// Keeps the pause that a server's words name.
-    fn rest(&self, account: &str, words: &str) {
+    fn rest(&self, to: &Destination, words: &str) {
         let protocol = self.listener.protocol;
-        self.shared.troubles.rest(account, protocol, words);
+        self.shared.troubles.rest(to.account(), protocol, words);
     }
 
-    async fn try_token(
-        &self,
-        upstream: &mut Ready,
-        server: &UpstreamServer,
-        mailbox: &str,
-        token: &AccessToken,
-        veil: &mut Veil,
-    ) -> Result<Result<Answer, ConnectError>, Refusal> {
-        let message = sasl::bearer_response(
-            server.mechanism,
-            mailbox,
-            &server.host,
-            server.port,
-            token.expose(),
+    fn unusable(&self, to: &Destination, error: &Unusable) -> Denied {
+        if let Some(words) = error.goodbye() {
+            self.rest(to, words);
+        }
+        let refusal = Refusal::from(error.told(&to.server));
+        let host = &to.server.host;
+        warn!(host, %error, told = refusal.text, "upstream not usable");
+        refusal.into()
+    }
+
+    /// The server has refused for good; `status` shows it too.
+    fn refused(&self, to: &Destination, verdict: &Verdict) -> Denied {
+        let (class, code) = (verdict.class(), verdict.code());
+        if class == Class::Temporary {
+            self.rest(to, verdict.words());
+        }
+        warn!(
+            host = to.server.host,
+            class = class.name(),
+            code,
+            text = verdict.words(),
+            "login refused upstream"
         );
-        let message = message.map_err(|error| {
-            warn!(%error, "no SASL message can be made");
-            Refusal::new(
-                RefusalKind::Person,
-                format!("Not a possible login: {error}"),
-            )
-        })?;
-        veil.add_encoded(token.expose());
-        veil.add(message.expose_secret());
-        Ok(upstream
-            .log_in(server, message, self.plan.limits.login_time, veil)
-            .await)
+        let refusal = verdict.refusal(to.account(), &to.mailbox, &to.server.host);
+        let troubles = &self.shared.troubles;
+        troubles.note(&to.identity, class, code, &refusal.text);
+        Denied::upstream(verdict, refusal)
     }
+}
 
-    async fn connect(&self, server: &UpstreamServer, veil: &Veil) -> Result<Ready, Refusal> {
-        let connected = connect(server, self.plan.limits.connect_time).await;
-        connected.map_err(|error| self.connect_refusal(&error.veiled(veil), server))
-    }
-
-    fn connect_refusal(&self, error: &ConnectError, server: &UpstreamServer) -> Refusal {
-        let refusal = error.refusal(server);
-        warn!(%error, told = refusal.text, "upstream not usable");
-        refusal
-    }
+/// There is no token for the account.
+fn no_token(error: &TokenError) -> Denied {
+    warn!(
+        class = error.class.name(),
+        code = error.code,
+        detail = error.detail,
+        "no token"
+    );
+    let kind = match error.class {
+        Class::Temporary => RefusalKind::Temporary,
+        Class::SignIn | Class::Admin | Class::Configuration => RefusalKind::Person,
+    };
+    Denied::token(error, Refusal::new(kind, error.sentence.clone()))
 }

@@ -4,29 +4,28 @@
 //! passwords and [`crate::oauth`] for tokens, and hands over to [`crate::net::relay`].
 
 mod admission;
-mod ahead;
 mod arrival;
 mod audit;
 mod authenticate;
 mod clients;
+mod destination;
+mod door;
 mod driver;
-mod first_words;
+mod knocks;
 mod pacing;
 mod plan;
-mod refusal;
 mod registry;
 mod rest;
 mod splice;
 mod strangers;
+mod talk;
 mod troubles;
-mod unusable;
-mod upstream;
+mod watch;
 
-pub use ahead::Knocks;
 pub use arrival::{Arrival, arrive};
+pub use knocks::Knocks;
 pub use pacing::Pacing;
-pub use plan::{Alias, Limits, Listener, ListenerTls, Plan, Route, Shared, UpstreamServer};
+pub use plan::{Alias, Limits, Listener, ListenerTls, Plan, Route, Shared};
 pub use registry::{Evicted, Full, LEAVING, Registry, RegistryLimits, SessionInfo};
 pub use strangers::Strangers;
 pub use troubles::{MailTrouble, Troubles};
-pub use upstream::ConnectError;

@@ -3,27 +3,25 @@
 use crate::input::account::{is_catch_all, own_or_covering};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
-use tokio::sync::Notify;
-use tokio_rustls::rustls::{ClientConfig, ServerConfig};
+use tokio_rustls::rustls::ServerConfig;
 
-use super::ahead::{Idle, Knocks};
+use super::knocks::Knocks;
 use super::pacing::Pacing;
 use super::registry::Registry;
 use super::strangers::Strangers;
 use super::troubles::Troubles;
 use crate::access::{Gatekeeper, Identity};
-use crate::net::egress::Egress;
 use crate::net::relay::RelayLimits;
 use crate::oauth::Tokens;
 use crate::observe::Events;
-use crate::proto::dialogue::{Capabilities, UpstreamTls};
-use crate::proto::sasl::Mechanism;
+use crate::proto::dialogue::Capabilities;
 use crate::proto::{self, ByProtocol, Protocol};
+use crate::upstream::Server;
 
 /// What all sessions share for the life of the process.
 pub struct Shared {
@@ -55,7 +53,7 @@ pub struct Plan {
     /// Accounts by their further names, in lower case.
     pub aliases: HashMap<String, Alias>,
     /// Every server that accounts lead to.
-    pub servers: ByProtocol<Vec<Arc<UpstreamServer>>>,
+    pub servers: ByProtocol<Vec<Arc<Server>>>,
     /// See [`Limits`].
     pub limits: Limits,
 }
@@ -73,7 +71,7 @@ pub struct Route {
     /// `user=` of the SASL message; `None`: the account's own name, for catch-alls.
     pub users: Option<ByProtocol<String>>,
     /// The servers; `None` where the account's provider has none.
-    pub servers: ByProtocol<Option<Arc<UpstreamServer>>>,
+    pub servers: ByProtocol<Option<Arc<Server>>>,
 }
 
 /// Limits of a session.
@@ -126,132 +124,6 @@ pub enum ListenerTls {
     None,
 }
 
-/// A mail server of a provider, and what was learned of it.
-pub struct UpstreamServer {
-    /// The provider's name, for logs.
-    pub provider: String,
-    /// What is spoken there.
-    pub protocol: Protocol,
-    /// Name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// TLS from the first byte.
-    pub implicit_tls: bool,
-    /// How the dialogue begins.
-    pub tls: UpstreamTls,
-    /// The SASL mechanism.
-    pub mechanism: Mechanism,
-    /// TLS configuration, shared by all connections.
-    pub client_config: Arc<ClientConfig>,
-    /// How connections to it leave.
-    pub egress: Egress,
-    /// Our name in EHLO, where it is not the usual one.
-    pub ehlo_name: Option<String>,
-    /// Its capabilities before login, as last learned.
-    pub capabilities: ArcSwapOption<Capabilities>,
-    /// When it was last found out of reach, so that not every client waits for it.
-    unreachable_at: Mutex<Option<Instant>>,
-    /// Told of every attempt to connect that ended.
-    attempted: Notify,
-    /// Greeted connections that wait for a client.
-    pub(super) idle: Idle,
-}
-
-/// How long a server found out of reach is not waited for before greeting a client.
-const UNREACHABLE_FOR: Duration = Duration::from_secs(30);
-
-impl UpstreamServer {
-    /// A server of which nothing is known yet.
-    pub fn new(
-        (provider, protocol): (&str, Protocol),
-        address: (&str, u16),
-        (implicit_tls, tls): (bool, UpstreamTls),
-        mechanism: Mechanism,
-        client_config: Arc<ClientConfig>,
-        egress: Egress,
-    ) -> Self {
-        Self {
-            provider: provider.to_owned(),
-            protocol,
-            host: address.0.to_owned(),
-            port: address.1,
-            implicit_tls,
-            tls,
-            mechanism,
-            client_config,
-            egress,
-            ehlo_name: None,
-            capabilities: ArcSwapOption::empty(),
-            unreachable_at: Mutex::new(None),
-            attempted: Notify::new(),
-            idle: Idle::default(),
-        }
-    }
-
-    /// The same under this name of ours.
-    #[must_use]
-    pub fn greeted_as(self, ehlo_name: Option<String>) -> Self {
-        Self { ehlo_name, ..self }
-    }
-
-    /// Whether `other` is the same server, so that what was learned of it still holds.
-    pub fn is_same(&self, other: &Self) -> bool {
-        self.host == other.host
-            && self.port == other.port
-            && self.implicit_tls == other.implicit_tls
-            && self.tls == other.tls
-            && self.mechanism == other.mechanism
-            && self.provider == other.provider
-            && self.ehlo_name == other.ehlo_name
-            && self.protocol == other.protocol
-    }
-
-    /// Keeps what the server announced.
-    pub(super) fn learned(&self, capabilities: Option<Capabilities>) {
-        if let Some(new) = capabilities {
-            let known = self.capabilities.load();
-            if known.as_deref() != Some(&new) {
-                self.capabilities.store(Some(Arc::new(new)));
-            }
-        }
-    }
-
-    /// Notes whether the server could be reached.
-    pub(super) fn reached(&self, reached: bool) {
-        let at = (!reached).then(Instant::now);
-        *self
-            .unreachable_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = at;
-        self.attempted.notify_waiters();
-    }
-
-    /// Waits until its capabilities are known or an attempt to connect has failed, at most for
-    /// `limit`; somebody else must be connecting.
-    pub(super) async fn known(&self, limit: Duration) {
-        let settled = async {
-            loop {
-                let attempted = self.attempted.notified();
-                if self.capabilities.load().is_some() || self.was_unreachable() {
-                    return;
-                }
-                attempted.await;
-            }
-        };
-        let _ = tokio::time::timeout(limit, settled).await;
-    }
-
-    /// Whether it was out of reach a moment ago.
-    pub(super) fn was_unreachable(&self) -> bool {
-        let at = *self
-            .unreachable_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        at.is_some_and(|at| at.elapsed() < UNREACHABLE_FOR)
-    }
-}
-
 impl Plan {
     /// Where a login leads. `None`: its account has been taken out of the configuration a moment ago.
     pub(super) fn route(&self, identity: &Identity) -> Option<&Route> {
@@ -280,7 +152,7 @@ impl Plan {
     }
 
     /// The server, where all accounts lead to the same one.
-    pub(super) fn only_server(&self, protocol: Protocol) -> Option<&Arc<UpstreamServer>> {
+    pub(super) fn only_server(&self, protocol: Protocol) -> Option<&Arc<Server>> {
         match self.servers.of(protocol).as_slice() {
             [only] => Some(only),
             _ => None,

@@ -1,10 +1,13 @@
 //! Trust in servers upstream: mail and OAuth endpoints alike.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, ServerName};
 use rustls_platform_verifier::Verifier;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::danger::ServerCertVerifier;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, version};
 
@@ -13,6 +16,7 @@ use super::exact::ExactOr;
 use super::files;
 use super::provider;
 use super::witness::Witness;
+use crate::net::stream::Stream;
 
 /// One configuration for all connections upstream: the system's trust, an extra CA beside it, TLS
 /// 1.2 and 1.3, session resumption. Reads the trust store, so it is made once, not per connection.
@@ -65,4 +69,19 @@ fn extra_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
             })?;
     }
     Ok(roots)
+}
+
+/// TLS over `socket` with a server whose certificate must be made out to `host`. Takes as long as the server does.
+///
+/// # Errors
+/// As [`super::handshake_fault`] reads them.
+pub async fn handshake(
+    config: &Arc<ClientConfig>,
+    host: &str,
+    socket: TcpStream,
+) -> io::Result<Stream> {
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let connector = TlsConnector::from(config.clone());
+    Ok(Stream::from(connector.connect(name, socket).await?))
 }

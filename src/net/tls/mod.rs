@@ -19,7 +19,7 @@ mod server;
 mod tests;
 mod witness;
 
-pub use client::{client_config, examining_config};
+pub use client::{client_config, examining_config, handshake};
 pub use ensure::{Ensured, Renewed, TlsFiles, ca_pem, ensure, renew};
 pub use error::{PemFault, TlsError};
 pub use fault::{

@@ -5,19 +5,10 @@
 //! answers or a kilobyte, whichever comes first.
 
 use std::mem;
-use std::ops::ControlFlow;
-use std::sync::Arc;
 
-use tracing::warn;
-
-use super::plan::{Plan, Shared};
-use super::refusal::About;
-use crate::access::Identity;
-use crate::net::relay::Watch;
-use crate::oauth::table::{self, Row, When};
-use crate::observe::{Event, Veil};
-use crate::proto::Protocol;
-use crate::proto::printable;
+use super::verdict::trouble_of_sessions;
+use crate::oauth::table::Row;
+use crate::proto::{Protocol, printable};
 
 /// Octets looked at.
 const MOST: usize = 1024;
@@ -31,72 +22,9 @@ const MOST_SMTP: usize = 8192;
 /// Replies looked at.
 const ANSWERS_SMTP: u8 = 100;
 
-/// A hook for the relay that recognises trouble in the first words of a session, `unread` being
-/// what was read of them already; what `veil` hides is kept out of log and audit log. `None` when
-/// there is nothing left to look for.
-pub(super) fn watch(
-    shared: &Arc<Shared>,
-    plan: &Plan,
-    protocol: Protocol,
-    identity: &Identity,
-    unread: &[u8],
-    veil: Veil,
-) -> Option<Watch> {
-    let route = plan.route(identity)?;
-    let mailbox = route.user(protocol, identity.account()).to_owned();
-    let host = route.servers.of(protocol).as_ref()?.host.clone();
-    let (shared, identity) = (shared.clone(), identity.clone());
-    let mut words = FirstWords::new(protocol);
-    let mut hear = move |bytes: &[u8]| {
-        let heard = words.hear(bytes);
-        match heard {
-            Heard::More => return ControlFlow::Continue(()),
-            Heard::Trouble(row, text) => {
-                let about = About {
-                    identity: &identity,
-                    mailbox: &mailbox,
-                    host: &host,
-                };
-                recognised(&shared, about, row, &veil.hide(&text));
-            }
-            Heard::Works => shared.troubles.clear(identity.account()),
-            Heard::Nothing => {}
-        }
-        ControlFlow::Break(())
-    };
-    // In the span of the session, so that the log tells whose trouble it is.
-    let span = tracing::Span::current();
-    let mut hear = move |bytes: &[u8]| span.in_scope(|| hear(bytes));
-    hear(unread).is_continue().then(|| Box::new(hear) as Watch)
-}
-
-/// The mail server took the token and then did not serve the mailbox. No token is blamed for it.
-fn recognised(shared: &Shared, about: About<'_>, row: &'static Row, text: &str) {
-    let code = row.code();
-    let values = about.values();
-    let sentence = values.fill(&row.sentence);
-    let causes: Vec<String> = values.steps(&row.steps);
-    warn!(
-        account = &**about.identity.account(),
-        host = about.host,
-        class = row.class.name(),
-        code,
-        text,
-        causes = causes.join(" | "),
-        "mail trouble after the login: {sentence}"
-    );
-    shared.events.emit(&Event::MailTrouble {
-        account: about.identity.account().to_string(),
-        code: code.clone(),
-        text: text.to_owned(),
-    });
-    let troubles = &shared.troubles;
-    troubles.note(about.identity, row.class, Some(code), &sentence);
-}
-
 /// What the words so far tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Heard {
+pub enum Heard {
     /// Not enough yet.
     More,
     /// A trouble of the table, and the server's words.
@@ -109,7 +37,7 @@ enum Heard {
 
 /// Reads lines of a mail server, as long as they are surely the server's own words: it stops at an
 /// IMAP literal and at the lines of a POP3 message, which may be anybody's.
-struct FirstWords {
+pub struct FirstWords {
     protocol: Protocol,
     line: Vec<u8>,
     seen: usize,
@@ -122,7 +50,8 @@ struct FirstWords {
 }
 
 impl FirstWords {
-    fn new(protocol: Protocol) -> Self {
+    /// Before the first octet.
+    pub fn new(protocol: Protocol) -> Self {
         Self {
             protocol,
             line: Vec::new(),
@@ -134,7 +63,8 @@ impl FirstWords {
         }
     }
 
-    fn hear(&mut self, bytes: &[u8]) -> Heard {
+    /// The next octets of the server.
+    pub fn hear(&mut self, bytes: &[u8]) -> Heard {
         let (most, answers) = match self.protocol {
             Protocol::Imap | Protocol::Pop3 => (MOST, ANSWERS),
             Protocol::Smtp => (MOST_SMTP, ANSWERS_SMTP),
@@ -246,15 +176,15 @@ impl FirstWords {
 
     /// The trouble that a refusal or a goodbye tells of, if it is one of sessions.
     fn trouble(&self, text: &str) -> Option<Heard> {
-        let row = table::mail_error(self.protocol, text, None)?;
-        let reply = row.reply.as_ref()?;
-        (reply.when != When::Login).then(|| Heard::Trouble(row, printable(text, 200)))
+        let row = trouble_of_sessions(self.protocol, text)?;
+        Some(Heard::Trouble(row, printable(text, 200)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oauth::table::{self, When};
 
     fn heard(text: &str) -> Heard {
         FirstWords::new(Protocol::Imap).hear(text.as_bytes())

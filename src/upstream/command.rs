@@ -1,0 +1,174 @@
+//! A few commands after the login, for whoever speaks the protocol itself from there on.
+
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::login::LoggedIn;
+use crate::net::stream::Stream;
+use crate::observe::Veil;
+use crate::proto::line::{Inbox, Line};
+use crate::proto::{Protocol, printable};
+
+/// Octets read at a time.
+const READ: usize = 4096;
+/// The longest line, in octets.
+const LONGEST_LINE: usize = 64 * 1024;
+/// Most lines read for one answer.
+const MOST_LINES: usize = 1000;
+/// A server's words, cut after so many characters.
+const WORDS: usize = 200;
+
+/// Why a command has no answer.
+#[derive(Debug, Error)]
+pub enum NoAnswer {
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Broken(#[from] std::io::Error),
+    /// The server closed the connection without a word.
+    #[error("the server closed the connection")]
+    Closed,
+    /// The server closed the connection, in its words.
+    #[error("the server closed the connection: {0}")]
+    Bye(String),
+    /// More than any answer to such a command.
+    #[error("the server sends more than an answer")]
+    TooMuch,
+    /// The limit passed.
+    #[error("no answer within {} s", .0.as_secs_f32())]
+    TimedOut(Duration),
+}
+
+/// The answer to one command.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Whether it is a good one.
+    pub ok: bool,
+    /// IMAP: `OK`, `NO` or `BAD` and what follows. Else the reply, without `-ERR`.
+    pub text: String,
+    /// The lines before it.
+    pub lines: Vec<String>,
+}
+
+/// A conversation after the login, one command at a time.
+pub struct Conversation {
+    protocol: Protocol,
+    stream: Stream,
+    inbox: Inbox,
+    limit: Duration,
+    commands: u32,
+    veil: Veil,
+}
+
+impl Conversation {
+    /// Begins one; each answer has `limit`. Whatever the server says is freed of what it was shown.
+    pub fn new(protocol: Protocol, logged_in: LoggedIn, limit: Duration) -> Self {
+        let mut inbox = Inbox::default();
+        inbox.push(&logged_in.unread);
+        Self {
+            protocol,
+            stream: logged_in.stream,
+            inbox,
+            limit,
+            commands: 0,
+            veil: logged_in.veil,
+        }
+    }
+
+    /// Sends a command and reads its answer.
+    pub async fn command(&mut self, command: &str) -> Result<Answer, NoAnswer> {
+        let limit = self.limit;
+        timeout(limit, self.exchange(command))
+            .await
+            .unwrap_or(Err(NoAnswer::TimedOut(limit)))
+    }
+
+    /// One command that changes nothing but needs the mailbox, as far as the protocol has one.
+    pub fn harmless(&self) -> &'static str {
+        match self.protocol {
+            Protocol::Imap => "STATUS INBOX (MESSAGES)",
+            Protocol::Pop3 => "STAT",
+            Protocol::Smtp => "NOOP",
+        }
+    }
+
+    /// Takes leave; the server is left either way.
+    pub async fn leave(mut self) {
+        let goodbye = match self.protocol {
+            Protocol::Imap => "LOGOUT",
+            Protocol::Pop3 | Protocol::Smtp => "QUIT",
+        };
+        let _ = self.command(goodbye).await;
+        let _ = timeout(self.limit, self.stream.shutdown()).await;
+    }
+
+    async fn exchange(&mut self, command: &str) -> Result<Answer, NoAnswer> {
+        self.commands += 1;
+        let tag = match self.protocol {
+            Protocol::Imap => format!("D{} ", self.commands),
+            Protocol::Pop3 | Protocol::Smtp => String::new(),
+        };
+        let line = format!("{tag}{command}\r\n");
+        self.stream.write_all(line.as_bytes()).await?;
+        self.stream.flush().await?;
+        let mut lines = Vec::new();
+        let mut bye = None;
+        let mut buffer = vec![0; READ];
+        for _ in 0..MOST_LINES {
+            let line = loop {
+                match self.inbox.line(LONGEST_LINE) {
+                    Line::Whole(line) => break line,
+                    Line::TooLong => return Err(NoAnswer::TooMuch),
+                    Line::Partial => {}
+                }
+                let count = self.read(&mut buffer).await?;
+                if count == 0 {
+                    return Err(bye.map_or(NoAnswer::Closed, NoAnswer::Bye));
+                }
+                self.inbox.push(buffer.get(..count).unwrap_or_default());
+            };
+            let line = self.veil.hide(&String::from_utf8_lossy(&line));
+            let line = printable(&line, WORDS);
+            if let Some(answer) = self.answer(&tag, &line) {
+                let (ok, text) = answer;
+                return Ok(Answer { ok, text, lines });
+            }
+            if let Some(text) = line.strip_prefix("* BYE ") {
+                bye = Some(text.to_owned());
+            }
+            lines.push(line);
+        }
+        Err(NoAnswer::TooMuch)
+    }
+
+    /// Reads; the end of TLS without its goodbye is an end like any other.
+    async fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self.stream.read(buffer).await {
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(0),
+            read => read,
+        }
+    }
+
+    /// Whether the line ends the answer: whether it is a good one, and the server's words.
+    fn answer(&self, tag: &str, line: &str) -> Option<(bool, String)> {
+        let starts = |text: &str, word: &str| {
+            let start = text.get(..word.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(word))
+        };
+        match self.protocol {
+            Protocol::Imap => {
+                let text = line.strip_prefix(tag)?;
+                Some((starts(text, "OK"), text.to_owned()))
+            }
+            Protocol::Pop3 => {
+                let text = line.strip_prefix("-ERR").map_or(line, str::trim_start);
+                Some((starts(line, "+OK"), text.to_owned()))
+            }
+            // All lines of a reply but the last have a hyphen behind the code.
+            Protocol::Smtp if line.get(3..4) == Some("-") => None,
+            Protocol::Smtp => Some((line.starts_with('2'), line.to_owned())),
+        }
+    }
+}
