@@ -8,17 +8,20 @@ use std::path::{Path, PathBuf};
 /// What each room may use of ours. `cli` may use everything.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("proto", &[]),
-    // A leaf: texts that the configuration and device passwords must read alike.
+    // A leaf: names and texts that all rooms must read alike.
     ("input", &[]),
-    ("config", &["input"]),
-    ("store", &[]),
+    ("config", &["input", "proto"]),
+    ("store", &["input"]),
     ("observe", &[]),
     ("net", &["observe"]),
-    ("access", &["input", "store", "observe"]),
-    ("oauth", &["input", "net", "store", "observe"]),
+    ("access", &["input", "proto", "store", "observe"]),
+    ("oauth", &["input", "net", "proto", "store", "observe"]),
     // Hooks post through the one HTTP client, and keep a book beside the records.
     ("notify", &["oauth", "store", "observe"]),
-    ("session", &["proto", "access", "oauth", "net", "observe"]),
+    (
+        "session",
+        &["input", "proto", "access", "oauth", "net", "observe"],
+    ),
     (
         "daemon",
         &[

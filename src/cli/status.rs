@@ -1,18 +1,19 @@
 //! `mailsplice status`.
 
+use crate::input::account::account_key;
+use crate::input::account::is_catch_all;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use super::{DONE, load, runtime, say, time};
-use crate::config::{Account, Config};
+use crate::config::Config;
 use crate::daemon::control::{self, Question};
 use crate::daemon::watch::{self, Seen};
 use crate::daemon::wiring::Base;
 use crate::oauth::{Clock as _, SystemClock};
 use crate::observe::counters::sum;
-use crate::store::is_catch_all;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -105,7 +106,7 @@ fn print(report: &Value) {
     let list = |name: &str| report.get(name).and_then(Value::as_array).unwrap_or(&none);
     for account in list("accounts") {
         print_account(account);
-        let key = Account::key_of(text(account, "account"));
+        let key = account_key(text(account, "account"));
         // A mailbox that a catch-all covers stands under the catch-all.
         let of_account = |trouble: &&Value| {
             text(trouble, "account") == key || text(trouble, "covered_by") == key

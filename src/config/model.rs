@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
+use crate::input::account::{account_key, catch_all_for, is_catch_all, own_or_covering};
+use crate::proto::{ByProtocol, Protocol};
 use ipnet::IpNet;
 use url::Url;
 
@@ -104,31 +106,6 @@ pub enum NoProxy {
 pub struct Audit {
     /// The file that events are appended to; none: they stand in the log.
     pub file: Option<PathBuf>,
-}
-
-/// A mail protocol spoken by a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Protocol {
-    /// IMAP4rev1 and rev2.
-    Imap,
-    /// POP3.
-    Pop3,
-    /// SMTP submission.
-    Smtp,
-}
-
-impl Protocol {
-    /// All of them, in the order in which the file writes them.
-    pub const ALL: [Self; 3] = [Self::Imap, Self::Pop3, Self::Smtp];
-
-    /// The word of the configuration file: `imap`, `pop3` or `smtp`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Imap => "imap",
-            Self::Pop3 => "pop3",
-            Self::Smtp => "smtp",
-        }
-    }
 }
 
 /// How a listener protects the client's connection.
@@ -248,26 +225,7 @@ pub struct ClientCertificate {
 }
 
 /// The mail servers of a provider.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Servers {
-    /// IMAP.
-    pub imap: Option<Server>,
-    /// POP3.
-    pub pop3: Option<Server>,
-    /// SMTP submission.
-    pub smtp: Option<Server>,
-}
-
-impl Servers {
-    /// The server of one protocol.
-    pub fn of(&self, protocol: Protocol) -> Option<&Server> {
-        match protocol {
-            Protocol::Imap => self.imap.as_ref(),
-            Protocol::Pop3 => self.pop3.as_ref(),
-            Protocol::Smtp => self.smtp.as_ref(),
-        }
-    }
-}
+pub type Servers = ByProtocol<Option<Server>>;
 
 /// An upstream mail server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -400,9 +358,6 @@ impl PresetName {
     }
 }
 
-/// How a user begins that stands for a whole domain.
-pub(super) const CATCH_ALL: &str = "*@";
-
 /// Somebody who may log in, or with `*@domain` as user everybody of a domain who has a device password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -422,16 +377,30 @@ pub struct Account {
     pub aliases_from: Vec<IpNet>,
 }
 
-impl Account {
-    /// The form of a user name under which accounts are matched: lower case, Unicode-wide.
-    pub fn key_of(user: &str) -> String {
-        user.to_lowercase()
+impl Config {
+    /// The account of this name, without case: a catch-all is found by its own name only.
+    pub fn account(&self, user: &str) -> Option<&Account> {
+        let key = account_key(user);
+        self.accounts.iter().find(|account| account.key == key)
     }
 
+    /// The catch-all account that covers a user who has no account of the name.
+    pub fn covering(&self, user: &str) -> Option<&Account> {
+        let free = self.account(user).is_none();
+        self.account(&catch_all_for(user)?).filter(|_| free)
+    }
+
+    /// The account by which a user's mailbox is opened: the one of the name, else the catch-all that covers it.
+    pub fn account_for(&self, user: &str) -> Option<&Account> {
+        own_or_covering(user, |name| self.account(name))
+    }
+}
+
+impl Account {
     /// The account of one user whom this catch-all covers: of that name, with the mailbox of that name.
     #[must_use]
     pub fn for_user(&self, user: &str) -> Self {
-        let key = Self::key_of(user);
+        let key = account_key(user);
         Self {
             user: key.clone(),
             mailbox: key.clone(),
@@ -446,6 +415,6 @@ impl Account {
     /// Whether it stands for a whole domain (`*@contoso.com`): the mailbox is what the client sends,
     /// and `mailbox` and `smtp_user` mean nothing.
     pub fn is_catch_all(&self) -> bool {
-        self.key.starts_with(CATCH_ALL)
+        is_catch_all(&self.key)
     }
 }

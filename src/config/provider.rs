@@ -10,12 +10,13 @@ use super::{
     forms, keys,
     listener::ProtocolSet,
     model::{
-        ClientAuth, ClientCertificate, Flow, PresetName, Protocol, Provider, SaslMechanism, Server,
-        Servers, UpstreamTls,
+        ClientAuth, ClientCertificate, Flow, PresetName, Provider, SaslMechanism, Server, Servers,
+        UpstreamTls,
     },
     preset::{Preset, Presets},
     view::{Found, View},
 };
+use crate::proto::Protocol;
 
 pub(super) const SASL_WORDS: &[(&str, SaslMechanism)] = &[
     ("xoauth2", SaslMechanism::Xoauth2),
@@ -129,11 +130,10 @@ struct Draft<'a> {
 impl<'a> Draft<'a> {
     fn new(view: View<'a>, name: PresetName, preset: Preset) -> Self {
         let own = read_servers(&view);
-        let servers = Servers {
-            imap: own.imap.or_else(|| preset.servers.imap.clone()),
-            pop3: own.pop3.or_else(|| preset.servers.pop3.clone()),
-            smtp: own.smtp.or_else(|| preset.servers.smtp.clone()),
-        };
+        let servers = Servers::new(|protocol| {
+            let usual = preset.servers.of(protocol);
+            own.of(protocol).as_ref().or(usual.as_ref()).cloned()
+        });
         let tenant = view
             .parsed("tenant", forms::tenant)
             .map(|found| found.value.to_owned());
@@ -403,8 +403,8 @@ impl<'a> Draft<'a> {
         let path = view.path("servers");
         let servers = view.map("servers", &path);
         for protocol in Protocol::ALL {
-            let path = servers.path(protocol.as_str());
-            let server = servers.map(protocol.as_str(), &path);
+            let path = servers.path(protocol.name());
+            let server = servers.map(protocol.name(), &path);
             let address = server.parsed("address", forms::address);
             let plain = server.word("tls", TLS_WORDS) == Some(UpstreamTls::None);
             if plain && address.is_some_and(|found| !forms::is_loopback(&found.value.0)) {
@@ -498,8 +498,8 @@ impl<'a> Draft<'a> {
 /// The servers that are whole.
 pub(super) fn read_servers(view: &View<'_>) -> Servers {
     let servers = view.map("servers", "");
-    let one = |protocol: Protocol| {
-        let server = servers.map(protocol.as_str(), "");
+    Servers::new(|protocol| {
+        let server = servers.map(protocol.name(), "");
         let (host, port) = server.parsed("address", forms::address)?.value;
         let usual = match port {
             25 | 110 | 143 | 587 => UpstreamTls::StartTls,
@@ -510,10 +510,5 @@ pub(super) fn read_servers(view: &View<'_>) -> Servers {
             port,
             tls: server.word("tls", TLS_WORDS).unwrap_or(usual),
         })
-    };
-    Servers {
-        imap: one(Protocol::Imap),
-        pop3: one(Protocol::Pop3),
-        smtp: one(Protocol::Smtp),
-    }
+    })
 }

@@ -11,9 +11,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::watch;
 use crate::access;
-use crate::config::{Config, ListenerTls, Protocol, Provider, SecretSource};
+use crate::config::{Config, ListenerTls, Provider, SecretSource};
 use crate::net::tls;
 use crate::oauth::{Clock as _, SystemClock};
+use crate::proto::Protocol;
 use crate::store::{StoreKey, folder};
 
 /// Something found.
@@ -270,7 +271,7 @@ fn scopes(config: &Config, provider: &Provider, findings: &mut Vec<Finding>) {
             let used: BTreeSet<_> = config.listeners.iter().map(|l| l.protocol).collect();
             for (protocol, scope) in needed {
                 if used.contains(&protocol) && !has(scope) {
-                    let name = protocol.as_str();
+                    let name = protocol.name();
                     warn(format!("the {name} listeners need {scope}: add it"));
                 } else if !used.contains(&protocol) && has(scope) {
                     warn(format!(

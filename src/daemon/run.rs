@@ -25,6 +25,7 @@ use super::control::{Control, Question};
 use super::mark;
 use super::watcher::{self, Memory, Watcher};
 use super::wiring::{self, Base, CurrentHttp};
+use crate::access::Identity;
 use crate::config::{self, Config};
 use crate::net::listen;
 use crate::net::stream::set_keep_alive;
@@ -204,7 +205,7 @@ impl Running {
                 config::ListenerTls::StartTls => "STARTTLS",
                 config::ListenerTls::None => "plain text",
             };
-            let (name, protocol) = (&listener.name, listener.protocol.as_str());
+            let (name, protocol) = (&listener.name, listener.protocol.name());
             format!(
                 "mailsplice: {name} ready on {} ({protocol}, {protection})",
                 bound.join(", ")
@@ -354,6 +355,7 @@ impl House {
     /// What sessions need of a listener. `None` when it wants TLS and there is none: it must not
     /// fall back to plain text.
     fn listener(&self, listener: &config::Listener) -> Option<Listener> {
+        let config = self.config.load();
         let server_config = self.server_tls.load().as_ref().map(|tls| tls.config());
         let tls = match listener.tls {
             config::ListenerTls::Implicit => ListenerTls::Implicit(server_config?),
@@ -362,12 +364,16 @@ impl House {
         };
         Some(Listener {
             name: listener.name.as_str().into(),
-            protocol: wiring::protocol(listener.protocol),
+            protocol: listener.protocol,
             tls,
             allow_from: listener.allow_from.clone(),
             most: listener.connections,
             proxy_protocol_from: listener.proxy_protocol_from.clone(),
-            login_as: listener.login_as.as_deref().map(Into::into),
+            login_as: listener.login_as.as_deref().map(|account| {
+                let covering = config.covering(account);
+                let covered_by = covering.map(|covering| covering.key.as_str().into());
+                Identity::by_network(account.into(), covered_by)
+            }),
             auth_hidden: listener.auth_hidden,
             ehlo_name: listener.ehlo_name.as_deref().map(Into::into),
         })
@@ -524,7 +530,7 @@ impl House {
                     "counters": self.sinks.counters.to_json(sessions.len()),
                     "sessions": sessions,
                     "waiting": self.shared.registry.waiting(),
-                    "mail_trouble": self.shared.mail_trouble(),
+                    "mail_trouble": self.shared.troubles.list(),
                     "listeners": self.listening(),
                 })
             }

@@ -1,5 +1,6 @@
 //! The task that looks ahead: tells what is about to end, and reminds of what is still wrong.
 
+use crate::input::account::account_key;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,7 +146,7 @@ impl Watcher {
     async fn remind(&self, statuses: &[AccountStatus], now: u64) {
         let open = self.notifier.open().await;
         for status in statuses {
-            let account = config::Account::key_of(&status.account);
+            let account = account_key(&status.account);
             let event = match (status.state, &status.error) {
                 (State::NeedsSignIn | State::Misconfigured, Some(error)) => Event::NeedsAttention {
                     account,

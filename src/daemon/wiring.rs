@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio_rustls::rustls::ClientConfig;
 
 use super::DaemonError;
-use crate::access::{self, Gatekeeper, PasswordFile, Protocol};
+use crate::access::{self, Gatekeeper, PasswordFile};
 use crate::config::{self, Config, SecretSource};
 use crate::net::egress::{self, Egress};
 use crate::net::relay::RelayLimits;
@@ -21,12 +21,10 @@ use crate::oauth::{
     Tokens, TransportError,
 };
 use crate::observe::Events;
-use crate::proto;
 use crate::proto::dialogue::UpstreamTls;
 use crate::proto::sasl::Mechanism;
-use crate::session::{
-    Alias, ByProtocol, Knocks, LEAVING, Limits, Plan, RegistryLimits, Route, UpstreamServer,
-};
+use crate::proto::{self, ByProtocol, Protocol};
+use crate::session::{Alias, Knocks, LEAVING, Limits, Plan, RegistryLimits, Route, UpstreamServer};
 use crate::store::{BoxFuture, FileStore, StoreKey, folder};
 
 /// The folder of the local CA, in the state folder.
@@ -362,7 +360,7 @@ pub fn provider(provider: &config::Provider) -> oauth::Provider {
 pub fn plan(config: &Config, client_config: &Arc<ClientConfig>, before: Option<&Plan>) -> Plan {
     let egress = mail_egress(config);
     let one = |provider: &config::Provider, protocol: Protocol| {
-        let address = provider.servers.of(of_access(protocol))?;
+        let address = provider.servers.of(protocol).as_ref()?;
         let server = server(provider, protocol, address, client_config, &egress);
         let mut known = before
             .into_iter()
@@ -444,23 +442,6 @@ fn server(
         egress.clone(),
     )
     .greeted_as(provider.ehlo_name.clone())
-}
-
-/// A protocol of the configuration, as access knows it.
-pub fn protocol(protocol: config::Protocol) -> Protocol {
-    match protocol {
-        config::Protocol::Imap => Protocol::Imap,
-        config::Protocol::Pop3 => Protocol::Pop3,
-        config::Protocol::Smtp => Protocol::Smtp,
-    }
-}
-
-fn of_access(protocol: Protocol) -> config::Protocol {
-    match protocol {
-        Protocol::Imap => config::Protocol::Imap,
-        Protocol::Pop3 => config::Protocol::Pop3,
-        Protocol::Smtp => config::Protocol::Smtp,
-    }
 }
 
 fn limits(config: &Config) -> Limits {

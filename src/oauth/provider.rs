@@ -1,6 +1,7 @@
 //! Providers and accounts, as the engine needs to know them.
 
 use super::table::ClientKind;
+use crate::input::account::is_catch_all;
 use std::{collections::BTreeMap, fmt, fmt::Write as _, sync::Arc};
 
 use secrecy::SecretString;
@@ -8,7 +9,6 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::assertion::{CertificateFault, ClientCertificate};
-use crate::store::is_catch_all;
 
 /// Reads a secret from where it is kept. It may block and is called off the runtime's workers, anew
 /// at each use, so a changed secret needs no restart. Its error text must not hold the secret.

@@ -9,6 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
+use super::Class;
+
 /// One event. Field names are stable: they are what the audit log shows.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -41,8 +43,8 @@ pub enum Event {
     NeedsAttention {
         /// The account's key.
         account: String,
-        /// `sign-in`, `admin` or `configuration`.
-        class: &'static str,
+        /// Who must act; not `temporary`.
+        class: Class,
         /// The provider's code.
         code: Option<String>,
         /// What to do about it.
@@ -385,7 +387,7 @@ mod tests {
             },
             Event::NeedsAttention {
                 account: text(),
-                class: "admin",
+                class: Class::Admin,
                 code: None,
                 sentence: text(),
             },

@@ -1,11 +1,13 @@
 //! What people see of the running program: logs, times, and events for the audit log, counters and notices.
 
 pub mod audit;
+mod class;
 pub mod counters;
 pub mod event;
 pub mod time;
 pub mod veil;
 
+pub use class::Class;
 pub use counters::Counters;
 pub use event::{Event, Events, Sink};
 pub use veil::Veil;

@@ -6,6 +6,7 @@
 //!
 //! Each protocol has a room of its own ([`imap`], [`pop3`], [`smtp`]); [`dialogue`], [`sasl`] and [`line`] serve them all.
 
+mod any;
 mod client_side;
 pub mod dialogue;
 #[cfg(test)]
@@ -14,6 +15,7 @@ pub mod imap;
 pub mod line;
 mod patience;
 pub mod pop3;
+mod protocol;
 pub mod sasl;
 pub mod smtp;
 mod steps;
@@ -22,6 +24,9 @@ mod turns_tests;
 mod upstream_side;
 
 use secrecy::SecretSlice;
+
+pub use self::any::later;
+pub use self::protocol::{ByProtocol, Protocol, UnknownProtocol};
 
 /// What a client showed to log in.
 ///

@@ -19,11 +19,11 @@ use super::clients::{Cause, TLS, silent_before_tls, tls_failed, wrong_opening};
 use super::first_words::watch;
 use super::pacing::Permit;
 use super::plan::{Listener, ListenerTls, Plan, Shared};
-use super::protocols::{conservative, later, of_table};
 use super::registry::{Evicted, SessionInfo, Waiting};
 use super::splice::Spliced;
 use super::strangers::Stranger;
 use super::upstream::Ready;
+use crate::access::Identity;
 use crate::net::opening::Opening;
 use crate::net::relay::Unread;
 use crate::net::stream::Stream;
@@ -31,7 +31,7 @@ use crate::observe::{Event, event};
 use crate::proto::dialogue::{
     Capabilities, ClientEnd, ClientSide, ClientStep, Protection, Success,
 };
-use crate::proto::{Credentials, Refusal, RefusalKind};
+use crate::proto::{Credentials, Refusal, RefusalKind, later};
 
 /// Octets read from a client at a time before login.
 const READ: usize = 4096;
@@ -70,13 +70,9 @@ enum Wait {
     TimedOut,
 }
 
-/// Who logs in: the account's key and the label of the password.
-pub(super) type Who = (Arc<str>, Arc<str>);
-
 /// A login that succeeded upstream.
 struct LoggedIn {
-    account: Arc<str>,
-    label: Arc<str>,
+    identity: Identity,
     /// See [`super::Registry::moment`].
     begun: u64,
     upstream: Ready,
@@ -219,7 +215,7 @@ impl Login {
     }
 
     /// Who logs in, if the password or the network allow it.
-    async fn who(&self, credentials: Option<Credentials>) -> Result<Who, Denied> {
+    async fn who(&self, credentials: Option<Credentials>) -> Result<Identity, Denied> {
         match credentials {
             Some(credentials) => self.admit(&credentials).await,
             None => self.without_login(),
@@ -321,7 +317,7 @@ impl Login {
                 .await;
         }
         let known = self.plan.capabilities(protocol);
-        known.unwrap_or_else(|| conservative(protocol))
+        known.unwrap_or_else(|| Capabilities::conservative(protocol))
     }
 
     /// Runs the dialogue with the client until it logs in or ends.
@@ -419,26 +415,26 @@ impl Login {
     /// From a right password to the upstream's verdict.
     async fn log_in(
         &self,
-        (account, label): Who,
+        identity: Identity,
         begun: u64,
         talk: &mut Talk,
     ) -> Result<LoggedIn, Denied> {
-        let Some(route) = self.plan.route(&account) else {
+        let Some(route) = self.plan.route(&identity) else {
             // Removed from the configuration a moment ago.
             return Err(Refusal::credentials().into());
         };
         let protocol = self.listener.protocol;
         let Some(server) = route.servers.of(protocol) else {
-            let name = of_table(protocol).name();
+            let name = protocol.acronym();
             let text =
                 format!("This account's provider has no {name} server: set servers.{protocol}");
             let refusal = Refusal::new(RefusalKind::Person, text);
-            return Err(Denied::new("configuration", refusal).of(&account, &label));
+            return Err(Denied::new("configuration", refusal).of(&identity));
         };
         let ready = async {
-            let place = self.place(&account, &label).await?;
-            let token = self.token(&account, server).await;
-            Ok::<_, Denied>((place, token.map_err(|denied| denied.of(&account, &label))?))
+            let place = self.place(&identity).await?;
+            let token = self.token(identity.account(), server).await;
+            Ok::<_, Denied>((place, token.map_err(|denied| denied.of(&identity))?))
         };
         let (place, token) = tokio::select! {
             biased;
@@ -447,22 +443,21 @@ impl Login {
             () = left(&mut talk.client, &mut talk.dialogue) => {
                 let text = "You closed your side before the login was decided; log in again";
                 let refusal = Refusal::new(RefusalKind::Temporary, text);
-                return Err(Denied::new("client_left", refusal).of(&account, &label));
+                return Err(Denied::new("client_left", refusal).of(&identity));
             }
         };
         let ahead = talk
             .ahead
             .take()
             .filter(|_| self.plan.only_server(self.listener.protocol).is_some());
-        let mailbox = route.user(protocol, &account);
+        let mailbox = route.user(protocol, identity.account());
         let (upstream, success, token_age) = self
-            .authenticate(&account, mailbox, server, ahead, token)
-            .instrument(info_span!("login", account = &*account))
+            .authenticate(&identity, mailbox, server, ahead, token)
+            .instrument(info_span!("login", account = &**identity.account()))
             .await
-            .map_err(|denied| denied.of(&account, &label))?;
+            .map_err(|denied| denied.of(&identity))?;
         Ok(LoggedIn {
-            account,
-            label,
+            identity,
             begun,
             upstream,
             success,
@@ -495,7 +490,7 @@ impl Login {
             &self.shared,
             &self.plan,
             self.listener.protocol,
-            &done.account,
+            &done.identity,
             &from_upstream,
             veil,
         );
@@ -504,17 +499,17 @@ impl Login {
         } else {
             [&to_client[..], &from_upstream].concat().into()
         };
-        let (account, label) = (&done.account, &done.label);
-        let info = SessionInfo::new(account, label, self.client, &self.listener.name)
-            .covered_by(self.plan.covering(account));
+        let account = done.identity.account().to_string();
+        let label = done.identity.label().to_string();
+        Span::current().record("account", &account);
+        let info = SessionInfo::new(done.identity, self.client, &self.listener.name);
         let session = waiting.log_in(info, done.begun);
-        Span::current().record("account", &*done.account);
-        info!(label = &*done.label, "logged in");
+        info!(label, "logged in");
         let login = Box::new(event::Login {
             session: session.id,
             client: self.client(),
-            account: done.account.to_string(),
-            label: done.label.to_string(),
+            account,
+            label,
             token_age: done.token_age,
         });
         self.emit(&Event::Login((*login).clone()));

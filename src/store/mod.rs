@@ -30,7 +30,7 @@ pub use self::{
     key::{DerivedKey, MIN_PASSPHRASE_CHARS, StoreKey, random},
     lock::{LockGuard, blocking, lock_file},
     memory::MemoryStore,
-    name::{account_key, catch_all_for, file_stem, is_catch_all},
+    name::file_stem,
     record::{TokenRecord, Trouble},
 };
 

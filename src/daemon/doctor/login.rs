@@ -9,8 +9,8 @@ use super::talk::{Agreed, Answer, Broken, Login, Session, Talk};
 use super::token::{Held, known_identity};
 use crate::config::{SaslMechanism, UpstreamTls};
 use crate::net::stream::Stream;
-use crate::oauth::table::{self, Row, RowClass, When};
-use crate::oauth::{AccessToken, Tokens};
+use crate::oauth::table::{self, Row, When};
+use crate::oauth::{AccessToken, Class, Tokens};
 use crate::proto::dialogue::{Fault, Refused, RefusedBecause, UpstreamTls as Begin};
 use crate::proto::sasl::{self, Mechanism};
 
@@ -158,7 +158,7 @@ fn message(subject: &Subject<'_>, token: &AccessToken) -> Result<secrecy::Secret
 
 /// What the table makes of a refusal.
 fn row_of(subject: &Subject<'_>, refused: &Refused) -> Option<&'static Row> {
-    table::mail_error(subject.of_table(), &refused.text, refused.telling_status())
+    table::mail_error(subject.protocol, &refused.text, refused.telling_status())
 }
 
 /// As sessions judge it, see `session::refusal`.
@@ -171,7 +171,7 @@ fn wants_fresh_token(subject: &Subject<'_>, refused: &Refused) -> bool {
 
 /// The trouble after a login that the words tell of, if the table knows it.
 fn trouble(subject: &Subject<'_>, text: &str) -> Option<&'static Row> {
-    let row = table::mail_error(subject.of_table(), text, None)?;
+    let row = table::mail_error(subject.protocol, text, None)?;
     let reply = row.reply.as_ref()?;
     (reply.when != When::Login).then_some(row)
 }
@@ -307,7 +307,7 @@ fn failed(subject: &Subject<'_>, held: &Held, reply: &str) -> Finding {
     let row = trouble(subject, reply);
     let host = &subject.server.host;
     // An administrator's move: the mailbox is not opened. All other troubles of sessions pass.
-    if row.is_some_and(|row| row.class != RowClass::Admin) {
+    if row.is_some_and(|row| row.class != Class::Admin) {
         let steps = row.map(|row| subject.steps(row, "")).unwrap_or_default();
         return Finding::failed(format!("{host} took the token and then said: {reply}"))
             .code(row.map(Row::code))

@@ -3,8 +3,9 @@
 use super::mend;
 use super::step::Finding;
 use super::subject::Subject;
-use crate::config::{PresetName, Protocol};
+use crate::config::PresetName;
 use crate::oauth::TokenClaims;
+use crate::proto::Protocol;
 
 /// Scopes about the sign-in itself; seldom echoed by providers.
 const SIGN_IN: [&str; 6] = [
@@ -99,7 +100,7 @@ fn of_program(
     claims: Option<&TokenClaims>,
     with: impl Fn(Finding) -> Finding,
 ) -> Judged {
-    let permission = mend::permission(subject);
+    let permission = subject.permission();
     let Some(claims) = claims else {
         let text = format!("needs {permission}; what was granted cannot be seen from here");
         return Judged {
@@ -163,7 +164,7 @@ fn needed(subject: &Subject<'_>) -> Vec<String> {
     };
     match subject.provider.preset {
         preset if preset.is_microsoft() => {
-            let permission = mend::permission(subject);
+            let permission = subject.permission();
             let asked = subject.provider.scopes.iter();
             let mut full = asked.filter(|scope| is_same(scope, permission));
             full.next()

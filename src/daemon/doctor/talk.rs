@@ -13,16 +13,16 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{ClientConfig, ProtocolVersion};
 
-use crate::config::Protocol;
 use crate::net::stream::Stream;
 use crate::oauth::AccessToken;
 use crate::observe::Veil;
+use crate::proto::Protocol;
 use crate::proto::dialogue::{
     Capabilities, Fault, Refused, UpstreamSide, UpstreamStep, UpstreamTls,
 };
 use crate::proto::line::{Inbox, Line};
+use crate::proto::printable;
 use crate::proto::sasl::Mechanism;
-use crate::proto::{imap, pop3, printable, smtp};
 
 /// Octets read at a time.
 const READ: usize = 4096;
@@ -143,17 +143,7 @@ impl Talk {
         tls: UpstreamTls,
         limit: Duration,
     ) -> Self {
-        let dialogue = match protocol {
-            Protocol::Imap => UpstreamSide::Imap(imap::UpstreamSide::new(tls)),
-            Protocol::Pop3 => UpstreamSide::Pop3(pop3::UpstreamSide::new(tls)),
-            Protocol::Smtp => {
-                let dialogue = smtp::UpstreamSide::new(tls);
-                UpstreamSide::Smtp(match name {
-                    Some(name) => dialogue.named(name),
-                    None => dialogue,
-                })
-            }
-        };
+        let dialogue = UpstreamSide::new(protocol, tls, name);
         Self {
             protocol,
             stream,

@@ -16,6 +16,7 @@ mod status;
 mod trials;
 mod worker;
 
+use crate::input::account::catch_all_for;
 use std::{
     collections::HashMap,
     fmt,
@@ -49,7 +50,7 @@ use super::{
 };
 use crate::{
     observe::Events,
-    store::{StoreError, TokenRecord, TokenStore, catch_all_for},
+    store::{StoreError, TokenRecord, TokenStore},
 };
 
 /// Limits of the engine.
