@@ -15,6 +15,8 @@ struct Protocol {
     /// The command that starts TLS.
     starttls: &'static [u8],
     login: &'static [u8],
+    /// What comes before a mechanism.
+    auth: &'static str,
     /// A server's greeting, and its agreement to start TLS.
     agreed: [&'static [u8]; 2],
     /// What a server says over TLS: up to the success, and one line more.
@@ -30,6 +32,7 @@ const PROTOCOLS: [Protocol; 3] = [
         upstream: |tls| UpstreamSide::Imap(imap::UpstreamSide::new(tls)),
         starttls: b"a STARTTLS\r\n",
         login: b"a AUTHENTICATE PLAIN AGJvYgBwdw==\r\n",
+        auth: "a AUTHENTICATE ",
         agreed: [b"* OK hi\r\n", b"S1 OK go\r\n"],
         over_tls: b"* CAPABILITY IMAP4rev1\r\nS2 OK done\r\n+ \r\nS3 OK in\r\n* 1 EXISTS\r\n",
     },
@@ -41,6 +44,7 @@ const PROTOCOLS: [Protocol; 3] = [
         upstream: |tls| UpstreamSide::Pop3(pop3::UpstreamSide::new(tls)),
         starttls: b"STLS\r\n",
         login: b"AUTH PLAIN AGJvYgBwdw==\r\n",
+        auth: "AUTH ",
         agreed: [b"+OK hi\r\n", b"+OK go\r\n"],
         over_tls: b"+OK\r\nUIDL\r\n.\r\n+ \r\n+OK in\r\n+OK 1 2\r\n",
     },
@@ -52,6 +56,7 @@ const PROTOCOLS: [Protocol; 3] = [
         upstream: |tls| UpstreamSide::Smtp(smtp::UpstreamSide::new(tls)),
         starttls: b"STARTTLS\r\n",
         login: b"AUTH PLAIN AGJvYgBwdw==\r\n",
+        auth: "AUTH ",
         agreed: [b"220 hi\r\n250-x\r\n250 STARTTLS\r\n", b"220 go\r\n"],
         over_tls: b"250-x\r\n250 SIZE\r\n334 \r\n235 in\r\n250 ok\r\n",
     },
@@ -63,6 +68,32 @@ fn step(dialogue: &mut ClientSide) -> ClientStep {
         match dialogue.step() {
             ClientStep::Send(_) => {}
             other => return other,
+        }
+    }
+}
+
+#[test]
+fn a_sasl_exchange_goes_the_same_way_in_every_protocol() {
+    let rows = [
+        ("UNKNOWN !!\r\n", "Unsupported mechanism"),
+        ("PLAIN !!\r\n", "not valid base64"),
+        ("PLAIN\r\n!!\r\n", "not valid base64"),
+        ("LOGIN !!\r\n", "not valid base64"),
+        ("LOGIN\r\nYm9i\r\n!!\r\n", "not valid base64"),
+        ("PLAIN =\r\n", "not a valid PLAIN message"),
+        ("PLAIN\r\n*\r\n", "cancelled"),
+        ("LOGIN\r\n*\r\n", "cancelled"),
+        ("LOGIN\r\nYm9i\r\n*\r\n", "cancelled"),
+        ("PLAIN eABib2IAcHc=\r\n", "authorization identity differs"),
+    ];
+    for of in PROTOCOLS {
+        for (exchange, answer) in rows {
+            let input = format!("{}{exchange}", of.auth);
+            let new = || (of.client)(Protection::LoginAllowed);
+            let story = at_every_split(new, input.as_bytes(), None);
+            let last = story.said.lines().last().unwrap();
+            assert!(last.contains(answer), "{input:?}: {last}");
+            assert!(story.logins.is_empty() && story.end.is_none());
         }
     }
 }

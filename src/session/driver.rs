@@ -364,9 +364,10 @@ impl Login {
                     }
                 }
                 ClientStep::Close(end) => {
-                    if let ClientEnd::Injected(octets) = end {
-                        let cause = format!("{octets} octets of plain text behind STARTTLS");
-                        self.failed((TLS, cause));
+                    if let ClientEnd::Injected(_) = end {
+                        let cause = "it sends plain text behind STARTTLS: it must wait for the \
+                                     answer, or somebody in between adds that";
+                        self.failed((TLS, cause.to_owned()));
                     }
                     return Wait::Ended(why(end));
                 }
