@@ -134,7 +134,8 @@ fn text_in_the_clear_behind_starttls_ends_the_connection_wherever_it_is_cut() {
                 }
                 let seen = if cut < end { injected.len() } else { cut - end };
                 assert_eq!(story.end, Some(ClientEnd::Injected(seen)), "cut at {cut}");
-                assert!(!story.tls, "nobody agreed to start TLS");
+                let said = story.said.lines().count();
+                assert_eq!((story.tls, said), (false, 2), "greeting and goodbye");
                 assert!(story.said.ends_with(", goodbye\r\n"), "{}", story.said);
             }
         }
