@@ -12,8 +12,8 @@ use crate::config::Config;
 use crate::daemon::control::{self, Question};
 use crate::daemon::watch::{self, Seen};
 use crate::daemon::wiring::Base;
-use crate::oauth::{Clock as _, SystemClock};
 use crate::observe::counters::sum;
+use crate::observe::{Clock as _, SystemClock};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {

@@ -31,7 +31,7 @@ use crate::net::listen;
 use crate::net::stream::set_keep_alive;
 use crate::net::tls::{self, Reload, ServerTls};
 use crate::notify::Notifier;
-use crate::oauth::SystemClock;
+use crate::observe::SystemClock;
 use crate::session::{self, Listener, ListenerTls, Pacing, Registry, Shared, Strangers, Troubles};
 
 /// How often certificate files are looked at.
@@ -388,7 +388,7 @@ impl House {
         let client = tls::client_config(config.trust.extra_ca.as_deref());
         let renewed = client.map_err(DaemonError::from).and_then(|client| {
             let server = server_tls(&config)?;
-            self.http.replace(wiring::http_client(&config, &client)?);
+            self.http.replace(wiring::http_client(&config, &client));
             self.server_tls.store(server);
             self.client_config.store(client);
             Ok(())

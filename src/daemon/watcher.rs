@@ -11,9 +11,10 @@ use tracing::{debug, warn};
 use super::watch::{self, LONG_TROUBLE, Seen, Warning};
 use super::wiring::Base;
 use crate::config::{self, Config, NotifyTarget};
+use crate::ground::SecretReader;
 use crate::notify::{Facts, FindFacts, Hook, Kind, Notifier, Settings, Target, stage};
-use crate::oauth::{self, AccountStatus, Clock, State, SystemClock, Tokens};
-use crate::observe::{Event, Events, Sink as _};
+use crate::oauth::{AccountStatus, State, Tokens};
+use crate::observe::{Clock, Event, Events, Sink as _, SystemClock};
 
 /// How often it looks, unless reminders are wanted more often.
 const LOOK: Duration = Duration::from_secs(3600);
@@ -30,7 +31,7 @@ pub(super) fn settings(config: &Config) -> Settings {
                 url: url.clone(),
                 token: token.clone().map(|source| {
                     let read = move || source.read().map_err(|error| error.to_string());
-                    Arc::new(read) as oauth::SecretReader
+                    Arc::new(read) as SecretReader
                 }),
             },
         },

@@ -55,7 +55,7 @@ fn trouble_that_lasts_an_hour_is_told() {
         unsaved: false,
         scopes: Vec::new(),
         identity: None,
-        error: Some(oauth::LastError {
+        error: Some(crate::oauth::LastError {
             at: None,
             class: Class::Temporary,
             code: None,

@@ -13,19 +13,18 @@ use tokio_rustls::rustls::ClientConfig;
 use super::DaemonError;
 use crate::access::{self, Gatekeeper, PasswordFile};
 use crate::config::{self, Config, SecretSource};
+use crate::ground::{BoxFuture, SecretReader};
 use crate::net::egress::{self, Egress};
+use crate::net::http::{Http, HttpClient, HttpRequest, HttpResponse, HttpSettings, TransportError};
 use crate::net::relay::RelayLimits;
 use crate::net::tls;
-use crate::oauth::{
-    self, EngineSettings, Http, HttpClient, HttpRequest, HttpResponse, HttpSettings, SystemClock,
-    Tokens, TransportError,
-};
-use crate::observe::Events;
+use crate::oauth::{self, EngineSettings, Tokens};
+use crate::observe::{Events, SystemClock};
 use crate::proto::dialogue::UpstreamTls;
 use crate::proto::sasl::Mechanism;
 use crate::proto::{self, ByProtocol, Protocol};
 use crate::session::{Alias, Knocks, LEAVING, Limits, Plan, RegistryLimits, Route, UpstreamServer};
-use crate::store::{BoxFuture, FileStore, StoreKey, folder};
+use crate::store::{FileStore, StoreKey, folder};
 
 /// The folder of the local CA, in the state folder.
 const TLS: &str = "tls";
@@ -112,7 +111,7 @@ impl Base {
         ground: Option<TempDir>,
     ) -> Result<Self, DaemonError> {
         let client_config = tls::client_config(config.trust.extra_ca.as_deref())?;
-        let http = http_client(config, &client_config)?;
+        let http = http_client(config, &client_config);
         let http = CurrentHttp(Arc::new(ArcSwap::from_pointee(http)));
         Ok(Self {
             key,
@@ -149,24 +148,17 @@ fn engine_settings(config: &Config) -> EngineSettings {
 }
 
 /// HTTP towards providers, trusting what `client_config` trusts.
-///
-/// # Errors
-/// [`DaemonError::Http`].
-pub fn http_client(
-    config: &Config,
-    client_config: &Arc<ClientConfig>,
-) -> Result<HttpClient, DaemonError> {
+pub fn http_client(config: &Config, client_config: &Arc<ClientConfig>) -> HttpClient {
     let settings = HttpSettings {
         connect_timeout: config.limits.connect_time.min(config.limits.token_time),
         total_timeout: config.limits.token_time,
         ..HttpSettings::default()
     };
-    let client = HttpClient::new(client_config, settings)
-        .map_err(|error| DaemonError::Http(error.to_string()))?;
-    Ok(match &config.egress {
+    let client = HttpClient::new(client_config, settings);
+    match &config.egress {
         Some(proxy) => client.with_egress(way_out(proxy, proxy.token)),
         None => client,
-    })
+    }
 }
 
 /// How connections to mail servers leave.
@@ -310,7 +302,7 @@ pub fn account(config: &Config, account: &config::Account) -> Option<oauth::Acco
 }
 
 /// A secret's place as the OAuth room reads it.
-fn reader(source: &SecretSource) -> oauth::SecretReader {
+fn reader(source: &SecretSource) -> SecretReader {
     let source = source.clone();
     Arc::new(move || source.read().map_err(|error| error.to_string()))
 }

@@ -9,7 +9,8 @@ use std::{
 
 use tokio::time;
 
-use super::{BoxFuture, LockGuard, Stamp, StoreError, TokenRecord, TokenStore};
+use super::{LockGuard, Stamp, StoreError, TokenRecord, TokenStore};
+use crate::ground::BoxFuture;
 
 /// Keeps the records in memory. Its locks exclude tasks of this process only.
 #[derive(Default)]

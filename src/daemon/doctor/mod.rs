@@ -31,7 +31,8 @@ use super::inspect;
 use super::wiring::{self, Base};
 use crate::config::{self, Config, UpstreamTls};
 use crate::net::stream::Stream;
-use crate::oauth::{self, Clock as _, SystemClock, Tokens};
+use crate::oauth::{self, Tokens};
+use crate::observe::{Clock as _, SystemClock};
 use crate::proto::Protocol;
 
 /// Time for reaching our own listeners.

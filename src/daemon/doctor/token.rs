@@ -13,11 +13,9 @@ use super::subject::Subject;
 use crate::daemon::wiring;
 use crate::net::dial::resolve;
 use crate::net::probe::connect_each;
-use crate::oauth::{
-    AccessToken, AccountStatus, Class, Clock as _, SystemClock, TokenClaims, TokenError, Tokens,
-    table,
-};
+use crate::oauth::{AccessToken, AccountStatus, Class, TokenClaims, TokenError, Tokens, table};
 use crate::observe::time::minutes;
+use crate::observe::{Clock as _, SystemClock};
 use crate::proto::printable;
 use crate::store::{TokenRecord, TokenStore};
 

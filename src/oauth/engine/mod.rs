@@ -42,14 +42,13 @@ use self::{
     mailboxes::{Mailboxes, Passing},
 };
 use super::{
-    clock::Clock,
     error::TokenError,
-    http::Http,
     provider::Account,
     token::{AccessToken, Grant},
 };
 use crate::{
-    observe::Events,
+    net::http::Http,
+    observe::{Clock, Events},
     store::{StoreError, TokenRecord, TokenStore},
 };
 
