@@ -181,16 +181,16 @@ async fn the_greeting_announces_what_the_upstream_has() {
 }
 
 #[tokio::test]
-async fn text_injected_before_starttls_is_never_acted_upon() {
+async fn text_injected_before_starttls_ends_the_connection() {
     let lab = Lab::new().await;
     let proxy = lab.serve().await;
     let mut client = Client::plain(proxy.address("starttls")).await;
     client.line().await;
     let injected = [b"a STARTTLS\r\n", &quoted_login()[..]].concat();
     client.send(injected).await;
-    assert!(client.line().await.starts_with("a OK"));
-    drop(client);
-    proxy.logged("thrown away").await;
+    assert!(client.line().await.starts_with("* BYE"));
+    assert_eq!(client.try_line().await, None);
+    proxy.logged("plain text behind STARTTLS").await;
     assert!(lab.upstream.seen().authenticates.is_empty());
 }
 

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use secrecy::ExposeSecret;
 
+use super::Refusal;
 use super::dialogue::{
-    ClientEnd, ClientSide, ClientStep, Fault, Protection, Refused, Success, UpstreamSide,
-    UpstreamStep, UpstreamTls,
+    Capabilities, ClientEnd, ClientSide, ClientStep, Fault, Refused, Success, UpstreamSide,
+    UpstreamStep,
 };
 use super::sasl::Mechanism;
-use super::{Limits, Refusal, imap, pop3, smtp};
 
 /// Inputs up to this length are cut at every pair of bytes too.
 const SHORT: usize = 64;
@@ -173,43 +173,12 @@ pub(super) fn at_every_split<'a>(
     whole
 }
 
-/// A dialogue with a client for each protocol.
-pub(super) fn clients(protection: Protection) -> [ClientSide; 3] {
-    let limits = Limits::default();
-    [
-        ClientSide::Imap(imap::ClientSide::new(
-            imap::Capabilities::read(b"IMAP4rev1 IDLE"),
-            protection,
-            limits,
-        )),
-        ClientSide::Pop3(pop3::ClientSide::new(
-            pop3::Capabilities::default(),
-            protection,
-            limits,
-        )),
-        ClientSide::Smtp(smtp::ClientSide::new(
-            smtp::Capabilities::default(),
-            protection,
-            limits,
-        )),
-    ]
-}
-
-/// A dialogue with a server for each protocol.
-pub(super) fn upstreams(tls: UpstreamTls) -> [UpstreamSide; 3] {
-    [
-        UpstreamSide::Imap(imap::UpstreamSide::new(tls)),
-        UpstreamSide::Pop3(pop3::UpstreamSide::new(tls)),
-        UpstreamSide::Smtp(smtp::UpstreamSide::new(tls)),
-    ]
-}
-
 /// All that came of a dialogue with a server.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct UpstreamStory {
     pub(super) said: String,
     /// What it announced.
-    pub(super) capabilities: Option<super::dialogue::Capabilities>,
+    pub(super) capabilities: Option<Capabilities>,
     pub(super) tls: bool,
     pub(super) accepted: Option<Success>,
     pub(super) refused: Vec<Refused>,

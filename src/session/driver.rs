@@ -105,9 +105,10 @@ impl Login {
                     };
                     continue;
                 }
-                Said::Injected(octets) => {
-                    let cause = format!("{octets} octets of plain text behind STARTTLS");
-                    self.failed((TLS, cause));
+                Said::Injected => {
+                    let cause = "it sends plain text behind STARTTLS: it must wait for the answer, or \
+                                 somebody in between adds that";
+                    self.failed((TLS, cause.to_owned()));
                     break End::Over("plain text behind STARTTLS");
                 }
                 Said::Ended(why) => break End::Over(why),

@@ -41,8 +41,8 @@ pub(super) enum Said {
     LoginAs,
     /// Nothing more: it has gone, or the dialogue has ended.
     Ended(&'static str),
-    /// The same: it has sent so many octets of plain text behind STARTTLS.
-    Injected(usize),
+    /// The same: it has sent plain text behind STARTTLS.
+    Injected,
 }
 
 impl Talk {
@@ -62,7 +62,7 @@ impl Talk {
                 ClientStep::Login(credentials) => return Said::Login(credentials),
                 ClientStep::LoginAs => return Said::LoginAs,
                 ClientStep::StartTls => return Said::StartTls,
-                ClientStep::Close(ClientEnd::Injected(octets)) => return Said::Injected(octets),
+                ClientStep::Close(ClientEnd::Injected(_)) => return Said::Injected,
                 ClientStep::Close(end) => return Said::Ended(why(end)),
                 ClientStep::Send(bytes) => {
                     let sent = async {

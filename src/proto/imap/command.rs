@@ -212,6 +212,9 @@ fn literal(text: &[u8]) -> Option<(Zeroizing<Vec<u8>>, &[u8])> {
 }
 
 #[cfg(test)]
+#[path = "differential_tests.rs"]
+mod differential_tests;
+#[cfg(test)]
 mod tests {
     use secrecy::ExposeSecret;
 

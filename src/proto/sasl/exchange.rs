@@ -128,3 +128,69 @@ impl Exchange {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    /// What a whole exchange comes to. `client` is what the client says: mechanism and initial response,
+    /// then line by line. Gives the challenges sent, each with `;`, and user and password.
+    fn play(client: &str) -> (String, Result<String, Failure>) {
+        let mut lines = client.split('\n');
+        let (mechanism, initial) = lines.next().unwrap().split_once(' ').unwrap();
+        let mechanism = SaslMechanism::read(mechanism.as_bytes());
+        let mut progress = Exchange::begin(mechanism, initial.as_bytes());
+        let mut challenges = String::new();
+        loop {
+            match progress {
+                Progress::Challenge(text, exchange) => {
+                    challenges.push_str(&format!("{text};"));
+                    progress = exchange.response(lines.next().unwrap().as_bytes());
+                }
+                Progress::Credentials(login) => {
+                    let parts = [&login.user, login.password.expose_secret()].concat();
+                    return (challenges, Ok(String::from_utf8(parts).unwrap()));
+                }
+                Progress::Failed(failure) => return (challenges, Err(failure)),
+            }
+        }
+    }
+
+    #[test]
+    fn every_way_to_log_in_gives_the_same_credentials() {
+        for (client, challenges) in [
+            ("PLAIN AGJvYgBwdw==", ""),
+            ("plain  Ym9iAGJvYgBwdw ", ""),
+            ("PLAIN \nAGJvYgBwdw==", ";"),
+            ("LOGIN \nYm9i\ncHc=", "VXNlcm5hbWU6;UGFzc3dvcmQ6;"),
+            ("Login =\nYm9i \n cHc", "VXNlcm5hbWU6;UGFzc3dvcmQ6;"),
+            ("LOGIN Ym9i\ncHc=", "UGFzc3dvcmQ6;"),
+        ] {
+            let expected = (challenges.to_owned(), Ok("bobpw".to_owned()));
+            assert_eq!(play(client), expected, "{client:?}");
+        }
+    }
+
+    #[test]
+    fn the_mechanism_is_judged_before_its_base64_and_that_before_the_message() {
+        let base64 = Failure::Message(SaslError::Base64);
+        for (client, failure) in [
+            ("UNKNOWN !!", Failure::Unsupported),
+            ("XOAUTH2 ", Failure::Unsupported),
+            ("PLAIN !!", base64),
+            ("PLAIN \n!!", base64),
+            ("LOGIN !!", base64),
+            ("LOGIN \n!!", base64),
+            ("LOGIN \nYm9i\n!!", base64),
+            ("PLAIN =", Failure::Message(SaslError::Plain)),
+            ("PLAIN Ym9i", Failure::Message(SaslError::Plain)),
+            ("PLAIN \n*", Failure::Cancelled),
+            ("LOGIN \n * ", Failure::Cancelled),
+            ("LOGIN Ym9i\n*", Failure::Cancelled),
+        ] {
+            assert_eq!(play(client).1, Err(failure), "{client:?}");
+        }
+    }
+}

@@ -3,15 +3,19 @@
 //! A protocol is a [`Server`]: it reads commands and puts answers into words. Whatever follows from a
 //! command is the same for all: the SASL exchange, the start of TLS, the driver's verdict, the end.
 
+mod states;
+
 use bytes::Bytes;
 
+pub use self::states::State;
+use self::states::{ExpectResponse, ExpectTls, ExpectVerdict, TellStartTls};
 use super::dialogue::{ClientEnd, ClientStep, Fault, Protection, Success};
-use super::line::{Inbox, Line};
+use super::line::Inbox;
 use super::patience::{Patience, TOO_MANY_COMMANDS, TOO_MANY_REFUSALS};
 use super::sasl::SaslError;
 use super::sasl::exchange::{Exchange, Failure, Progress, SaslMechanism, Words};
-use super::steps::{Outbox, States, Steps, Turn};
-use super::{Credentials, Limits, Refusal, RefusalKind, printable};
+use super::steps::{Outbox, Steps, Turn};
+use super::{Limits, Refusal, RefusalKind, printable};
 
 /// The longest sentence, in octets: a reply of POP3 and SMTP has at most 512 with its code (RFC 2449 §4,
 /// RFC 5321 §4.5.3.1.5), and the same sentences serve IMAP.
@@ -61,50 +65,6 @@ pub struct Dialogue<S: Server> {
     pub(super) limits: Limits,
     patience: Patience,
 }
-
-/// What is expected next; each state holds only what it may know.
-pub enum State<S: Server> {
-    /// A command.
-    Command(S::ExpectCommand),
-    /// A response of the SASL exchange.
-    Response(ExpectResponse<S>),
-    /// That the driver takes the word that TLS starts.
-    StartTls(TellStartTls),
-    /// The driver's word that TLS is up.
-    Tls(ExpectTls),
-    /// That the driver takes the login.
-    Login(TellLogin<S>),
-    /// The driver's word on the login.
-    Verdict(ExpectVerdict<S>),
-    /// Nothing.
-    Ended(Ended),
-}
-
-/// A response of the client in the SASL exchange.
-pub struct ExpectResponse<S: Server> {
-    tag: S::Tag,
-    exchange: Exchange,
-}
-
-/// The client has been told to start TLS.
-pub struct TellStartTls;
-
-/// TLS is the driver's matter.
-pub struct ExpectTls;
-
-/// A login to be decided; without credentials it is the listener's own.
-pub struct TellLogin<S: Server> {
-    tag: S::Tag,
-    credentials: Option<Credentials>,
-}
-
-/// The driver decides.
-pub struct ExpectVerdict<S: Server> {
-    tag: S::Tag,
-}
-
-/// The dialogue is over.
-pub struct Ended(ClientEnd);
 
 impl<S: Server> ClientSide<S> {
     /// Begins the dialogue; the first step sends the greeting. `capabilities` are the upstream's.
@@ -205,109 +165,6 @@ impl<S: Server> ClientSide<S> {
     /// Ends the dialogue with a last word.
     pub fn bye(&mut self, text: &str) {
         self.0.state = self.0.shared.ended(ClientEnd::Bye, text);
-    }
-}
-
-impl<S: Server> States for State<S> {
-    type Shared = Dialogue<S>;
-    type Step = ClientStep;
-
-    fn outbox(dialogue: &mut Dialogue<S>) -> &mut Outbox {
-        &mut dialogue.outbox
-    }
-
-    fn send(bytes: Bytes) -> ClientStep {
-        ClientStep::Send(bytes)
-    }
-
-    fn lost() -> Self {
-        Self::Ended(Ended(ClientEnd::Bye))
-    }
-
-    fn advance(self, dialogue: &mut Dialogue<S>) -> Turn<Self> {
-        match self {
-            Self::Command(expect) => S::advance(expect, dialogue),
-            Self::Response(expect) => expect.advance(dialogue),
-            Self::StartTls(tell) => tell.advance(dialogue),
-            Self::Tls(expect) => expect.advance(),
-            Self::Login(tell) => tell.advance(),
-            Self::Verdict(expect) => expect.advance(),
-            Self::Ended(ended) => ended.advance(),
-        }
-    }
-}
-
-impl<S: Server> State<S> {
-    /// The next command, whatever came before.
-    pub(super) fn command() -> Self {
-        Self::Command(S::ExpectCommand::default())
-    }
-
-    /// Waits for more of the client in this state.
-    pub(super) fn read(self) -> Turn<Self> {
-        Turn::Tell(self, ClientStep::Read)
-    }
-
-    /// The driver is to decide about this login.
-    pub(super) fn login(tag: S::Tag, credentials: Option<Credentials>) -> Self {
-        Self::Login(TellLogin { tag, credentials })
-    }
-
-    /// Ends the dialogue; the last word is said.
-    pub(super) fn ended(end: ClientEnd) -> Self {
-        Self::Ended(Ended(end))
-    }
-}
-
-impl<S: Server> ExpectResponse<S> {
-    fn advance(self, dialogue: &mut Dialogue<S>) -> Turn<State<S>> {
-        let line = match dialogue.inbox.line(dialogue.limits.line) {
-            Line::Partial => return State::Response(self).read(),
-            Line::TooLong => {
-                dialogue.inbox.skip_line();
-                let begin = S::tagged(&self.tag, S::SASL.too_long);
-                return Turn::Next(dialogue.too_long(&begin));
-            }
-            Line::Whole(line) => line,
-        };
-        Turn::Next(dialogue.exchange(self.tag, self.exchange.response(&line)))
-    }
-}
-
-impl TellStartTls {
-    fn advance<S: Server>(self, dialogue: &mut Dialogue<S>) -> Turn<State<S>> {
-        match dialogue.injected() {
-            Some(ended) => Turn::Next(ended),
-            None => Turn::Tell(State::Tls(ExpectTls), ClientStep::StartTls),
-        }
-    }
-}
-
-impl ExpectTls {
-    fn advance<S: Server>(self) -> Turn<State<S>> {
-        State::Tls(self).read()
-    }
-}
-
-impl<S: Server> TellLogin<S> {
-    fn advance(self) -> Turn<State<S>> {
-        let step = self
-            .credentials
-            .map_or(ClientStep::LoginAs, ClientStep::Login);
-        Turn::Tell(State::Verdict(ExpectVerdict { tag: self.tag }), step)
-    }
-}
-
-impl<S: Server> ExpectVerdict<S> {
-    fn advance(self) -> Turn<State<S>> {
-        State::Verdict(self).read()
-    }
-}
-
-impl Ended {
-    fn advance<S: Server>(self) -> Turn<State<S>> {
-        let end = self.0;
-        Turn::Tell(State::Ended(self), ClientStep::Close(end))
     }
 }
 
