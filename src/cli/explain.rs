@@ -5,9 +5,11 @@ use std::io::{self, Read};
 use serde_json::{Value, json};
 
 use super::{DONE, FAILED, USAGE, say, word};
+use crate::oauth::Class;
 use crate::oauth::lookup::{self, Found};
-use crate::oauth::table::{self, Row, RowClass, When};
+use crate::oauth::table::{self, Row, When};
 use crate::proto::Protocol;
+
 use crate::proto::RefusalKind;
 
 /// Width of explanations on a terminal.
@@ -97,14 +99,14 @@ fn report(found: &Found) -> Value {
 }
 
 fn object(row: &Row) -> Value {
-    let steps: Vec<String> = row.steps.iter().map(|step| table::general(step)).collect();
+    let steps = table::Values::default().steps(&row.steps);
     let protocols: Vec<&str> = row.reply.iter().flat_map(protocols).collect();
     json!({
         "code": row.code(),
         "codes": row.names(),
         "protocols": protocols,
         "class": row.class.name(),
-        "whose_move": row.class.whose(),
+        "whose_move": row.whose(),
         "sentence": table::general(&row.sentence),
         "passed_on": passed_on(row),
         "response_code": response_code(row),
@@ -129,7 +131,7 @@ fn passed_on(row: &Row) -> bool {
 fn response_code(row: &Row) -> &'static str {
     let kind = match row.class {
         _ if row.is_in_use() => RefusalKind::InUse,
-        RowClass::Retry => RefusalKind::Temporary,
+        Class::Temporary => RefusalKind::Temporary,
         _ => RefusalKind::Person,
     };
     kind.imap_code()
@@ -138,7 +140,7 @@ fn response_code(row: &Row) -> &'static str {
 /// What the sentence follows in the answer to a client (RFC 5530 §3, RFC 3206, RFC 4954 §6): that of
 /// IMAP where the row is not of another protocol alone.
 fn answer(row: &Row) -> String {
-    let passes = row.class == RowClass::Retry;
+    let passes = row.class == Class::Temporary;
     match row.reply.as_ref().map(|reply| reply.protocols.as_slice()) {
         Some([Protocol::Pop3]) if row.is_in_use() => "-ERR [IN-USE]".to_owned(),
         Some([Protocol::Pop3]) if passes => "-ERR [SYS/TEMP]".to_owned(),
@@ -206,7 +208,7 @@ fn print_row(row: &Row) {
     let class = row.class;
     field(
         "Class",
-        &format!("{}; the move is {}", class.name(), class.whose()),
+        &format!("{}; the move is {}", class.name(), row.whose()),
     );
     let sentence = table::general(&row.sentence);
     if passed_on(row) {
@@ -218,9 +220,10 @@ fn print_row(row: &Row) {
     } else {
         field("Client gets", &format!("{} {sentence}", answer(row)));
     }
-    for (number, step) in row.steps.iter().enumerate() {
+    let steps = table::Values::default().steps(&row.steps);
+    for (number, step) in steps.iter().enumerate() {
         let name = if number == 0 { "What to do" } else { "" };
-        field(name, &format!("{}. {}", number + 1, table::general(step)));
+        field(name, &format!("{}. {step}", number + 1));
     }
     field("Source", &row.source);
 }
@@ -266,7 +269,7 @@ mod tests {
             }
             let code = if row.is_in_use() {
                 "INUSE"
-            } else if object["class"] == "retry" {
+            } else if object["class"] == "temporary" {
                 "UNAVAILABLE"
             } else {
                 "CONTACTADMIN"

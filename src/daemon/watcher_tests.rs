@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::observe::Class;
 
 const NOW: u64 = 1_800_000_000;
 const HOUR: u64 = 3600;
@@ -56,7 +57,7 @@ fn trouble_that_lasts_an_hour_is_told() {
         identity: None,
         error: Some(crate::oauth::LastError {
             at: None,
-            class: "temporary",
+            class: Class::Temporary,
             code: None,
             sentence: "The sign-in service cannot be reached".to_owned(),
             detail: String::new(),

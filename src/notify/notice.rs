@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::observe::Event;
+use crate::observe::{Class, Event};
 
 /// The form of the JSON.
 const VERSION: u8 = 1;
@@ -81,7 +81,7 @@ pub struct Notice {
     pub provider: Option<String>,
     /// `sign-in`, `admin` or `configuration`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub class: Option<&'static str>,
+    pub class: Option<Class>,
     /// The provider's code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
@@ -124,14 +124,14 @@ impl Notice {
                 code,
                 sentence,
             } => {
-                notice.kind = if *class == "sign-in" {
+                notice.kind = if *class == Class::SignIn {
                     notice.command = Some(format!("mailsplice login {}", tame(account)));
                     Kind::NeedsSignIn
                 } else {
                     Kind::Misconfigured
                 };
                 notice.account = Some(tame(account));
-                notice.class = Some(class);
+                notice.class = Some(*class);
                 notice.code = code.as_deref().map(tame);
                 notice.sentence = tame(sentence);
             }
@@ -213,7 +213,7 @@ impl Notice {
         let (kind, account) = (self.kind.as_str(), text(&self.account));
         match self.kind {
             Kind::NeedsSignIn | Kind::Misconfigured => {
-                let class = self.class.unwrap_or_default();
+                let class = self.class.map_or("", Class::name);
                 format!("{kind} {account} {class} {}", text(&self.code))
             }
             // An attacker has many addresses: told once for all of them.
@@ -251,7 +251,10 @@ impl Notice {
         let some = [
             ("MAILSPLICE_ACCOUNT", self.account.clone()),
             ("MAILSPLICE_PROVIDER", self.provider.clone()),
-            ("MAILSPLICE_CLASS", self.class.map(str::to_owned)),
+            (
+                "MAILSPLICE_CLASS",
+                self.class.map(|class| class.name().to_owned()),
+            ),
             ("MAILSPLICE_CODE", self.code.clone()),
             ("MAILSPLICE_HINT", self.hint.clone()),
             ("MAILSPLICE_COMMAND", self.command.clone()),

@@ -12,6 +12,7 @@ use super::book::{Book, Outcome};
 use super::*;
 use crate::ground::BoxFuture;
 use crate::net::http::{HttpRequest, HttpResponse, TransportError};
+use crate::observe::Class;
 
 const NOW: u64 = 1_800_000_000;
 const HOUR: u64 = 3600;
@@ -20,7 +21,7 @@ const DAY: u64 = 24 * HOUR;
 fn needs_sign_in(account: &str) -> Event {
     Event::NeedsAttention {
         account: account.to_owned(),
-        class: "sign-in",
+        class: Class::SignIn,
         code: Some("AADSTS50173".to_owned()),
         sentence: "The password was changed: sign in again".to_owned(),
     }
@@ -208,7 +209,7 @@ fn the_json_is_what_the_document_says() {
     );
     let misconfigured = Event::NeedsAttention {
         account: "a".to_owned(),
-        class: "configuration",
+        class: Class::Configuration,
         code: None,
         sentence: "line\nbreak".repeat(200),
     };

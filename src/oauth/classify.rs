@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     error::{Class, TokenError, printable},
     provider::{Account, Provider},
-    table::{self, Row, RowClass},
+    table::{self, Row, Values},
 };
 use crate::net::http::{TransportError, Trouble, Unreached};
 use crate::observe::Veil;
@@ -77,7 +77,7 @@ pub struct Refusal {
     /// What to do with the account.
     pub kind: Kind,
     /// Whose move it is.
-    pub class: RowClass,
+    pub class: Class,
     /// The HTTP status; 0 without an answer.
     pub status: u16,
     /// The `error` value, if it is a known one: an unknown one may be anything, a secret too.
@@ -196,7 +196,7 @@ impl Refusal {
         refusal.unreached.clone_from(&error.unreached);
         // It is tried again like any other: only who must act is known.
         if refusal.unreached.as_ref().is_some_and(Unreached::lasts) {
-            refusal.class = RowClass::Config;
+            refusal.class = Class::Configuration;
         }
         refusal
     }
@@ -222,10 +222,10 @@ impl Refusal {
             let note = std::mem::take(&mut self.note);
             self.settle(Kind::Settled, &note);
         }
-        if let (Kind::Settled, RowClass::SignIn | RowClass::Flow) = (self.kind, self.class) {
+        if let (Kind::Settled, Class::SignIn) = (self.kind, self.class) {
             // Its sentence names a command that cannot help.
             self.row = None;
-            self.class = RowClass::Config;
+            self.class = Class::Configuration;
         }
         self
     }
@@ -235,7 +235,7 @@ impl Refusal {
     pub(crate) fn ours(note: &str) -> Box<Self> {
         let mut refusal = Self::unreadable(note);
         refusal.status = 0;
-        refusal.class = RowClass::Config;
+        refusal.class = Class::Configuration;
         refusal
     }
 
@@ -253,7 +253,7 @@ impl Refusal {
             return self;
         };
         let general = self.row.is_none_or(|row| {
-            let signs_in = matches!(row.class, RowClass::SignIn | RowClass::Flow);
+            let signs_in = matches!(row.class, Class::SignIn);
             row.codes.is_empty() && (row.described.is_none() || signs_in)
         });
         let error = self.error.as_deref().filter(|_| general);
@@ -300,13 +300,15 @@ impl Refusal {
     fn asks_for_sign_in(&self) -> bool {
         let error = self.error.as_deref();
         let row = error.and_then(table::error);
-        row.is_some_and(|row| row.class == RowClass::SignIn)
+        row.is_some_and(|row| row.class == Class::SignIn && !row.flow)
     }
 
     /// Whether a refresh should be tried once without `scope`.
     pub(crate) fn blames_scope(&self) -> bool {
         self.error.as_deref() == Some("invalid_scope")
-            || self.codes.iter().any(|code| matches!(code, 65001 | 70011))
+            || self.codes.iter().any(|code| {
+                table::aadsts(*code).is_some_and(|row| row.without_scope.contains(code))
+            })
     }
 
     /// The fields in one line, for the log.
@@ -344,14 +346,16 @@ impl Refusal {
     /// The error for the account; `retry_at` in Unix seconds, for a passing one.
     pub fn to_error(&self, account: &Account, retry_at: Option<u64>) -> TokenError {
         let class = match (self.kind, self.class) {
-            (Kind::Retry { .. }, RowClass::Config) | (_, RowClass::Config) => Class::Configuration,
-            (Kind::Retry { .. }, _) | (_, RowClass::Retry) => Class::Temporary { retry_at },
-            (_, RowClass::SignIn | RowClass::Flow) => Class::SignIn,
-            (_, RowClass::Admin) => Class::Admin,
+            (_, Class::Configuration) => Class::Configuration,
+            (Kind::Retry { .. }, _) => Class::Temporary,
+            (_, class) => class,
         };
         let sentence = self.row.map_or_else(
             || self.plain_sentence(account),
-            |row| self.fill(&row.sentence, account),
+            |row| {
+                let id = self.correlation_id.as_deref();
+                Values::of(account).correlation_id(id).fill(&row.sentence)
+            },
         );
         let detail = match self.unreached {
             Some(_) => format!("{sentence} ({})", self.detail()),
@@ -359,6 +363,7 @@ impl Refusal {
         };
         let error = TokenError::new(class, sentence, detail).with_code(self.code());
         TokenError {
+            retry_at: retry_at.filter(|_| class == Class::Temporary),
             unreached: self.unreached.is_some(),
             ..error
         }
@@ -371,7 +376,7 @@ impl Refusal {
         }
         let provider = printable(&account.provider.name);
         match self.kind {
-            Kind::Retry { .. } if self.class == RowClass::Config => self.note.clone(),
+            Kind::Retry { .. } if self.class == Class::Configuration => self.note.clone(),
             Kind::Retry { .. } if self.egress => format!("{}; try again later", self.note),
             Kind::Retry { .. } if self.note == BUSY => self.note.clone(),
             Kind::Retry { .. } => {
@@ -390,42 +395,17 @@ impl Refusal {
                     false => format!("status {}", self.status),
                 };
                 let code = self.code().unwrap_or_else(status);
-                let id = self.correlation_id.as_deref().unwrap_or("unknown");
-                format!("Provider {provider} refused: {code}, correlation id {id}; see the log")
+                let id = self.correlation_id.as_ref();
+                let id = id.map_or_else(String::new, |id| format!(", correlation id {id}"));
+                format!("Provider {provider} refused: {code}{id}; see the log")
             }
         }
-    }
-
-    fn fill(&self, sentence: &str, account: &Account) -> String {
-        let provider = &account.provider;
-        let user = printable(&account.user);
-        table::fill(sentence, |name| match name {
-            "login" => Some(format!("mailsplice login {user}")),
-            "user" => Some(user.clone()),
-            "tenant" => Some(
-                provider
-                    .tenant
-                    .clone()
-                    .unwrap_or_else(|| "(unset)".to_owned()),
-            ),
-            "client_id" => Some(provider.client_id.clone()),
-            "correlation_id" => Some(
-                self.correlation_id
-                    .clone()
-                    .unwrap_or_else(|| "unknown".to_owned()),
-            ),
-            "admin_consent" => {
-                let consent = provider.admin_consent_url();
-                Some(consent.unwrap_or_else(|| "the provider's consent page".to_owned()))
-            }
-            _ => None,
-        })
     }
 
     fn blank(status: u16) -> Box<Self> {
         Box::new(Self {
             kind: Kind::Retry { after: None },
-            class: RowClass::Retry,
+            class: Class::Temporary,
             status,
             error: None,
             unknown: false,
@@ -464,12 +444,12 @@ impl Refusal {
 
     /// The row of an `error` that passes by itself, whatever the status.
     fn passing_error(&self) -> Option<&'static Row> {
-        self.by_error.filter(|row| row.class == RowClass::Retry)
+        self.by_error.filter(|row| row.class == Class::Temporary)
     }
 
     fn retry_row(&self) -> Option<&'static Row> {
         let mut rows = self.codes.iter().filter_map(|code| table::aadsts(*code));
-        rows.find(|row| row.class == RowClass::Retry)
+        rows.find(|row| row.class == Class::Temporary)
     }
 
     /// Fixes the verdict and looks up the row whose sentence goes with it.
@@ -483,13 +463,13 @@ impl Refusal {
             Kind::Retry { .. } => {
                 let row = self
                     .retry_row()
-                    .or(by_error.filter(|row| row.class == RowClass::Retry));
-                (row, RowClass::Retry)
+                    .or(by_error.filter(|row| row.class == Class::Temporary));
+                (row, Class::Temporary)
             }
             Kind::SignIn { .. } | Kind::Settled => {
                 let fallback = match kind {
-                    Kind::SignIn { .. } => RowClass::SignIn,
-                    _ => RowClass::Config,
+                    Kind::SignIn { .. } => Class::SignIn,
+                    _ => Class::Configuration,
                 };
                 let row = by_code.or(by_suberror).or(by_error);
                 (row, row.map_or(fallback, |row| row.class))

@@ -2,46 +2,10 @@
 
 use std::fmt;
 
+pub use crate::observe::Class;
+
 /// Longest [`TokenError::sentence`], in octets: fits every protocol's line with its prefix.
 pub const MAX_SENTENCE: usize = 200;
-
-/// Who must do what about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// Passes by itself; nothing was lost.
-    Temporary {
-        /// When the next attempt is allowed, Unix seconds, if known.
-        retry_at: Option<u64>,
-    },
-    /// The user has to sign in again.
-    SignIn,
-    /// The administrator of the user's organisation has to act.
-    Admin,
-    /// The operator of this program has to mend the configuration or the registration.
-    Configuration,
-}
-
-impl Class {
-    /// The word used in logs, records and `--json` output.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Temporary { .. } => "temporary",
-            Self::SignIn => "sign-in",
-            Self::Admin => "admin",
-            Self::Configuration => "configuration",
-        }
-    }
-
-    /// The lasting class of that name; `None` for anything else.
-    pub(crate) fn lasting(name: &str) -> Option<Self> {
-        match name {
-            "sign-in" => Some(Self::SignIn),
-            "admin" => Some(Self::Admin),
-            "configuration" => Some(Self::Configuration),
-            _ => None,
-        }
-    }
-}
 
 /// Why there is no access token. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +20,8 @@ pub struct TokenError {
     pub detail: String,
     /// The provider's code: `AADSTS50076`, `invalid_grant`, …
     pub code: Option<String>,
+    /// When the next attempt is allowed, Unix seconds, if known; of one that passes by itself.
+    pub retry_at: Option<u64>,
     /// The provider could not be reached, for a reason that the sentence tells.
     pub unreached: bool,
 }
@@ -68,6 +34,7 @@ impl TokenError {
             sentence: one_line(sentence.as_ref()),
             detail: detail.to_string(),
             code: None,
+            retry_at: None,
             unreached: false,
         }
     }
@@ -80,12 +47,11 @@ impl TokenError {
     }
 
     /// A passing trouble; `retry_at` in Unix seconds.
-    pub(crate) fn temporary(
-        sentence: &str,
-        detail: impl fmt::Display,
-        retry_at: Option<u64>,
-    ) -> Self {
-        Self::new(Class::Temporary { retry_at }, sentence, detail)
+    pub fn temporary(sentence: &str, detail: impl fmt::Display, retry_at: Option<u64>) -> Self {
+        Self {
+            retry_at,
+            ..Self::new(Class::Temporary, sentence, detail)
+        }
     }
 
     /// The account has no usable sign-in.

@@ -1,29 +1,21 @@
 //! What a provider's error means, as data, compiled in and parsed once: `errors.json` for the
 //! answers of token endpoints and redirects, `replies.json` for the words of mail servers.
 //!
-//! Sentences, explanations and steps may hold [`PLACEHOLDERS`]; [`fill`] puts values in.
+//! Sentences, explanations and steps may hold [`PLACEHOLDERS`]; [`Values`] puts values in.
 
 mod row;
+mod step;
+mod values;
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
 
 use crate::proto::Protocol;
-pub use row::{ClientKind, Reply, Row, RowClass, When};
-
-/// What may stand in braces in a text of the table, and how it is shown where no account is at
-/// hand.
-pub const PLACEHOLDERS: [(&str, &str); 8] = [
-    ("user", "USER"),
-    ("login", "mailsplice login USER"),
-    ("tenant", "TENANT"),
-    ("client_id", "CLIENT_ID"),
-    ("correlation_id", "CORRELATION_ID"),
-    ("admin_consent", "ADMIN_CONSENT_URL"),
-    ("host", "SERVER"),
-    ("mailbox", "MAILBOX"),
-];
+pub use row::{ClientKind, Reply, Row, When};
+pub use step::{Only, Step, class_notes, class_steps, shared_steps};
+pub use values::{PLACEHOLDERS, Values, general, shell};
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +23,8 @@ struct Errors {
     aadsts: Vec<Row>,
     error: Vec<Row>,
     suberror: Vec<Row>,
+    class: Vec<step::OfClass>,
+    shared: BTreeMap<String, Vec<Step>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -135,34 +129,6 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
 /// The rows of `suberror` values, which are looked up apart from those of `error`.
 pub(super) fn is_suberror(row: &Row) -> bool {
     ERRORS.suberror.iter().any(|other| std::ptr::eq(other, row))
-}
-
-/// Puts `value(name)` in the place of each `{name}`; a name without a value is shown in the
-/// general form of [`PLACEHOLDERS`]. Values are not looked through for placeholders.
-pub fn fill(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
-    let mut filled = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('{') {
-        filled.push_str(before);
-        let known = after.split_once('}').and_then(|(name, behind)| {
-            let general = PLACEHOLDERS.iter().find(|(known, _)| *known == name)?.1;
-            Some((value(name).unwrap_or_else(|| general.to_owned()), behind))
-        });
-        if let Some((value, behind)) = known {
-            filled.push_str(&value);
-            rest = behind;
-        } else {
-            filled.push('{');
-            rest = after;
-        }
-    }
-    filled.push_str(rest);
-    filled
-}
-
-/// A text of the table where no account is at hand: `USER` for the user, and so on.
-pub fn general(text: &str) -> String {
-    fill(text, |_| None)
 }
 
 #[cfg(test)]

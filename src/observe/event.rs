@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
+use super::Class;
 use super::clock::{Clock as _, SystemClock};
 
 /// One event. Field names are stable: they are what the audit log shows.
@@ -42,8 +43,8 @@ pub enum Event {
     NeedsAttention {
         /// The account's key.
         account: String,
-        /// `sign-in`, `admin` or `configuration`.
-        class: &'static str,
+        /// Who must act; not `temporary`.
+        class: Class,
         /// The provider's code.
         code: Option<String>,
         /// What to do about it.
@@ -380,7 +381,7 @@ mod tests {
             },
             Event::NeedsAttention {
                 account: text(),
-                class: "admin",
+                class: Class::Admin,
                 code: None,
                 sentence: text(),
             },

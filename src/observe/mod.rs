@@ -1,12 +1,14 @@
 //! What people see of the running program: logs, times, and events for the audit log, counters and notices.
 
 pub mod audit;
+mod class;
 pub mod clock;
 pub mod counters;
 pub mod event;
 pub mod time;
 pub mod veil;
 
+pub use class::Class;
 pub use clock::{Clock, SystemClock};
 pub use counters::Counters;
 pub use event::{Event, Events, Sink};

@@ -9,7 +9,7 @@ use super::refusal::Meant;
 use crate::access::Identity;
 use crate::net::relay::RelayEnd;
 use crate::oauth::TokenError;
-use crate::observe::{Clock as _, Event, Events, SystemClock, event};
+use crate::observe::{Class, Clock as _, Event, Events, SystemClock, event};
 use crate::proto::Protocol;
 use crate::proto::dialogue::Refused;
 use crate::proto::{Refusal, RefusalKind};
@@ -92,7 +92,7 @@ impl From<Refusal> for Denied {
     fn from(refusal: Refusal) -> Self {
         let reason = match refusal.kind {
             RefusalKind::Credentials => "wrong_password",
-            RefusalKind::Temporary | RefusalKind::InUse => "temporary",
+            RefusalKind::Temporary | RefusalKind::InUse => Class::Temporary.name(),
             RefusalKind::Person | RefusalKind::Privacy | RefusalKind::Authorization => "upstream",
         };
         Self::new(reason, refusal)

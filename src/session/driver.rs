@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use tracing::{Instrument, Span, debug, info, info_span};
+use tracing::{Instrument, Span, debug, error, info, info_span};
 use zeroize::Zeroizing;
 
 use super::ahead::{Ahead, learn};
@@ -207,7 +207,10 @@ impl Login {
                 () = tokio::time::sleep(WRONG_PASSWORD_DELAY) => {}
             }
         }
-        talk.dialogue.refuse(&refusal);
+        if let Err(fault) = talk.dialogue.refuse(&refusal) {
+            error!(%fault, "a refused login");
+            talk.dialogue.bye("Internal error, goodbye");
+        }
         Ok(None)
     }
 
@@ -350,19 +353,23 @@ impl Login {
                     }
                     Err(_) => return Wait::Ended("client lost"),
                 },
-                ClientStep::StartTls { discarded } => {
-                    if discarded > 0 {
-                        let cause =
-                            format!("{discarded} octets of plain text behind STARTTLS thrown away");
-                        self.failed((TLS, cause));
-                    }
+                ClientStep::StartTls => {
                     talk.client = self.start_tls(talk.client.take()).await;
-                    talk.dialogue.tls_started();
+                    if let Err(fault) = talk.dialogue.tls_started() {
+                        error!(%fault, "TLS with the client");
+                        return Wait::Ended("out of turn");
+                    }
                     if let Some(known) = self.plan.capabilities(self.listener.protocol) {
                         talk.dialogue.learn(known);
                     }
                 }
-                ClientStep::Close(end) => return Wait::Ended(why(end)),
+                ClientStep::Close(end) => {
+                    if let ClientEnd::Injected(octets) = end {
+                        let cause = format!("{octets} octets of plain text behind STARTTLS");
+                        self.failed((TLS, cause));
+                    }
+                    return Wait::Ended(why(end));
+                }
             }
         }
     }
@@ -473,7 +480,10 @@ impl Login {
             client, dialogue, ..
         } = talk;
         self.shared.knocks.forgive(self.client.ip());
-        let (to_client, from_client) = dialogue.accept(&done.success);
+        let accepted = dialogue.accept(&done.success);
+        let (to_client, from_client) = accepted
+            .inspect_err(|fault| error!(%fault, "an accepted login"))
+            .ok()?;
         let veil = done.upstream.veil();
         let (upstream, from_upstream) = done.upstream.into_parts();
         let watch = watch(
@@ -557,6 +567,7 @@ fn why(end: ClientEnd) -> &'static str {
         ClientEnd::TooLong => "line or literal too long",
         ClientEnd::TooManyBadCommands => "too many bad commands",
         ClientEnd::TooManyRefusals => "too many refused logins",
+        ClientEnd::Injected(_) => "plain text behind STARTTLS",
         ClientEnd::Bye => "bye",
     }
 }

@@ -73,19 +73,9 @@ pub(super) fn watch(
 /// The mail server took the token and then did not serve the mailbox. No token is blamed for it.
 fn recognised(shared: &Shared, about: About<'_>, row: &'static Row, text: &str) {
     let code = row.code();
-    let sentence = about.sentence(row);
-    let causes: Vec<String> = row
-        .steps
-        .iter()
-        .map(|step| {
-            table::fill(step, |name| match name {
-                "mailbox" => Some(about.mailbox.to_owned()),
-                "user" => Some(about.identity.account().to_string()),
-                "login" => Some(format!("mailsplice login {}", about.identity.account())),
-                _ => None,
-            })
-        })
-        .collect();
+    let values = about.values();
+    let sentence = values.fill(&row.sentence);
+    let causes: Vec<String> = values.steps(&row.steps);
     warn!(
         account = &**about.identity.account(),
         host = about.host,
@@ -100,10 +90,8 @@ fn recognised(shared: &Shared, about: About<'_>, row: &'static Row, text: &str) 
         code: code.clone(),
         text: text.to_owned(),
     });
-    let class = row.class.class();
-    shared
-        .troubles
-        .note(about.identity, class, Some(code), &sentence);
+    let troubles = &shared.troubles;
+    troubles.note(about.identity, row.class, Some(code), &sentence);
 }
 
 /// What the words so far tell.

@@ -4,7 +4,7 @@ use tracing::warn;
 
 use super::plan::Shared;
 use crate::access::Identity;
-use crate::oauth::table::{self, Row, RowClass};
+use crate::oauth::table::{self, Row, Values};
 use crate::oauth::{Class, TokenError};
 use crate::proto::Protocol;
 use crate::proto::dialogue::{Refused, RefusedBecause};
@@ -24,7 +24,7 @@ pub(super) fn token_refusal(error: &TokenError) -> Refusal {
 /// Passing trouble is the client's to try again; for the rest a person has to act.
 fn kind(class: Class) -> RefusalKind {
     match class {
-        Class::Temporary { .. } => RefusalKind::Temporary,
+        Class::Temporary => RefusalKind::Temporary,
         Class::SignIn | Class::Admin | Class::Configuration => RefusalKind::Person,
     }
 }
@@ -38,15 +38,12 @@ pub(super) struct About<'a> {
 }
 
 impl About<'_> {
-    /// The row's sentence with our values in it.
-    pub(super) fn sentence(&self, row: &Row) -> String {
-        table::fill(&row.sentence, |name| match name {
-            "host" => Some(self.host.to_owned()),
-            "mailbox" => Some(self.mailbox.to_owned()),
-            "user" => Some(self.identity.account().to_string()),
-            "login" => Some(format!("mailsplice login {}", self.identity.account())),
-            _ => None,
-        })
+    /// What stands for the placeholders of the table.
+    pub(super) fn values(&self) -> Values {
+        Values::default()
+            .user(&**self.identity.account())
+            .mailbox(self.mailbox)
+            .host(self.host)
     }
 }
 
@@ -81,21 +78,21 @@ impl Meant {
 
     /// Whether it passes by itself.
     pub(super) fn passes(&self) -> bool {
-        self.class() == RowClass::Retry
+        self.class() == Class::Temporary
     }
 
-    fn class(&self) -> RowClass {
+    fn class(&self) -> Class {
         match (self.row, self.because) {
             (Some(row), _) => row.class,
-            (None, RefusedBecause::Temporary) => RowClass::Retry,
-            (None, RefusedBecause::Token | RefusedBecause::Protocol) => RowClass::Config,
+            (None, RefusedBecause::Temporary) => Class::Temporary,
+            (None, RefusedBecause::Token | RefusedBecause::Protocol) => Class::Configuration,
         }
     }
 
     fn sentence(&self, about: About<'_>) -> String {
         let host = about.host;
         match (self.row, self.because) {
-            (Some(row), _) => about.sentence(row),
+            (Some(row), _) => about.values().fill(&row.sentence),
             (None, RefusedBecause::Token) => format!(
                 "{host} refused a fresh token: check the scopes, that {} is enabled for the \
                  mailbox, and who signed in (mailsplice status)",
@@ -121,7 +118,7 @@ impl Meant {
             "login refused upstream"
         );
         let sentence = self.sentence(about);
-        let class = self.class().class();
+        let class = self.class();
         let in_use = self.row.is_some_and(Row::is_in_use);
         shared.troubles.note(about.identity, class, code, &sentence);
         let kind = if in_use {

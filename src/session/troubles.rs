@@ -28,8 +28,8 @@ pub struct MailTrouble {
     pub at: u64,
     /// How often it happened in a row.
     pub count: u64,
-    /// `temporary`, `sign-in`, `admin` or `configuration`.
-    pub class: &'static str,
+    /// Who must act.
+    pub class: Class,
     /// The code to give to `mailsplice explain`; `None` when the table doesn't know the words.
     pub code: Option<String>,
     /// What to do about it.
@@ -70,7 +70,7 @@ impl Troubles {
             covered_by: identity.covered_by().map(ToString::to_string),
             at,
             count,
-            class: class.name(),
+            class,
             code,
             sentence: sentence.to_owned(),
         };

@@ -4,7 +4,8 @@ use super::audit::code_of;
 use super::plan::UpstreamServer;
 use super::upstream::ConnectError;
 use crate::net::tls::{HandshakeFault, handshake_fault, is_tls_port};
-use crate::oauth::table::{self, RowClass};
+use crate::oauth::Class;
+use crate::oauth::table::{self, Values};
 use crate::proto::Protocol;
 use crate::proto::dialogue::Fault;
 use crate::proto::{Refusal, RefusalKind};
@@ -83,14 +84,13 @@ fn code(protocol: Protocol, text: &str) -> String {
 /// ours.
 fn goodbye(protocol: Protocol, host: &str, text: &str) -> String {
     let row = table::mail_error(protocol, text, None);
-    let Some(row) = row.filter(|row| row.class == RowClass::Retry) else {
+    let Some(row) = row.filter(|row| row.class == Class::Temporary) else {
         let code = code(protocol, text);
         return format!("{host} closed the connection{code}; try again later");
     };
-    table::fill(&row.sentence, |name| {
-        let known = if name == "host" { host } else { "this account" };
-        Some(known.to_owned())
-    })
+    // Whose mailbox it is isn't known here, and the reader knows.
+    let values = Values::default().host(host).mailbox("this mailbox");
+    values.fill(&row.sentence)
 }
 
 #[cfg(test)]

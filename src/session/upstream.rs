@@ -189,7 +189,8 @@ async fn greet(
                     return Err(server.failed(Fault::OutOfTurn));
                 };
                 ready.stream = start_tls(server, socket).await?;
-                ready.dialogue.tls_started();
+                let started = ready.dialogue.tls_started();
+                started.map_err(|fault| server.failed(fault))?;
             }
             Event::Answer(_) => return Err(server.failed(Fault::OutOfTurn)),
         }
@@ -229,7 +230,8 @@ impl Ready {
         veil: &Veil,
     ) -> Result<Answer, ConnectError> {
         self.veil = veil.clone();
-        self.dialogue.authenticate(server.mechanism, message);
+        let begun = self.dialogue.authenticate(server.mechanism, message);
+        begun.map_err(|fault| server.failed(fault))?;
         let answer = async {
             match self.advance(server).await? {
                 Event::Answer(answer) => Ok(answer),

@@ -11,13 +11,14 @@ use tokio::time::timeout;
 
 use super::network::{described, readable, with_chain};
 use super::step::Finding;
-use super::subject::{Subject, shell};
+use super::subject::Subject;
 use super::talk::handshake;
 use crate::access;
 use crate::config::{Listener, ListenerTls};
 use crate::daemon::wiring;
 use crate::net::probe::connect_each;
 use crate::net::tls::{self, CertFault, CertInfo};
+use crate::oauth::table::shell;
 use crate::proto::Protocol;
 use crate::proto::printable;
 

@@ -9,8 +9,8 @@ use super::talk::{Agreed, Answer, Broken, Login, Session, Talk};
 use super::token::{Held, known_identity};
 use crate::config::{SaslMechanism, UpstreamTls};
 use crate::net::stream::Stream;
-use crate::oauth::table::{self, Row, RowClass, When};
-use crate::oauth::{AccessToken, Tokens};
+use crate::oauth::table::{self, Row, When};
+use crate::oauth::{AccessToken, Class, Tokens};
 use crate::proto::dialogue::{Fault, Refused, RefusedBecause, UpstreamTls as Begin};
 use crate::proto::sasl::{self, Mechanism};
 
@@ -307,7 +307,7 @@ fn failed(subject: &Subject<'_>, held: &Held, reply: &str) -> Finding {
     let row = trouble(subject, reply);
     let host = &subject.server.host;
     // An administrator's move: the mailbox is not opened. All other troubles of sessions pass.
-    if row.is_some_and(|row| row.class != RowClass::Admin) {
+    if row.is_some_and(|row| row.class != Class::Admin) {
         let steps = row.map(|row| subject.steps(row, "")).unwrap_or_default();
         return Finding::failed(format!("{host} took the token and then said: {reply}"))
             .code(row.map(Row::code))

@@ -100,7 +100,7 @@ fn of_program(
     claims: Option<&TokenClaims>,
     with: impl Fn(Finding) -> Finding,
 ) -> Judged {
-    let permission = mend::permission(subject);
+    let permission = subject.permission();
     let Some(claims) = claims else {
         let text = format!("needs {permission}; what was granted cannot be seen from here");
         return Judged {
@@ -164,7 +164,7 @@ fn needed(subject: &Subject<'_>) -> Vec<String> {
     };
     match subject.provider.preset {
         preset if preset.is_microsoft() => {
-            let permission = mend::permission(subject);
+            let permission = subject.permission();
             let asked = subject.provider.scopes.iter();
             let mut full = asked.filter(|scope| is_same(scope, permission));
             full.next()

@@ -1,7 +1,7 @@
 //! Whom the walk is about, and how its values are written into commands.
 
-use crate::config::{self, Account, Config, PresetName, Provider, Server};
-use crate::oauth::table::{self, ClientKind, Row};
+use crate::config::{self, Account, Config, PresetName, Provider, SecretSource, Server};
+use crate::oauth::table::{self, ClientKind, Row, Values};
 use crate::oauth::{self, lookup};
 use crate::proto::Protocol;
 
@@ -71,8 +71,8 @@ impl Subject<'_> {
     }
 
     /// Microsoft's tenant.
-    pub(super) fn tenant(&self) -> &str {
-        self.provider.tenant.as_deref().unwrap_or("organizations")
+    pub(super) fn tenant(&self) -> String {
+        self.values().fill("{tenant}")
     }
 
     /// Whether `status` is about its tokens.
@@ -101,37 +101,46 @@ impl Subject<'_> {
     /// The steps of a row with this account's values; `detail` may tell the correlation id.
     pub(super) fn steps(&self, row: &Row, detail: &str) -> Vec<String> {
         let traces = lookup::find(detail).traces;
-        let value = |name: &str| match name {
-            "user" => Some(self.account.user.clone()),
-            "login" => Some(self.login()),
-            "tenant" => Some(self.tenant().to_owned()),
-            "client_id" => Some(self.provider.client_id.clone()).filter(|id| !id.is_empty()),
-            "host" => Some(self.server.host.clone()),
-            "mailbox" => Some(self.mailbox().to_owned()),
-            "admin_consent" => self.who.provider.admin_consent_url(),
-            "correlation_id" => {
-                let mut traces = traces.iter();
-                let found = traces.find(|(name, _)| *name == "correlation id");
-                found.map(|(_, id)| id.clone())
-            }
-            _ => None,
-        };
-        let steps = row.steps.iter();
-        steps.map(|step| table::fill(step, value)).collect()
+        let mut traces = traces.iter();
+        let found = traces.find(|(name, _)| *name == "correlation id");
+        let values = self
+            .values()
+            .correlation_id(found.map(|(_, id)| id.as_str()));
+        values.steps(&row.steps)
+    }
+
+    /// What stands for the placeholders of the error table.
+    pub(super) fn values(&self) -> Values {
+        let secret = self.provider.client_secret.as_ref();
+        let permission = self.permission();
+        let values = Values::of(self.who)
+            .user(self.account.user.as_str())
+            .file(self.config.file.to_string_lossy().as_ref())
+            .secret(secret.map(SecretSource::place).as_deref())
+            .host(self.server.host.as_str())
+            .mailbox(self.mailbox());
+        if self.is_userless() {
+            values.app_permission(permission)
+        } else {
+            values.permission(permission)
+        }
+    }
+
+    /// The permission that the protocol needs at Microsoft.
+    pub(super) fn permission(&self) -> &'static str {
+        match (self.protocol, self.is_userless()) {
+            (Protocol::Imap, false) => "IMAP.AccessAsUser.All",
+            (Protocol::Pop3, false) => "POP.AccessAsUser.All",
+            (Protocol::Smtp, false) => "SMTP.Send",
+            (Protocol::Imap, true) => "IMAP.AccessAsApp",
+            (Protocol::Pop3, true) => "POP.AccessAsApp",
+            (Protocol::Smtp, true) => "SMTP.SendAsApp",
+        }
     }
 
     /// The command that signs the account in.
     pub(super) fn login(&self) -> String {
-        format!("mailsplice login {}", shell(&self.account.user))
-    }
-}
-
-/// `value` as one word for a POSIX shell.
-pub(super) fn shell(value: &str) -> String {
-    if is_plain(&value.replace([':', '/'], "")) {
-        value.to_owned()
-    } else {
-        format!("'{}'", value.replace('\'', r"'\''"))
+        self.values().fill("{login}")
     }
 }
 
@@ -163,6 +172,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::daemon::wiring;
+    use crate::oauth::table::shell;
 
     /// A checked configuration with one account, `alice@contoso.com` of provider `contoso`.
     pub(in crate::daemon::doctor) struct Sample {

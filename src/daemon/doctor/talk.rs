@@ -188,7 +188,8 @@ impl Talk {
     ) -> Result<Login, Broken> {
         self.veil.add_encoded(token.expose());
         self.veil.add(message.expose_secret());
-        self.dialogue.authenticate(mechanism, message);
+        let begun = self.dialogue.authenticate(mechanism, message);
+        begun.map_err(Broken::Fault)?;
         let event = self.advance().await;
         match event.map_err(|error| error.veiled(&self.veil))? {
             Event::Accepted => {
@@ -250,7 +251,8 @@ pub(super) struct Agreed(Protocol, UpstreamSide, Duration);
 impl Agreed {
     /// TLS is up.
     pub(super) fn over(mut self, stream: Stream) -> Talk {
-        self.1.tls_started();
+        // Out of turn, the next step fails.
+        self.1.tls_started().ok();
         Talk {
             protocol: self.0,
             stream,

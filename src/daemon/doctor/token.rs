@@ -93,13 +93,7 @@ async fn paused(
         words("sentence").unwrap_or_default(),
         minutes(until)
     );
-    let error = TokenError::new(
-        Class::Temporary {
-            retry_at: Some(until),
-        },
-        &text,
-        "",
-    );
+    let error = TokenError::temporary(&text, "", Some(until));
     let finding = Finding::failed(text).code(words("code"));
     Some(finding.mend(mend::token(subject, &error)))
 }
@@ -138,11 +132,8 @@ fn good(
         finding
     };
     if let Some(trouble) = record.and_then(|record| record.trouble.as_ref()) {
-        let class = match trouble.class.as_str() {
-            "sign-in" => Class::SignIn,
-            "admin" => Class::Admin,
-            _ => Class::Configuration,
-        };
+        let class = Class::parse(&trouble.class).filter(|class| class.lasts());
+        let class = class.unwrap_or(Class::Configuration);
         let error = TokenError::new(class, &trouble.text, "").with_code(trouble.code.clone());
         let text = format!(
             "{text}; but it could not be renewed at {}: {}",
@@ -188,8 +179,8 @@ async fn none(
     if let Some(explanation) = explanation {
         finding = finding.detail("explanation", explanation);
     }
-    let unanswered = matches!(error.class, Class::Temporary { .. }) && error.code.is_none();
-    if error.unreached && !matches!(error.class, Class::Temporary { .. }) {
+    let unanswered = matches!(error.class, Class::Temporary) && error.code.is_none();
+    if error.unreached && !matches!(error.class, Class::Temporary) {
         // The sentence names the key; nothing of the registration is wrong.
         return finding.mend(mend::endpoint(subject, &format!("What came: {detail}.")));
     }

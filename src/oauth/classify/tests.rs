@@ -186,7 +186,7 @@ fn a_request_loop_is_left_alone_for_minutes() {
     assert_eq!(first.kind, Kind::Retry { after: Some(300) });
     assert!(matches!(
         first.to_error(&account(), None).class,
-        Class::Temporary { .. }
+        Class::Temporary
     ));
     let longer = refusal(with_retry_after(400, Some("400"), body));
     assert_eq!(longer.kind, Kind::Retry { after: Some(400) });
@@ -304,7 +304,7 @@ fn signing_clients_keep_what_says_more_than_their_own_rows() {
     for (kind, body) in cases {
         let refusal = Box::new(refusal(judged(400, body))).in_terms_of(&client_of(kind));
         let row = refusal.row.unwrap();
-        assert_ne!(row.class, RowClass::SignIn, "{body}");
+        assert_ne!(row.class, Class::SignIn, "{body}");
         let general = body.contains("expired or revoked");
         assert_eq!(row.client.is_some(), general, "{body}");
     }
@@ -341,6 +341,22 @@ fn sentences_name_the_mending_step_with_the_accounts_values() {
                 .sentence,
             sentence
         );
+    }
+}
+
+/// As `explain` shows it, and the doctor.
+#[test]
+fn a_missing_value_is_told_as_everywhere() {
+    let mut provider = sample(Flow::AuthorizationCode);
+    (provider.tenant, provider.microsoft) = (None, false);
+    provider.client_id.clear();
+    let account = Account::new("alice@contoso.example", Arc::new(provider));
+    for code in [50034, 700_016, 53003, 65001] {
+        let body = format!(r#"{{"error":"invalid_grant","error_codes":[{code}]}}"#);
+        let told = refusal(judged(400, &body)).to_error(&account, None);
+        let row = table::aadsts(code).unwrap();
+        let login = Values::default().user("alice@contoso.example");
+        assert_eq!(told.sentence, login.fill(&row.sentence));
     }
 }
 

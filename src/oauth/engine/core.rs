@@ -465,7 +465,7 @@ impl Core {
         let Some(trouble) = &record.trouble else {
             return;
         };
-        let class = Class::lasting(&trouble.class).unwrap_or(Class::SignIn);
+        let class = record::class(trouble).unwrap_or(Class::SignIn);
         let error = TokenError::new(class, &trouble.text, "noted in the record")
             .with_code(trouble.code.clone());
         let next_at = if trouble.dead {
@@ -536,8 +536,8 @@ impl Core {
 
     fn with_retry_at(&self, error: &TokenError, now_ms: u64) -> TokenError {
         let mut error = error.clone();
-        if let Class::Temporary { retry_at } = &mut error.class {
-            *retry_at = self.retry_at(now_ms);
+        if error.class == Class::Temporary {
+            error.retry_at = self.retry_at(now_ms);
         }
         error
     }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use super::record;
 use crate::{
     oauth::{
         error::{Class, TokenError},
@@ -36,7 +37,7 @@ pub(super) struct Ended {
 pub(super) struct Herald {
     events: Events,
     /// The class of the trouble that is known, by us or from the record.
-    known: Mutex<Option<&'static str>>,
+    known: Mutex<Option<Class>>,
 }
 
 impl Herald {
@@ -87,7 +88,6 @@ impl Herald {
         error: &TokenError,
         record: Option<&TokenRecord>,
     ) {
-        let class = class.name();
         self.heard_of(record);
         let before = self.known().replace(class);
         if before == Some(class) {
@@ -105,8 +105,8 @@ impl Herald {
     /// run of this one.
     pub(super) fn heard_of(&self, record: Option<&TokenRecord>) {
         let noted = record.and_then(|record| record.trouble.as_ref());
-        if let Some(class) = noted.and_then(|noted| Class::lasting(&noted.class)) {
-            self.known().get_or_insert(class.name());
+        if let Some(class) = noted.and_then(record::class) {
+            self.known().get_or_insert(class);
         }
     }
 
@@ -119,7 +119,7 @@ impl Herald {
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, Option<&'static str>> {
+    fn known(&self) -> MutexGuard<'_, Option<Class>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

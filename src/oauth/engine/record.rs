@@ -4,7 +4,8 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest as _, Sha256};
 
 use super::core::SIGN_IN_HOLD;
-use crate::store::TokenRecord;
+use crate::observe::Class;
+use crate::store::{TokenRecord, Trouble};
 
 /// Fingerprint of the tokens in a record: tells whether somebody changed them, not whether they noted
 /// trouble.
@@ -65,10 +66,15 @@ pub(super) fn is_good(record: &TokenRecord, refused: Option<&SecretString>, now:
     other && is_fresh(record.issued_at, record.expires_at, now)
 }
 
+/// The class of a noted trouble; only lasting ones are noted.
+pub(super) fn class(trouble: &Trouble) -> Option<Class> {
+    Class::parse(&trouble.class).filter(|class| class.lasts())
+}
+
 /// Whether the provider asked for a sign-in so short a time ago that it is not asked again.
 pub(super) fn is_troubled(record: &TokenRecord, now: u64) -> bool {
     record.trouble.as_ref().is_some_and(|trouble| {
-        trouble.class == "sign-in" && now.abs_diff(trouble.at) < SIGN_IN_HOLD
+        class(trouble) == Some(Class::SignIn) && now.abs_diff(trouble.at) < SIGN_IN_HOLD
     })
 }
 
@@ -95,6 +101,33 @@ mod tests {
             !is_fresh(10_000, 13_600, 1000),
             "the clock went back by hours"
         );
+    }
+
+    #[test]
+    fn trouble_noted_by_a_former_version_is_understood() {
+        let noted = |class: &str| Trouble {
+            at: 1000,
+            class: class.to_owned(),
+            code: None,
+            text: "x".to_owned(),
+            dead: false,
+        };
+        for (word, meant) in [
+            ("sign-in", Some(Class::SignIn)),
+            ("sign_in", Some(Class::SignIn)),
+            ("config", Some(Class::Configuration)),
+            ("temporary", None),
+            ("retry", None),
+            ("needs sign-in", None),
+        ] {
+            assert_eq!(class(&noted(word)), meant, "{word}");
+            let trouble = Some(noted(word));
+            let record = TokenRecord {
+                trouble,
+                ..TokenRecord::default()
+            };
+            assert_eq!(is_troubled(&record, 1001), meant == Some(Class::SignIn));
+        }
     }
 
     #[test]

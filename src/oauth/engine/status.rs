@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{core::Core, event::Standing};
 use crate::oauth::{error::TokenError, provider::Account};
+use crate::observe::Class;
 
 /// Where an account stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -66,8 +67,8 @@ pub struct AccountStatus {
 pub struct LastError {
     /// When it happened, Unix seconds, if known.
     pub at: Option<u64>,
-    /// `temporary`, `sign-in`, `admin` or `configuration`.
-    pub class: &'static str,
+    /// Who must act.
+    pub class: Class,
     /// The provider's code.
     pub code: Option<String>,
     /// What to do about it.
@@ -80,7 +81,7 @@ impl LastError {
     fn new(at: Option<u64>, error: &TokenError) -> Self {
         Self {
             at,
-            class: error.class.name(),
+            class: error.class,
             code: error.code.clone(),
             sentence: error.sentence.clone(),
             detail: error.detail.clone(),

@@ -266,16 +266,17 @@ impl Bench<'_> {
     /// Logs a refusal; one that lasts is noted in the record, for `status` in other processes.
     async fn note(&self, base: Base, refusal: Box<Refusal>, began: Instant) -> Report {
         let took = began.elapsed();
-        self.log_refusal(&refusal);
         let error = refusal.to_error(self.account, None);
         let lasting = lasting(&refusal, &error);
+        let outcome = lasting.unwrap_or(Class::Temporary);
+        self.log_refusal(&refusal, outcome);
         let ended = Ended {
             code: refusal.code(),
             correlation_id: refusal.correlation_id.clone(),
             ..Ended::default()
         };
-        let outcome = lasting.map_or("temporary", Class::name);
-        self.herald.refreshed(self.account, outcome, took, ended);
+        self.herald
+            .refreshed(self.account, outcome.name(), took, ended);
         if let Some(class) = lasting {
             self.herald
                 .troubled(self.account, class, &error, base.record.as_ref());
@@ -320,15 +321,11 @@ impl Bench<'_> {
         }
     }
 
-    fn log_refusal(&self, refusal: &Refusal) {
+    fn log_refusal(&self, refusal: &Refusal, outcome: Class) {
         tracing::warn!(
             account = %self.account.user,
             provider = %self.account.provider.name,
-            outcome = match refusal.kind {
-                Kind::Retry { .. } => "retry",
-                Kind::SignIn { .. } => "sign-in needed",
-                Kind::Settled => "refused",
-            },
+            outcome = outcome.name(),
             code = refusal.code(),
             correlation_id = refusal.correlation_id,
             "{}", refusal.detail(),

@@ -188,11 +188,7 @@ mod tests {
                 Class::Admin,
                 "AADSTS650052",
             ),
-            (
-                "error=server_error",
-                Class::Temporary { retry_at: None },
-                "server_error",
-            ),
+            ("error=server_error", Class::Temporary, "server_error"),
         ];
         for (query, class, code) in cases {
             let Brought::Failed(error) =

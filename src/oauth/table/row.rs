@@ -3,56 +3,8 @@
 use crate::proto::Protocol;
 use serde::Deserialize;
 
-use crate::oauth::error::Class;
-
-/// Whose move it is, in the words of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RowClass {
-    /// Passes by itself.
-    Retry,
-    /// The user signs in again.
-    SignIn,
-    /// The organisation's administrator acts.
-    Admin,
-    /// The operator of this program acts.
-    Config,
-    /// Belongs to one sign-in, which is to be started again.
-    Flow,
-}
-
-impl RowClass {
-    /// The word people read: `retry`, `sign-in`, `admin` or `configuration`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Retry => "retry",
-            Self::SignIn | Self::Flow => "sign-in",
-            Self::Admin => "admin",
-            Self::Config => "configuration",
-        }
-    }
-
-    /// The class of errors it makes.
-    pub fn class(self) -> Class {
-        match self {
-            Self::Retry => Class::Temporary { retry_at: None },
-            Self::SignIn | Self::Flow => Class::SignIn,
-            Self::Admin => Class::Admin,
-            Self::Config => Class::Configuration,
-        }
-    }
-
-    /// Whose move it is, in words.
-    pub fn whose(self) -> &'static str {
-        match self {
-            Self::Retry => "nobody's: it passes by itself",
-            Self::SignIn => "the user's: sign in again",
-            Self::Flow => "the user's: start the sign-in again",
-            Self::Admin => "the administrator's of the organisation",
-            Self::Config => "the operator's of mailsplice",
-        }
-    }
-}
+use super::Step;
+use crate::observe::Class;
 
 /// When a mail server says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -98,13 +50,19 @@ pub struct Row {
     #[serde(default)]
     pub reply: Option<Reply>,
     /// Whose move it is.
-    pub class: RowClass,
+    pub class: Class,
+    /// Belongs to one sign-in, which is to be started again.
+    #[serde(default)]
+    pub flow: bool,
     /// For the mail client: one line of ASCII, with placeholders.
     pub sentence: String,
     /// What it means, for people who ask.
     pub explanation: String,
     /// Who must do what, in order; for several causes the likeliest first.
-    pub steps: Vec<String>,
+    pub steps: Vec<Step>,
+    /// Those of its codes after which a refresh is worth a try without scopes.
+    #[serde(default)]
+    pub without_scope: Vec<u32>,
     /// The document it comes from.
     pub source: String,
     /// Seconds to leave the provider alone, where its usual pause is too short.
@@ -157,6 +115,15 @@ impl Row {
         });
         let reply = self.reply.as_ref().map(|reply| reply.code.clone());
         numbers.chain(value).chain(reply).collect()
+    }
+
+    /// Whose move it is, in words.
+    pub fn whose(&self) -> &'static str {
+        if self.flow {
+            "the user's: start the sign-in again"
+        } else {
+            self.class.whose()
+        }
     }
 
     /// Whether somebody else has the mailbox open, for which protocols have a code of their own.

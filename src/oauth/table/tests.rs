@@ -1,4 +1,5 @@
 use super::*;
+use crate::observe::Class;
 
 /// Every AADSTS number of the facts this program was built from.
 const KNOWN: [u32; 164] = [
@@ -133,24 +134,59 @@ fn rows_for_one_kind_of_client() {
     }
 }
 
+/// Harmless, and every placeholder is known.
+fn is_whole(text: &str) {
+    assert!(text.is_ascii() && text.len() > 3, "{text}");
+    for part in text.split('{').skip(1) {
+        let name = part.split('}').next().unwrap();
+        assert!(
+            PLACEHOLDERS.iter().any(|(known, _)| *known == name),
+            "{text}"
+        );
+    }
+    assert!(!general(text).contains('{'), "{text}");
+}
+
+fn are_whole(steps: &[Step]) {
+    for step in steps {
+        if let Step::Shared { shared } = step {
+            assert!(ERRORS.shared.contains_key(shared), "{shared}");
+        }
+    }
+    for (_, text) in step::texts(steps) {
+        is_whole(text);
+    }
+}
+
+#[test]
+fn every_class_has_steps() {
+    for class in Class::ALL {
+        let of: Vec<_> = ERRORS.class.iter().filter(|of| of.class == class).collect();
+        assert!(of.len() == 1 && !of[0].steps.is_empty(), "{class}");
+        are_whole(&of[0].steps);
+        are_whole(&of[0].behind);
+    }
+    for steps in ERRORS.shared.values() {
+        are_whole(steps);
+        assert!(!steps.iter().any(|step| matches!(step, Step::Shared { .. })));
+    }
+}
+
 #[test]
 fn every_row_is_whole_and_its_sentence_short_ascii() {
     for row in rows() {
         let text = &row.sentence;
         assert!(text.is_ascii() && text.len() <= 140, "{text}");
-        for text in row.steps.iter().chain([text, &row.explanation]) {
-            assert!(text.is_ascii() && text.len() > 3, "{text}");
-            for part in text.split('{').skip(1) {
-                let name = part.split('}').next().unwrap();
-                assert!(
-                    PLACEHOLDERS.iter().any(|(known, _)| *known == name),
-                    "{text}"
-                );
-            }
-            assert!(!general(text).contains('{'), "{text}");
-        }
+        is_whole(text);
+        is_whole(&row.explanation);
+        are_whole(&row.steps);
+        assert!(
+            row.without_scope
+                .iter()
+                .all(|code| row.codes.contains(code))
+        );
         assert!(!row.steps.is_empty() && !row.source.is_empty(), "{text}");
-        if row.class == RowClass::SignIn {
+        if row.class == Class::SignIn && !row.flow {
             let steps = ["{login}", "administrator", "Sign-in needed"];
             assert!(steps.iter().any(|step| text.contains(step)), "{text}");
         }
@@ -199,30 +235,30 @@ fn every_example_of_a_mail_server_finds_its_own_row() {
 
 #[test]
 fn words_of_mail_servers_mean() {
+    use Class::{Admin, Configuration, SignIn, Temporary};
     use Protocol::{Imap, Pop3, Smtp};
-    use RowClass::{Admin, Config, Retry, SignIn};
     let cases = [
         (
             Imap,
             "Request is throttled. Suggested Backoff Time: 1 milliseconds",
-            Some((Retry, false)),
+            Some((Temporary, false)),
         ),
-        (Imap, "Server Unavailable. 15", Some((Retry, false))),
+        (Imap, "Server Unavailable. 15", Some((Temporary, false))),
         (
             Imap,
             "[ALERT] Too many simultaneous connections. (Failure)",
-            Some((Retry, false)),
+            Some((Temporary, false)),
         ),
         (
             Imap,
             "Basic authentication is disabled.",
-            Some((Config, false)),
+            Some((Configuration, false)),
         ),
-        (Imap, "AUTHENTICATE failed.", Some((Config, true))),
+        (Imap, "AUTHENTICATE failed.", Some((Configuration, true))),
         (
             Imap,
             "[authenticationfailed] INVALID credentials",
-            Some((Config, true)),
+            Some((Configuration, true)),
         ),
         (Imap, "[EXPIRED] x", Some((SignIn, false))),
         (
@@ -231,17 +267,17 @@ fn words_of_mail_servers_mean() {
             Some((Admin, false)),
         ),
         (Imap, "never heard of it", None),
-        (Pop3, "[SYS/TEMP] x", Some((Retry, false))),
+        (Pop3, "[SYS/TEMP] x", Some((Temporary, false))),
         (Pop3, "AUTHENTICATE failed.", None),
         (
             Smtp,
             "535 5.7.3 Authentication unsuccessful",
-            Some((Config, true)),
+            Some((Configuration, true)),
         ),
         (
             Smtp,
             "535 5.7.30 Authentication unsuccessful",
-            Some((Config, false)),
+            Some((Configuration, false)),
         ),
         (Smtp, "[UNAVAILABLE] x", None),
     ];
@@ -278,15 +314,8 @@ fn descriptions_tell_rows_of_one_value_apart() {
         // The general row of the value stands behind it, and is not softer.
         let general = error(value).unwrap();
         assert_ne!(general, row);
-        assert_ne!(row.class, RowClass::Retry);
+        assert_ne!(row.class, Class::Temporary);
     }
-}
-
-#[test]
-fn values_are_filled_in_once() {
-    let value = |name: &str| (name == "user").then(|| "{login}".to_owned());
-    let filled = fill("{user}, {login}, {other}, {", value);
-    assert_eq!(filled, "{login}, mailsplice login USER, {other}, {");
 }
 
 /// Every refusal of a mail server among the facts this program was built from, and nothing else's row.

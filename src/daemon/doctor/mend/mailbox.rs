@@ -1,9 +1,9 @@
 //! The mail server refuses the token, or takes it and opens no mailbox.
 
 use super::ENTRA;
-use super::token::permission;
-use crate::daemon::doctor::subject::{Subject, powershell, shell};
+use crate::daemon::doctor::subject::{Subject, powershell};
 use crate::oauth::table::Row;
+use crate::oauth::table::shell;
 use crate::proto::Protocol;
 use crate::proto::dialogue::RefusedBecause;
 
@@ -242,7 +242,7 @@ fn app_access(subject: &Subject<'_>, object_id: Option<&str>) -> Vec<String> {
         ),
         format!(
             "    Connect-ExchangeOnline -Organization {}",
-            powershell(subject.tenant())
+            powershell(&subject.tenant())
         ),
         format!(
             "    New-ServicePrincipal -AppId {} -ObjectId {object}",
@@ -260,7 +260,7 @@ fn app_access(subject: &Subject<'_>, object_id: Option<&str>) -> Vec<String> {
         ),
         format!(
             "And the application permission {} (Office 365 Exchange Online) with admin consent{}",
-            permission(subject),
+            subject.permission(),
             subject
                 .who
                 .provider

@@ -11,7 +11,7 @@ pub(super) use network::{
     certificate, dns, egress, ehlo_name, endpoint, injected, silent, start_tls, tcp, tls,
     wrong_server,
 };
-pub(super) use token::{other_resource, permission, scope, token};
+pub(super) use token::{other_resource, scope, token};
 
 /// `https://entra.microsoft.com`, the place of app registrations and enterprise applications.
 const ENTRA: &str = "Entra admin center (https://entra.microsoft.com)";

@@ -4,8 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::config::UpstreamTls;
-use crate::daemon::doctor::subject::{Subject, shell};
+use crate::daemon::doctor::subject::Subject;
 use crate::net::tls::{CertFault, CertInfo, HandshakeFault};
+use crate::oauth::table::shell;
 use crate::observe::time::minutes;
 use crate::proto::Protocol;
 

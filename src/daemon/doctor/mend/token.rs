@@ -1,215 +1,19 @@
 //! No token, or one that lacks something.
 
-use super::ENTRA;
 use crate::config::PresetName;
 use crate::daemon::doctor::subject::Subject;
-use crate::oauth::{Class, TokenError};
+use crate::oauth::TokenError;
+use crate::oauth::table;
 
 /// There is no token.
 pub(in crate::daemon::doctor) fn token(subject: &Subject<'_>, error: &TokenError) -> Vec<String> {
     let code = error.code.as_deref().unwrap_or_default();
-    let number = code.strip_prefix("AADSTS").unwrap_or_default();
-    let known = if number.is_empty() {
-        plain(subject, code)
-    } else {
-        microsoft(subject, number)
+    let mut lines = match subject.row(code) {
+        Some(row) => subject.steps(row, &error.detail),
+        None => table::class_steps(error.class, &subject.values()),
     };
-    let of_table = || {
-        let row = subject.row(code)?;
-        Some(subject.steps(row, &error.detail))
-    };
-    let mut lines = known
-        .or_else(of_table)
-        .unwrap_or_else(|| by_class(subject, error.class));
-    if subject.is_microsoft() && error.class == Class::Admin {
-        lines.push(format!(
-            "The administrator finds the refusal with its reason in the {ENTRA}, Monitoring, Sign-in \
-             logs: application {}, user {}.",
-            subject.provider.client_id, subject.account.user
-        ));
-    }
+    lines.extend(table::class_notes(error.class, &subject.values()));
     lines
-}
-
-/// By AADSTS number; `None` where the table's steps say enough.
-fn microsoft(subject: &Subject<'_>, number: &str) -> Option<Vec<String>> {
-    let client = &subject.provider.client_id;
-    let registration = format!("{ENTRA}, App registrations, application {client}");
-    let enterprise = format!("{ENTRA}, Enterprise applications, application {client}");
-    let user = &subject.account.user;
-    Some(match number {
-        "7000222" => vec![
-            format!("Make a new secret: {registration}, Certificates & secrets, New client secret."),
-            put_secret(subject),
-            "A certificate instead of a secret ends later. Expired secrets stop every account of the \
-             application at once."
-                .to_owned(),
-        ],
-        "7000215" | "70002" => vec![
-            "The program has the wrong secret; often it is the Secret ID instead of the Value.".into(),
-            format!(
-                "The Value is shown only once. If you no longer have it, make a new one: \
-                 {registration}, Certificates & secrets, New client secret."
-            ),
-            put_secret(subject),
-        ],
-        "7000218" => vec![
-            format!(
-                "{registration}, Authentication: the redirect http://localhost must stand under \
-                 \"Mobile and desktop applications\", not \"Web\"; for device codes set \"Allow public \
-                 client flows\" to Yes."
-            ),
-            format!(
-                "If it is meant to have a secret: give it in {}.",
-                subject.place("client_secret")
-            ),
-        ],
-        "700025" => vec![format!(
-            "A public client must not send a secret: remove {}.",
-            subject.place("client_secret")
-        )],
-        "700011" | "700016" => vec![
-            format!(
-                "Compare the client id {client} and the tenant {} with the registration's Overview page \
-                 ({}).",
-                subject.tenant(),
-                subject.place("client_id, tenant")
-            ),
-            consent(subject)?,
-        ],
-        "50128" | "90002" | "90019" | "90038" | "1000104" => vec![format!(
-            "Tenant {} is not in this cloud: correct {}, or take the preset of the right cloud \
-             (microsoft-gcc-high, microsoft-dod, microsoft-china).",
-            subject.tenant(),
-            subject.place("tenant")
-        )],
-        "65001" | "65004" | "90094" | "90095" => {
-            let mut lines = vec![consent(subject)?];
-            if !subject.is_userless() {
-                lines.push(format!("Then: {}", subject.login()));
-            }
-            lines
-        }
-        "65005" | "650056" | "650057" | "70011" | "28000" | "28002" | "28003" | "700022" => {
-            let mut lines = registration_permissions(subject);
-            lines.push(format!(
-                "Ask for nothing else: leave {} out.",
-                subject.place("scopes")
-            ));
-            lines
-        }
-        "50105" => vec![format!(
-            "Assign the user: {enterprise}, Users and groups, Add user: {user}. (Or Properties, \
-             \"Assignment required\" No.)"
-        )],
-        "70001" | "7000112" => vec![format!(
-            "Enable it again: {enterprise}, Properties, \"Enabled for users to sign-in\" Yes."
-        )],
-        "9001023" => vec![format!(
-            "App-only access needs the tenant's id or domain in {}, not {}.",
-            subject.place("tenant"),
-            subject.tenant()
-        )],
-        _ => return None,
-    })
-}
-
-/// By `error` value; `None` where the table's steps say enough.
-fn plain(subject: &Subject<'_>, code: &str) -> Option<Vec<String>> {
-    let provider = &subject.provider.name;
-    let client = &subject.provider.client_id;
-    if subject.row(code).is_some_and(|row| row.client.is_some()) {
-        return None;
-    }
-    Some(match code {
-        "invalid_client" => vec![
-            format!(
-                "Provider {provider} does not know the client id {client} with this secret: compare {} \
-                 with the registration.",
-                subject.place("client_id, client_secret")
-            ),
-            put_secret(subject),
-        ],
-        "unauthorized_client" | "unsupported_grant_type" => vec![format!(
-            "The registration of {client} does not allow flow {}: allow it there, or change {}.",
-            subject.provider.flow.as_str(),
-            subject.place("flow")
-        )],
-        "invalid_scope" => vec![format!(
-            "The provider refuses the scopes {}: correct {}.",
-            subject.provider.scopes.join(" "),
-            subject.place("scopes")
-        )],
-        _ => return None,
-    })
-}
-
-fn by_class(subject: &Subject<'_>, class: Class) -> Vec<String> {
-    match class {
-        Class::SignIn => vec![
-            format!("Sign in: {}", subject.login()),
-            format!(
-                "On a machine without a browser: {} --paste",
-                subject.login()
-            ),
-        ],
-        Class::Admin => consent(subject).into_iter().collect(),
-        Class::Configuration => vec![format!(
-            "Correct {}, then run this again.",
-            subject.place("client_id, client_secret, tenant, flow or scopes")
-        )],
-        Class::Temporary { .. } => {
-            vec!["It passes by itself: nothing was lost. Run this again later.".to_owned()]
-        }
-    }
-}
-
-/// Where a new secret goes.
-fn put_secret(subject: &Subject<'_>) -> String {
-    let key = subject.place("client_secret");
-    match &subject.provider.client_secret {
-        Some(source) => format!(
-            "Put its Value into {} ({key}). serve reads it at each request: it is used within five minutes, after a reload (SIGHUP) at once.",
-            source.place()
-        ),
-        None => format!("Name the place of its Value in {key}: client_secret: {{ file: PATH }}"),
-    }
-}
-
-fn consent(subject: &Subject<'_>) -> Option<String> {
-    let url = subject.who.provider.admin_consent_url()?;
-    Some(format!(
-        "An administrator approves the application at: {url}"
-    ))
-}
-
-fn registration_permissions(subject: &Subject<'_>) -> Vec<String> {
-    let client = &subject.provider.client_id;
-    let permission = permission(subject);
-    let kind = if subject.is_userless() {
-        "APIs my organization uses, Office 365 Exchange Online, Application permissions"
-    } else {
-        "Microsoft Graph, Delegated permissions"
-    };
-    let mut lines = vec![format!(
-        "{ENTRA}, App registrations, application {client}, API permissions, Add a permission: {kind}: \
-         {permission}. Then \"Grant admin consent\"."
-    )];
-    lines.extend(consent(subject));
-    lines
-}
-
-/// The permission that the protocol needs at Microsoft.
-pub(in crate::daemon::doctor) fn permission(subject: &Subject<'_>) -> &'static str {
-    use crate::proto::Protocol::{Imap, Pop3, Smtp};
-    match (subject.protocol, subject.is_userless()) {
-        (Imap, false) => "IMAP.AccessAsUser.All",
-        (Pop3, false) => "POP.AccessAsUser.All",
-        (Smtp, false) => "SMTP.Send",
-        (Imap, true) => "IMAP.AccessAsApp",
-        (Pop3, true) => "POP.AccessAsApp",
-        (Smtp, true) => "SMTP.SendAsApp",
-    }
 }
 
 /// A scope is missing that the protocol needs; `asked`: it was asked for and not granted.
@@ -227,7 +31,7 @@ pub(in crate::daemon::doctor) fn scope(
         ));
     }
     if subject.is_microsoft() {
-        lines.extend(registration_permissions(subject));
+        lines.extend(table::shared_steps("permissions", &subject.values()));
     } else if asked {
         lines.push(format!(
             "Allow {missing} for the client id {} at provider {}, or whoever signs in must tick it in the \
@@ -252,7 +56,7 @@ pub(in crate::daemon::doctor) fn other_resource(subject: &Subject<'_>) -> Vec<St
         "Tokens for Microsoft Graph open no mail server. Leave {} out, or ask for \
          https://{resource}/{} and its like, for one resource only.",
         subject.place("scopes"),
-        permission(subject)
+        subject.permission()
     )];
     if !subject.is_userless() {
         lines.push(format!("Then sign in again: {}", subject.login()));
@@ -264,6 +68,7 @@ pub(in crate::daemon::doctor) fn other_resource(subject: &Subject<'_>) -> Vec<St
 mod tests {
     use super::*;
     use crate::daemon::doctor::subject::tests::Sample;
+    use crate::oauth::Class;
 
     fn error(class: Class, code: &str) -> TokenError {
         TokenError::new(class, "sentence", "detail").with_code(Some(code.to_owned()))
@@ -323,7 +128,7 @@ mod tests {
             Class::SignIn,
             Class::Admin,
             Class::Configuration,
-            Class::Temporary { retry_at: None },
+            Class::Temporary,
         ];
         for sample in &samples {
             for row in crate::oauth::table::rows() {
@@ -337,6 +142,45 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Everything that a step asks for is known of an account.
+    #[test]
+    fn no_step_leaves_a_place_open() {
+        let samples = [Sample::microsoft(), Sample::app_only()];
+        for sample in &samples {
+            let subject = sample.subject();
+            for row in table::token_rows() {
+                for code in row.names() {
+                    let lines = token(&subject, &error(row.class, &code)).join("\n");
+                    for (name, general) in table::PLACEHOLDERS {
+                        let open =
+                            *name != "correlation_id" && lines.contains(&format!(" {general}"));
+                        assert!(!open && !lines.contains(&format!("{{{name}}}")), "{lines}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn steps_are_for_whom_they_fit() {
+        let (person, app) = (Sample::microsoft(), Sample::app_only());
+        let lines = |sample: &Sample, code: &str| {
+            token(&sample.subject(), &error(Class::Configuration, code)).join("\n")
+        };
+        let login = "Then: mailsplice login";
+        assert!(lines(&person, "AADSTS90094").contains(login));
+        assert!(!lines(&app, "AADSTS90094").contains(login));
+        assert!(
+            lines(&person, "AADSTS650056")
+                .contains("Delegated permissions: IMAP.AccessAsUser.All.")
+        );
+        assert!(!lines(&person, "AADSTS650056").contains("AccessAsApp"));
+        assert!(lines(&app, "AADSTS650056").contains("Application permissions: IMAP.AccessAsApp."));
+        assert!(!lines(&app, "AADSTS650056").contains("Delegated"));
+        assert!(lines(&person, "AADSTS7000222").contains("as file: PATH"));
+        assert!(!lines(&app, "AADSTS7000222").contains("as file: PATH"));
     }
 
     #[test]

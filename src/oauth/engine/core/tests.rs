@@ -190,10 +190,7 @@ fn passing_trouble_serves_the_old_token_while_it_lives() {
     let job = rig.started();
     rig.refuse(&job, 503, "");
     let error = rig.after(&job).unwrap_err();
-    assert!(matches!(
-        error.class,
-        Class::Temporary { retry_at: Some(_) }
-    ));
+    assert!(error.class == Class::Temporary && error.retry_at.is_some());
     rig.pass(2);
     let job = rig.started();
     rig.grant(&job, "t2", 3600);
@@ -234,10 +231,8 @@ fn near_attempts_are_waited_for_and_far_ones_refused() {
     rig.done(&look, Report::Same);
     let error = rig.after(&look).unwrap_err();
     assert_eq!(
-        error.class,
-        Class::Temporary {
-            retry_at: Some(rig.ms / 1000 + 60)
-        }
+        (error.class, error.retry_at),
+        (Class::Temporary, Some(rig.ms / 1000 + 60))
     );
     rig.pass(58);
     assert!(matches!(rig.need(), Verdict::Pause(2000)));
@@ -506,7 +501,7 @@ fn a_lost_job_is_passing_trouble() {
     rig.done(&job, Report::Lost);
     assert!(matches!(
         rig.after(&job).unwrap_err().class,
-        Class::Temporary { .. }
+        Class::Temporary
     ));
     assert!(matches!(rig.need(), Verdict::Pause(_)));
 }
