@@ -4,13 +4,14 @@ use crate::input::account::{account_key, is_catch_all};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use crate::input::unseen::{self, Unseen};
+use crate::observe::{Clock as _, SystemClock};
 use crate::store::{
     DerivedKey, LockGuard, StoreError, blocking, durable, file_stem, folder, lock_file, random,
 };
@@ -248,7 +249,7 @@ impl Inner {
             kind: new.kind,
             hash,
             limits: new.limits,
-            created_at: unix_now(),
+            created_at: SystemClock.now(),
             known: KnownNetworks::default(),
         });
         stored.save(&self.dir, account, &self.keys)?;
@@ -374,10 +375,4 @@ fn generate() -> Result<SecretString, AccessError> {
         password.extend(letters.take(missing).map(|letter| char::from(*letter)));
     }
     Ok(SecretString::from(password))
-}
-
-fn unix_now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }

@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::plan::Listener;
 use crate::access::Identity;
 use crate::net::relay::RelayEnd;
 use crate::oauth::TokenError;
-use crate::observe::{Class, Event, Events, event};
+use crate::observe::{Class, Clock as _, Event, Events, SystemClock, event};
 use crate::proto::{Refusal, RefusalKind};
 use crate::upstream::Verdict;
 
@@ -90,8 +90,7 @@ impl From<Refusal> for Denied {
 
 /// Seconds since a moment in Unix seconds; 0 for one to come.
 pub(super) fn age(since: u64) -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| now.as_secs().saturating_sub(since))
+    SystemClock.now().saturating_sub(since)
 }
 
 /// Where a client came from.

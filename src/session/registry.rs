@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Identity, Network};
+use crate::observe::{Clock as _, SystemClock};
 
 /// Evicted connections that may say a last word at a time; further ones go without.
 pub const FAREWELLS: usize = 16;
@@ -98,9 +98,7 @@ impl SessionInfo {
             label: identity.label().to_string(),
             client,
             listener: listener.to_owned(),
-            since: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |d| d.as_secs()),
+            since: SystemClock.now(),
             identity,
         }
     }

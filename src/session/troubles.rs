@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::Instant;
@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::rest::suggested;
 use crate::access::Identity;
 use crate::oauth::Class;
+use crate::observe::{Clock as _, SystemClock};
 use crate::proto::Protocol;
 
 /// Accounts kept in mind; beyond, the one whose trouble is oldest is forgotten.
@@ -54,9 +55,7 @@ impl Troubles {
         sentence: &str,
     ) {
         let account = &**identity.account();
-        let at = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_secs());
+        let at = SystemClock.now();
         let mut all = self.all();
         let before = all.get(account).filter(|before| before.code == code);
         let count = before.map_or(0, |before| before.count) + 1;
