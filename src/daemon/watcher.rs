@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tracing::{debug, warn};
 
-use super::watch::{self, LONG_TROUBLE, Seen, Warning};
+use super::watch::{self, LONG_TROUBLE, Warning};
 use super::wiring::Base;
 use crate::config::{self, Config, NotifyTarget};
 use crate::notify::{Facts, FindFacts, Hook, Kind, Notifier, Settings, Target, stage};
@@ -51,7 +51,7 @@ pub(super) fn facts(tokens: Tokens, config: Arc<ArcSwap<Config>>) -> FindFacts {
         };
         let hint = tokens
             .status_of(account)
-            .and_then(|status| watch::hint(&config, account, &seen(&status), SystemClock.now()));
+            .and_then(|status| watch::hint(&config, account, &status, SystemClock.now()));
         Facts {
             provider: Some(provider.name.clone()),
             hint: hint.map(str::to_owned),
@@ -124,8 +124,8 @@ impl Watcher {
         self.tokens.look().await;
         let config = self.config.load_full();
         let statuses = self.tokens.status();
-        let seen: Vec<Seen> = statuses.iter().map(seen).collect();
-        let lasting = self.memory.lasting(&config, &statuses, &seen, now);
+        let lasting = self.memory.lasting(&config, &statuses, now);
+        let seen = statuses.clone();
         let reminder = config.notify_reminder.as_secs();
         // Certificates are files.
         let warnings = tokio::task::spawn_blocking(move || watch::warnings(&config, &seen, now));
@@ -189,16 +189,10 @@ impl Memory {
     }
 
     /// Passing trouble that does not pass.
-    fn lasting(
-        &mut self,
-        config: &Config,
-        statuses: &[AccountStatus],
-        seen: &[Seen],
-        now: u64,
-    ) -> Vec<Warning> {
+    fn lasting(&mut self, config: &Config, statuses: &[AccountStatus], now: u64) -> Vec<Warning> {
         let mut troubled = HashMap::new();
         let mut lasting = Vec::new();
-        for (status, seen) in statuses.iter().zip(seen) {
+        for status in statuses {
             let before = self.troubled.get(&status.account).copied();
             let still = match status.state {
                 State::Degraded => true,
@@ -212,17 +206,12 @@ impl Memory {
             let since = before.unwrap_or(now);
             troubled.insert(status.account.clone(), since);
             if now.saturating_sub(since) >= LONG_TROUBLE {
-                lasting.extend(watch::long_trouble(config, seen, since));
+                lasting.extend(watch::long_trouble(config, status, since));
             }
         }
         self.troubled = troubled;
         lasting
     }
-}
-
-/// What the watch needs of a status.
-fn seen(status: &AccountStatus) -> Seen {
-    Seen::of(&serde_json::to_value(status).unwrap_or_default())
 }
 
 #[cfg(test)]

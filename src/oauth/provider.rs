@@ -15,7 +15,7 @@ use crate::store::is_catch_all;
 pub type SecretReader = Arc<dyn Fn() -> Result<SecretString, String> + Send + Sync>;
 
 /// Which grant brings the first token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Flow {
     /// Browser sign-in with PKCE (RFC 6749 §4.1, RFC 7636, RFC 8252).
