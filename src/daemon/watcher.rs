@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 
 use super::watch::{self, LONG_TROUBLE, Warning};
 use super::wiring::Base;
-use crate::config::{self, Config, NotifyTarget};
+use crate::config::{self, Config, NoticeKind, NotifyTarget};
 use crate::notify::{Facts, FindFacts, Hook, Kind, Notifier, Settings, Target, stage};
 use crate::oauth::{self, AccountStatus, Clock, State, SystemClock, Tokens};
 use crate::observe::{Event, Events, Sink as _};
@@ -21,7 +21,6 @@ const LAST_DAYS: u64 = 7;
 
 /// The hooks of the configuration.
 pub(super) fn settings(config: &Config) -> Settings {
-    let kind = |word: &&'static str| Kind::ALL.into_iter().find(|kind| kind.as_str() == *word);
     let hook = |notify: &config::Notify| Hook {
         target: match &notify.target {
             NotifyTarget::Command(argv) => Target::Command(argv.clone()),
@@ -33,12 +32,24 @@ pub(super) fn settings(config: &Config) -> Settings {
                 }),
             },
         },
-        kinds: notify.events.iter().filter_map(kind).collect(),
+        kinds: notify.events.iter().copied().map(kind).collect(),
         timeout: notify.timeout,
     };
     Settings {
         hooks: config.notify.iter().map(hook).collect(),
         reminder: config.notify_reminder,
+    }
+}
+
+/// The notices of a word of the configuration.
+fn kind(of: NoticeKind) -> Kind {
+    match of {
+        NoticeKind::NeedsSignIn => Kind::NeedsSignIn,
+        NoticeKind::Misconfigured => Kind::Misconfigured,
+        NoticeKind::WillExpire => Kind::WillExpire,
+        NoticeKind::Recovered => Kind::Recovered,
+        NoticeKind::Revoked => Kind::Revoked,
+        NoticeKind::BruteForce => Kind::BruteForce,
     }
 }
 
