@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 mod environment;
+pub mod ground;
 pub mod input;
 pub mod net;
 pub mod notify;

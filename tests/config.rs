@@ -26,9 +26,9 @@ use std::{
 };
 
 use mailsplice::config::{
-    self, Config, Fault, Limits, ListenerTls, Loaded, NotifyTarget, Protocol, SecretSource,
-    UpstreamTls,
+    self, Config, Fault, Limits, ListenerTls, Loaded, NotifyTarget, SecretSource, UpstreamTls,
 };
+use mailsplice::proto::Protocol;
 
 const EXAMPLE: &str = include_str!("../proxy.example.yaml");
 
@@ -175,7 +175,7 @@ fn check_example(config: &Config) {
         provider.token_url.as_str(),
         "https://login.microsoftonline.com/contoso.onmicrosoft.com/oauth2/v2.0/token"
     );
-    let smtp = provider.servers.smtp.as_ref().unwrap();
+    let smtp = provider.servers.of(Protocol::Smtp).as_ref().unwrap();
     assert_eq!((smtp.host.as_str(), smtp.port), ("smtp.office365.com", 587));
     assert_eq!(smtp.tls, UpstreamTls::StartTls);
     let account = &config.accounts[0];

@@ -170,6 +170,74 @@ async fn the_environment_is_for_token_requests_alone() {
 }
 
 #[tokio::test]
+async fn the_environment_s_proxy_is_of_any_kind_and_knows_who_asks() {
+    const LOGIN: Option<(&str, &str)> = Some(("mail:splice", PASSWORD));
+    for (kind, scheme, tls) in [
+        (Kind::Http, "http", false),
+        (Kind::Http, "https", true),
+        (Kind::Socks5, "socks5", false),
+        (Kind::Socks5, "socks5h", false),
+    ] {
+        let lab = lab().await;
+        let names = [(IDP, lab.endpoint.address)];
+        let tls = tls.then(|| server_config(&lab.ca));
+        let way = Egress::start_with(kind, LOGIN, &names, tls).await;
+        let port = lab.upstream.address.port();
+        let mail = format!("localhost:{port}");
+        lab.prepare(&yaml(&lab, "").replace(MAIL, &mail));
+        let with = |userinfo: &str| format!("{scheme}://{userinfo}{}", way.address);
+        let known = with("mail%3Asplice:Egress%20pass%3Aword@");
+        let env = [
+            ("https_proxy", known.as_str()),
+            ("HTTP_PROXY", "http://127.0.0.1:1"),
+            ("NO_PROXY", "other.invalid"),
+            ("RUST_LOG", "trace"),
+        ];
+        let proxy = Proxy::start(&lab, &env).await;
+        let said = answer(&proxy).await;
+        assert!(said.starts_with("a OK"), "{scheme}: {said}");
+        assert_eq!(way.asked(), [IDP], "{scheme}");
+        for secret in [PASSWORD, "Egress%20pass", "bWFpbDpzcGxpY2U6"] {
+            assert!(!proxy.log().contains(secret), "{secret} in the log");
+        }
+        drop(proxy);
+        std::fs::remove_dir_all(lab.path("state/tokens")).unwrap();
+        let unknown = with("");
+        let env = [("HTTPS_PROXY", unknown.as_str()), ("NO_PROXY", "")];
+        let proxy = Proxy::start(&lab, &env).await;
+        let said = answer(&proxy).await;
+        let named = format!(
+            "a NO [UNAVAILABLE] the environment's proxy {} needs a user name and password",
+            way.address
+        );
+        assert!(said.starts_with(&named), "{scheme}: {said}");
+        assert!(
+            said.ends_with(
+                "put them into HTTPS_PROXY or ALL_PROXY, or set egress.proxy; try again later"
+            ),
+            "{scheme}: {said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_the_environment_excepts_goes_directly() {
+    let lab = lab().await;
+    let way = egress(&lab, Kind::Http, false).await;
+    lab.prepare(&yaml(&lab, ""));
+    let url = format!("http://{}", way.address);
+    let env = [
+        ("HTTPS_PROXY", url.as_str()),
+        ("NO_PROXY", "other.example, .invalid"),
+    ];
+    let proxy = Proxy::start(&lab, &env).await;
+    let said = answer(&proxy).await;
+    let named = "a NO [UNAVAILABLE] No connection to idp.invalid (its name cannot be resolved)";
+    assert!(said.starts_with(named), "{said}");
+    assert_eq!(way.asked(), [""; 0]);
+}
+
+#[tokio::test]
 async fn a_proxy_that_refuses_is_named_and_nothing_else() {
     for kind in [Kind::Http, Kind::Socks5] {
         // Tokens are there, so that mail is what fails.

@@ -22,7 +22,8 @@ use std::process::{Command, Stdio};
 use mailsplice::config;
 use mailsplice::daemon::wiring;
 use mailsplice::oauth::Class;
-use mailsplice::oauth::table::{self, ClientKind, MailProtocol, Row, When};
+use mailsplice::oauth::table::{self, ClientKind, Row, When};
+use mailsplice::proto::Protocol;
 use mailsplice::store::{FileStore, TokenRecord, TokenStore as _};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -54,7 +55,7 @@ enum Met {
 /// Every code of every row. Protocols that are not served yet are reached by the unit tests of the
 /// table; a served one joins `SERVED` and gets its listener.
 fn cases() -> Vec<Case> {
-    const SERVED: &[MailProtocol] = &[MailProtocol::Imap];
+    const SERVED: &[Protocol] = &[Protocol::Imap];
     let mut cases = Vec::new();
     let mut add = |row, code: String, met| {
         let user = format!("user{}@contoso.test", cases.len());
@@ -206,10 +207,10 @@ fn response_code(row: &Row) -> &'static str {
 fn answer(row: &Row) -> String {
     let protocols = row.reply.as_ref().map(|reply| reply.protocols.as_slice());
     match (protocols, row.class) {
-        (Some([MailProtocol::Smtp]), _) => "454 4.7.0".to_owned(),
-        (Some([MailProtocol::Pop3]), _) if row.is_in_use() => "-ERR [IN-USE]".to_owned(),
-        (Some([MailProtocol::Pop3]), Class::Temporary) => "-ERR [SYS/TEMP]".to_owned(),
-        (Some([MailProtocol::Pop3]), _) => "-ERR [SYS/PERM]".to_owned(),
+        (Some([Protocol::Smtp]), _) => "454 4.7.0".to_owned(),
+        (Some([Protocol::Pop3]), _) if row.is_in_use() => "-ERR [IN-USE]".to_owned(),
+        (Some([Protocol::Pop3]), Class::Temporary) => "-ERR [SYS/TEMP]".to_owned(),
+        (Some([Protocol::Pop3]), _) => "-ERR [SYS/PERM]".to_owned(),
         _ => format!("NO [{}]", response_code(row)),
     }
 }
@@ -648,7 +649,7 @@ fn section(text: &mut String, title: &str, rows: impl Iterator<Item = &'static R
         writeln!(text, "\n- Class: {}", row.class.name()).unwrap();
         match &row.reply {
             Some(reply) => {
-                let protocols: Vec<_> = reply.protocols.iter().map(|one| one.name()).collect();
+                let protocols: Vec<_> = reply.protocols.iter().map(|one| one.acronym()).collect();
                 writeln!(
                     text,
                     "- Said by {} servers: `{}`",

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{AccessError, Protocol};
+use super::AccessError;
 use crate::input::network::{self, Addresses};
+use crate::proto::Protocol;
 
 /// Who thought of a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

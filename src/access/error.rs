@@ -111,9 +111,6 @@ pub enum AccessError {
         "the password cannot be used: {0}. If it truly belongs there, give the device another password"
     )]
     UnseenInPassword(Unseen),
-    /// No such protocol.
-    #[error("{0:?} is no protocol: imap, pop3 or smtp")]
-    BadProtocol(String),
     /// Not an address or network.
     #[error("{}{fault}", quoted(text, fault))]
     BadNetwork {

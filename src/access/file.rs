@@ -1,5 +1,6 @@
 //! The stored form of an account's passwords: `<state_dir>/passwords/<account>.json`.
 
+use crate::input::account::{account_key, catch_all_for, is_catch_all};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -12,16 +13,15 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
 use crate::input::network::parse_stored;
-use crate::store::{
-    DerivedKey, StoreError, account_key, catch_all_for, durable, file_stem, is_catch_all, random,
-};
+use crate::store::{DerivedKey, StoreError, durable, file_stem, random};
 
 use super::{
-    AccessError, Entry, Kind, Limits, Protocol,
+    AccessError, Entry, Kind, Limits,
     hashing::{Cost, HASH, SALT},
     known::{KnownNetworks, NetworkMark},
     throttle::Site,
 };
+use crate::proto::Protocol;
 
 /// Most passwords one account may have: a try is compared with each.
 pub(super) const MAX_ENTRIES: usize = 100;

@@ -1,5 +1,6 @@
 //! Answers whether a try may use an account.
 
+use crate::input::account::{account_key, catch_all_for, trimmed};
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
@@ -10,16 +11,14 @@ use std::{
 use tracing::warn;
 use zeroize::Zeroizing;
 
-use crate::store::{
-    DerivedKey, StoreError, StoreKey, account_key, blocking, catch_all_for, durable, folder,
-};
+use crate::store::{DerivedKey, StoreError, StoreKey, blocking, durable, folder};
 
 use super::{
     AccessError, Attempt, Settings, Verdict,
     file::{self, FOLDER, Keys, Stored},
     flights::Flights,
     hashing::Hasher,
-    known, name,
+    known,
     ring::{Place, Tags},
     state::{FileStamp, Look, NO_COVER, State, Trier, Tries, Whose},
     throttle::{Moment, Network, Site},
@@ -385,7 +384,7 @@ impl Inner {
 
 /// The user in lower case, if it can be a user at all, and the catch-all that would cover it.
 fn user_name(user: &[u8]) -> Option<(String, String)> {
-    let user = name::trimmed(user);
+    let user = trimmed(user);
     let fits = (1..=MAX_USER).contains(&user.len()) && !user.contains(&0);
     let text = std::str::from_utf8(user).ok().filter(|_| fits)?;
     // As the client wrote it: lower case can turn other letters into ASCII.

@@ -21,7 +21,7 @@
 //! a guesser can invent a new name for each try. Every try, for whatever name, is compared with two sets
 //! of passwords, the user's and the catch-all's, or decoys; and as soon as any catch-all has a given
 //! password, every miss costs a second Argon2id. The client's name becomes the mailbox, so it has to
-//! be a plain address ([`catch_all_for`]).
+//! be a plain address ([`crate::input::account::catch_all_for`]).
 //!
 //! **What a right password is spared.** It never consumes budget. A generated one (over 140 bits, so
 //! guessing it is hopeless at any speed) is let in even from an address whose budget is used up: one
@@ -43,8 +43,8 @@ mod file;
 mod flights;
 mod gatekeeper;
 mod hashing;
+mod identity;
 mod known;
-pub mod name;
 mod passwords;
 mod ring;
 mod state;
@@ -53,11 +53,9 @@ mod throttle;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, net::IpAddr, str::FromStr, sync::Arc, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
-use serde::{Deserialize, Serialize};
-
-pub use crate::store::catch_all_for;
+use crate::proto::Protocol;
 
 pub(crate) use self::throttle::{Budget, Network, Table};
 pub use self::{
@@ -65,58 +63,12 @@ pub use self::{
     error::AccessError,
     file::{FOLDER, password_faults},
     gatekeeper::Gatekeeper,
+    identity::Identity,
     passwords::{Generated, Given, MIN_GIVEN, PasswordFile},
 };
 
 /// The purpose for which the key of this room is derived from the store key.
 pub const KEY_PURPOSE: &str = "access: device passwords";
-
-/// A mail protocol, as far as access is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// IMAP.
-    Imap,
-    /// POP3.
-    Pop3,
-    /// SMTP submission.
-    Smtp,
-}
-
-impl Protocol {
-    /// The name used in files, options and logs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Imap => "imap",
-            Self::Pop3 => "pop3",
-            Self::Smtp => "smtp",
-        }
-    }
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Protocol {
-    type Err = AccessError;
-
-    /// Reads a name, without case.
-    fn from_str(text: &str) -> Result<Self, AccessError> {
-        [Self::Imap, Self::Pop3, Self::Smtp]
-            .into_iter()
-            .find(|protocol| protocol.name().eq_ignore_ascii_case(text))
-            .ok_or_else(|| AccessError::BadProtocol(text.to_owned()))
-    }
-}
-
-/// The label under which a session stands that a catch-all's password opened: `device-1 (*@contoso.com)`.
-/// It says that the password opens more than this one mailbox; the user may have one of the same label.
-pub fn cover_label(label: &str, catch_all: &str) -> String {
-    format!("{label} ({catch_all})")
-}
 
 /// How much is allowed to go wrong.
 #[derive(Debug, Clone)]
@@ -163,12 +115,7 @@ pub struct Attempt<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Let in.
-    Allowed {
-        /// The account, in lower case: never a catch-all, but the user it covers.
-        account: Arc<str>,
-        /// Which password it was. One of a catch-all: see [`cover_label`].
-        label: Arc<str>,
-    },
+    Allowed(Identity),
     /// Not let in. Why is nobody's business.
     Refused,
     /// Not let in, and perhaps not even looked at: too many wrong tries lately.

@@ -1,5 +1,6 @@
 //! Adding, listing and removing device passwords, for the commands.
 
+use crate::input::account::{account_key, is_catch_all};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -11,8 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::input::unseen::{self, Unseen};
 use crate::store::{
-    DerivedKey, LockGuard, StoreError, account_key, blocking, durable, file_stem, folder,
-    is_catch_all, lock_file, random,
+    DerivedKey, LockGuard, StoreError, blocking, durable, file_stem, folder, lock_file, random,
 };
 
 use super::{

@@ -7,12 +7,13 @@ use subtle::ConstantTimeEq;
 use crate::store::{StoreError, random};
 
 use super::{
-    Kind, Limits, Protocol,
+    Kind, Limits,
     file::Stored,
     hashing::{Cost, HASH, SALT, Slow},
     known::{KnownNetworks, NetworkMark},
     throttle::{Budget, Moment},
 };
+use crate::proto::Protocol;
 
 /// The fast hashes of one try.
 pub(super) struct Tags {

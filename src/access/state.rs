@@ -1,15 +1,16 @@
 //! What the gatekeeper keeps in memory, behind one short-held lock.
 
+use crate::input::account::{catch_all_for, is_catch_all};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
-use crate::store::{StoreError, catch_all_for, is_catch_all};
+use crate::store::StoreError;
 
 use super::{
-    Settings, Verdict, cover_label,
+    Identity, Settings, Verdict,
     file::Stored,
     hashing::{HASH, Slow},
     known::NetworkMark,
@@ -324,7 +325,11 @@ impl State {
     ) -> Option<Slow> {
         let (any, known, tags) = match whose {
             Whose::Own => (self.any_given, self.accounts.get(trier.name), &tries.own),
-            Whose::Cover => (self.any_cover_given, self.covering(trier), &tries.cover),
+            Whose::Cover => (
+                self.any_cover_given,
+                self.covering(trier).map(|(_, known)| known),
+                &tries.cover,
+            ),
         };
         let counts = match charge.reach(whose) {
             Reach::AtHome(hashes) => !hashes.is_empty(),
@@ -434,9 +439,9 @@ impl State {
     }
 
     /// The catch-all account by which this user may come in: one with an account of its own may not.
-    fn covering(&self, trier: Trier<'_>) -> Option<&Known> {
+    fn covering(&self, trier: Trier<'_>) -> Option<(&Arc<str>, &Known)> {
         let own = self.accounts.get(trier.name);
-        let covering = self.catch_alls.get(trier.cover);
+        let covering = self.catch_alls.get_key_value(trier.cover);
         covering.filter(|_| !own.is_some_and(|known| known.exact))
     }
 
@@ -446,14 +451,14 @@ impl State {
 
     fn allowed(&self, trier: Trier<'_>, whose: Whose, label: Arc<str>) -> Option<Verdict> {
         let own = self.accounts.get_key_value(trier.name);
-        let (account, label) = match whose {
-            Whose::Own => (Arc::clone(own?.0), label),
+        let cover = self.covering(trier).map(|(key, _)| Arc::clone(key));
+        Some(Verdict::Allowed(match whose {
+            Whose::Own => Identity::by_password(Arc::clone(own?.0), cover, label),
             Whose::Cover => {
                 let account = own.map_or_else(|| trier.name.into(), |(key, _)| Arc::clone(key));
-                (account, cover_label(&label, trier.cover).into())
+                Identity::by_catch_all(account, cover?, label)
             }
-        };
-        Some(Verdict::Allowed { account, label })
+        }))
     }
 
     /// The known networks that are to be written down now, each account's at most once in `pause`.

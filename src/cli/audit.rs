@@ -7,9 +7,9 @@ use crate::config::Config;
 use crate::daemon::control::{self, Question};
 use crate::daemon::watcher;
 use crate::daemon::wiring::Base;
-use crate::oauth::{Clock as _, SystemClock};
 use crate::observe::audit::{LogSink, append};
 use crate::observe::event::Deed;
+use crate::observe::{Clock as _, SystemClock};
 use crate::observe::{Event, Events};
 use std::sync::Arc;
 

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::{DONE, FAILED, USAGE, say, word};
 use crate::oauth::Class;
 use crate::oauth::lookup::{self, Found};
-use crate::oauth::table::{self, MailProtocol, Row, When};
+use crate::oauth::table::{self, Row, When};
+use crate::proto::Protocol;
+
 use crate::proto::RefusalKind;
 
 /// Width of explanations on a terminal.
@@ -115,7 +117,7 @@ fn object(row: &Row) -> Value {
 }
 
 fn protocols(reply: &table::Reply) -> impl Iterator<Item = &'static str> {
-    reply.protocols.iter().map(|protocol| protocol.name())
+    reply.protocols.iter().map(|protocol| protocol.acronym())
 }
 
 /// Whether mail programs get the server's own words, because they come after the login.
@@ -140,10 +142,10 @@ fn response_code(row: &Row) -> &'static str {
 fn answer(row: &Row) -> String {
     let passes = row.class == Class::Temporary;
     match row.reply.as_ref().map(|reply| reply.protocols.as_slice()) {
-        Some([MailProtocol::Pop3]) if row.is_in_use() => "-ERR [IN-USE]".to_owned(),
-        Some([MailProtocol::Pop3]) if passes => "-ERR [SYS/TEMP]".to_owned(),
-        Some([MailProtocol::Pop3]) => "-ERR [SYS/PERM]".to_owned(),
-        Some([MailProtocol::Smtp]) => "454 4.7.0".to_owned(),
+        Some([Protocol::Pop3]) if row.is_in_use() => "-ERR [IN-USE]".to_owned(),
+        Some([Protocol::Pop3]) if passes => "-ERR [SYS/TEMP]".to_owned(),
+        Some([Protocol::Pop3]) => "-ERR [SYS/PERM]".to_owned(),
+        Some([Protocol::Smtp]) => "454 4.7.0".to_owned(),
         _ => format!("NO [{}]", response_code(row)),
     }
 }

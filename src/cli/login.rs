@@ -11,11 +11,9 @@ use crate::config::Config;
 use crate::daemon::control::{self, Question};
 use crate::daemon::wiring::{self, Base, CurrentHttp};
 use crate::oauth::signin::{self, CodeSignIn, DeviceSignIn, Loopback, TokioSleeper};
-use crate::oauth::{
-    Account, Clock as _, Flow, Grant, Match, SystemClock, TokenError, identity_matches,
-    missing_scopes,
-};
+use crate::oauth::{Account, Flow, Grant, Match, TokenError, identity_matches, missing_scopes};
 use crate::observe::event::{Deed, SignIn};
+use crate::observe::{Clock as _, SystemClock};
 
 /// Time for a person to sign in in a browser.
 const BROWSER_TIME: Duration = Duration::from_secs(15 * 60);

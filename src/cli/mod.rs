@@ -31,7 +31,6 @@ use crate::config::{self, Config, Faults};
 use crate::daemon::DaemonError;
 use crate::observe;
 use crate::observe::time::minutes as time;
-use crate::store::catch_all_for;
 
 /// Exit status: done.
 const DONE: u8 = 0;
@@ -166,18 +165,17 @@ fn chain(error: &anyhow::Error) -> String {
 /// The account that `user` names, without case: one of the configuration, or that of a user whom a
 /// catch-all covers.
 fn account<'a>(config: &'a Config, user: &str) -> anyhow::Result<Cow<'a, config::Account>> {
-    let by_key = |key: &str| config.accounts.iter().find(|account| account.key == key);
-    if let Some(account) = by_key(&config::Account::key_of(user)) {
+    if let Some(account) = config.account(user) {
         return Ok(Cow::Borrowed(account));
     }
     let domain = user
         .rsplit_once('@')
         .map(|(_, domain)| domain.to_lowercase());
-    if let Some(covering) = catch_all_for(user).and_then(|key| by_key(&key)) {
+    if let Some(covering) = config.covering(user) {
         return Ok(Cow::Owned(covering.for_user(user)));
     }
     let file = config.file.display();
-    if let Some(pattern) = domain.and_then(|domain| by_key(&format!("*@{domain}"))) {
+    if let Some(pattern) = domain.and_then(|domain| config.account(&format!("*@{domain}"))) {
         bail!(
             "{} does not cover {user}: before the @ it takes 1 to 64 letters, digits, single dots and \
              _-+'!#^~. Give {user} an account of its own in {file}",

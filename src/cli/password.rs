@@ -10,12 +10,13 @@ use zeroize::Zeroizing;
 
 use super::revoke::end_sessions;
 use super::{DONE, account, audit, hand_over, load, output, runtime, say, show, time, word};
-use crate::access::{Entry, Kind, Limits, PasswordFile, Protocol, parse_network};
+use crate::access::{Entry, Kind, Limits, PasswordFile, parse_network};
 use crate::config::Config;
 use crate::daemon::control::{self, Question};
 use crate::daemon::wiring;
 use crate::input::unseen;
 use crate::observe::event::{Deed, PasswordAdded, PasswordRemoved};
+use crate::proto::Protocol;
 
 /// The longest password read from stdin, in octets.
 const LONGEST: u64 = 1024;

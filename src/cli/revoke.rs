@@ -1,5 +1,6 @@
 //! `mailsplice revoke`: the emergency brake.
 
+use crate::input::account::catch_all_for;
 use std::path::PathBuf;
 
 use anyhow::bail;
@@ -10,7 +11,7 @@ use crate::daemon::control::{self, Answer, Question};
 use crate::daemon::wiring::{self, Base};
 use crate::oauth::{self, Account, Revoked, Tokens};
 use crate::observe::event::Deed;
-use crate::store::{TokenRecord, TokenStore as _, catch_all_for};
+use crate::store::{TokenRecord, TokenStore as _};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -220,7 +221,7 @@ fn tell(config: &Config, target: &Account, outcome: &Revoked) {
         )),
         Revoked::NoToken | Revoked::NoEndpoint => {}
     }
-    let account = config.accounts.iter().find(|one| one.key == target.key);
+    let account = config.account(&target.key);
     let mailbox = account.map_or(user, |account| &account.mailbox);
     let steps = oauth::remaining_steps(target, mailbox, outcome);
     if !steps.is_empty() {

@@ -1,5 +1,7 @@
 //! `mailsplice status`.
 
+use crate::input::account::account_key;
+use crate::input::account::is_catch_all;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -7,14 +9,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{DONE, load, runtime, say, time};
-use crate::config::{Account, Config};
+use crate::config::Config;
 use crate::daemon::control;
 use crate::daemon::watch::{self, Warning};
 use crate::daemon::wiring::Base;
-use crate::oauth::{AccountStatus, Clock as _, SystemClock};
+use crate::oauth::AccountStatus;
 use crate::observe::counters::sum;
+use crate::observe::{Clock as _, SystemClock};
 use crate::session::{MailTrouble, SessionInfo};
-use crate::store::is_catch_all;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -115,7 +117,7 @@ fn print(report: &Report) {
     });
     for account in &report.accounts {
         print_account(account);
-        let key = Account::key_of(&account.status.account);
+        let key = account_key(&account.status.account);
         // A mailbox that a catch-all covers stands under the catch-all.
         let of_account = |trouble: &&MailTrouble| {
             trouble.account == key || trouble.covered_by.as_ref() == Some(&key)

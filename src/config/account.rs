@@ -1,16 +1,18 @@
 //! Accounts: who may log in, and where their mail is.
 
+use crate::input::account::{CATCH_ALL, account_key};
 use std::collections::{HashMap, HashSet};
 
 use super::{
     fault::Report,
     forms, hint, keys,
     listener::ProtocolSet,
-    model::{Account, CATCH_ALL, Flow, Protocol},
+    model::{Account, Flow},
     provider::Named,
     view::{Found, View},
     yaml::Node,
 };
+use crate::proto::Protocol;
 
 /// The accounts that are whole, and the keys of all.
 pub(super) fn read(
@@ -33,7 +35,7 @@ pub(super) fn read(
         let view = View::new(Some(node), &keys::ACCOUNT, &path);
         let user = view.parsed("user", forms::user);
         if let Some(Found { value, line }) = user {
-            let key = Account::key_of(value);
+            let key = account_key(value);
             if let Some(first) = keys.get(&key) {
                 let message = format!(
                     "is the user of another account too (line {first}); case makes no difference"
@@ -68,7 +70,7 @@ fn check_aliases(nodes: &[Node], keys: &HashMap<String, usize>, report: &mut Rep
         let path = format!("accounts[{index}]");
         let view = View::new(Some(node), &keys::ACCOUNT, &path);
         for Found { value, line } in view.texts("aliases", forms::user) {
-            let key = Account::key_of(value);
+            let key = account_key(value);
             let path = view.path("aliases");
             let domain = key.split_once('@').map(|(_, domain)| domain);
             let covering = domain.and_then(|name| keys.get(&format!("{CATCH_ALL}{name}")));
@@ -107,14 +109,14 @@ fn account(view: &View<'_>, user: Option<Found<&str>>, provider: Option<usize>) 
         .map(|found| found.value.to_owned());
     let user = user?.value.to_owned();
     Some(Account {
-        key: Account::key_of(&user),
+        key: account_key(&user),
         provider: provider?,
         mailbox: mailbox.unwrap_or_else(|| user.clone()),
         smtp_user: smtp_user.unwrap_or_else(|| user.clone()),
         aliases: view
             .texts("aliases", forms::user)
             .into_iter()
-            .map(|alias| Account::key_of(alias.value))
+            .map(|alias| account_key(alias.value))
             .collect(),
         aliases_from: view
             .texts("aliases_from", forms::cidr)
@@ -202,8 +204,8 @@ fn warn_of_missing_servers(
         return;
     };
     for protocol in Protocol::ALL {
-        if used.has(protocol) && servers.of(protocol).is_none() {
-            let name = protocol.as_str();
+        if *used.of(protocol) && servers.of(protocol).is_none() {
+            let name = protocol.name();
             let message = format!(
                 "this provider has no {name} server, but a listener speaks {name}: its accounts \
                  can't use it; add servers.{name} to the provider"

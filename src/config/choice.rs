@@ -1,6 +1,8 @@
 //! Choices: keys whose value is one word of several. The words stand beside the values they mean, once;
 //! the check, the hint, the schema and the reader all take them from there.
 
+use crate::proto::Protocol;
+
 /// A type whose values are words of the file.
 pub(super) trait Words: Copy + Sized + 'static {
     /// All values, in the order in which they are listed.
@@ -41,6 +43,16 @@ impl Choice {
 
 fn words<T: Words>() -> Vec<&'static str> {
     T::all().into_iter().map(T::word).collect()
+}
+
+impl Words for Protocol {
+    fn all() -> Vec<Self> {
+        Self::ALL.to_vec()
+    }
+
+    fn word(self) -> &'static str {
+        self.name()
+    }
 }
 
 /// Declares a type with the word for each value.

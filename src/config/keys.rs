@@ -12,10 +12,11 @@ use super::{
     ehlo_name::EHLO_NAME,
     forms, limits,
     listener::{self, Auth},
-    model::{Delivery, ListenerTls, Protocol},
+    model::{Delivery, ListenerTls},
     notify::{self, NoticeKind},
     shape::{Form, Key, Kind, Need, Table},
 };
+use crate::proto::Protocol;
 
 const fn key(name: &'static str, need: Need, kind: Kind, doc: &'static str) -> Key {
     Key {

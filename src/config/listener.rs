@@ -1,5 +1,6 @@
 //! Listeners: where clients connect, and who may.
 
+use crate::input::account::{account_key, own_or_covering};
 use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
@@ -11,9 +12,10 @@ use super::{
     fault::Report,
     forms, keys,
     limits::{Bound, Unit},
-    model::{Account, CATCH_ALL, Delivery, Listener, ListenerTls, Protocol},
+    model::{Delivery, Listener, ListenerTls},
     view::{Found, View},
 };
+use crate::proto::{ByProtocol, Protocol};
 
 choice! {
     /// Whether EHLO announces AUTH.
@@ -24,23 +26,7 @@ choice! {
 }
 
 /// Some of the protocols.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct ProtocolSet([bool; 3]);
-
-impl ProtocolSet {
-    pub(super) fn add(&mut self, protocol: Protocol) {
-        for (flag, one) in self.0.iter_mut().zip(Protocol::ALL) {
-            *flag |= one == protocol;
-        }
-    }
-
-    pub(super) fn has(self, protocol: Protocol) -> bool {
-        self.0
-            .into_iter()
-            .zip(Protocol::ALL)
-            .any(|(flag, one)| flag && one == protocol)
-    }
-}
+pub(super) type ProtocolSet = ByProtocol<bool>;
 
 /// The listeners that are whole, and the protocols of all.
 pub(super) fn read(file: &View<'_>, report: &mut Report) -> (Vec<Listener>, ProtocolSet) {
@@ -55,8 +41,8 @@ pub(super) fn read(file: &View<'_>, report: &mut Report) -> (Vec<Listener>, Prot
     for (index, node) in nodes.iter().enumerate() {
         let path = format!("listeners[{index}]");
         let view = View::new(Some(node), &keys::LISTENER, &path);
-        if let Some(protocol) = view.word::<Protocol>("protocol") {
-            used.add(protocol);
+        if let Some(protocol) = view.word("protocol") {
+            *used.of_mut(protocol) = true;
         }
         listeners.extend(one(&view, &mut seen, report));
     }
@@ -109,7 +95,7 @@ fn one(view: &View<'_>, seen: &mut Seen, report: &mut Report) -> Option<Listener
     }
     let login_as = view
         .parsed("login_as", forms::user)
-        .map(|user| Account::key_of(user.value));
+        .map(|user| account_key(user.value));
     Some(Listener {
         name: name?.value.to_owned(),
         protocol: protocol?,
@@ -223,15 +209,13 @@ pub(super) fn check_logins(file: &View<'_>, accounts: &HashSet<String>, report: 
         let Some(user) = view.parsed("login_as", forms::user) else {
             continue;
         };
-        let key = Account::key_of(user.value);
+        let key = account_key(user.value);
         if key.contains('*') {
             let message = "must be one user: a device needs a mailbox to send from";
             report.fault(user.line, view.path("login_as"), message);
             continue;
         }
-        let domain = key.split_once('@').map(|(_, domain)| domain);
-        let covered = domain.is_some_and(|name| accounts.contains(&format!("{CATCH_ALL}{name}")));
-        if !covered && !accounts.contains(&key) {
+        if own_or_covering(&key, |name| accounts.get(name)).is_none() {
             let message = "no account has this user: add it to accounts";
             report.fault(user.line, view.path("login_as"), message);
         }

@@ -36,8 +36,8 @@ pub use self::{
     load::{Loaded, find, load, load_in, parse},
     model::{
         Account, Audit, ClientAuth, ClientCertificate, Config, Delivery, Egress, EgressKind, Flow,
-        Listener, ListenerTls, NoProxy, PresetName, Protocol, Provider, SaslMechanism, Server,
-        Servers, TlsFiles, Trust, UpstreamTls,
+        Listener, ListenerTls, NoProxy, PresetName, Provider, SaslMechanism, Server, Servers,
+        TlsFiles, Trust, UpstreamTls,
     },
     notify::{NoticeKind, Notify, NotifyTarget},
     secret::{SecretError, SecretSource},

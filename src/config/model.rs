@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
+use crate::input::account::{account_key, catch_all_for, is_catch_all, own_or_covering};
+use crate::proto::{ByProtocol, Protocol};
 use ipnet::IpNet;
 use url::Url;
 
@@ -104,18 +106,6 @@ pub enum NoProxy {
 pub struct Audit {
     /// The file that events are appended to; none: they stand in the log.
     pub file: Option<PathBuf>,
-}
-
-choice! {
-    /// A mail protocol spoken by a listener.
-    pub enum Protocol {
-        /// IMAP4rev1 and rev2.
-        Imap = "imap",
-        /// POP3.
-        Pop3 = "pop3",
-        /// SMTP submission.
-        Smtp = "smtp",
-    }
 }
 
 choice! {
@@ -236,26 +226,7 @@ pub struct ClientCertificate {
 }
 
 /// The mail servers of a provider.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Servers {
-    /// IMAP.
-    pub imap: Option<Server>,
-    /// POP3.
-    pub pop3: Option<Server>,
-    /// SMTP submission.
-    pub smtp: Option<Server>,
-}
-
-impl Servers {
-    /// The server of one protocol.
-    pub fn of(&self, protocol: Protocol) -> Option<&Server> {
-        match protocol {
-            Protocol::Imap => self.imap.as_ref(),
-            Protocol::Pop3 => self.pop3.as_ref(),
-            Protocol::Smtp => self.smtp.as_ref(),
-        }
-    }
-}
+pub type Servers = ByProtocol<Option<Server>>;
 
 /// An upstream mail server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -355,9 +326,6 @@ impl PresetName {
     }
 }
 
-/// How a user begins that stands for a whole domain.
-pub(super) const CATCH_ALL: &str = "*@";
-
 /// Somebody who may log in, or with `*@domain` as user everybody of a domain who has a device password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -377,16 +345,30 @@ pub struct Account {
     pub aliases_from: Vec<IpNet>,
 }
 
-impl Account {
-    /// The form of a user name under which accounts are matched: lower case, Unicode-wide.
-    pub fn key_of(user: &str) -> String {
-        user.to_lowercase()
+impl Config {
+    /// The account of this name, without case: a catch-all is found by its own name only.
+    pub fn account(&self, user: &str) -> Option<&Account> {
+        let key = account_key(user);
+        self.accounts.iter().find(|account| account.key == key)
     }
 
+    /// The catch-all account that covers a user who has no account of the name.
+    pub fn covering(&self, user: &str) -> Option<&Account> {
+        let free = self.account(user).is_none();
+        self.account(&catch_all_for(user)?).filter(|_| free)
+    }
+
+    /// The account by which a user's mailbox is opened: the one of the name, else the catch-all that covers it.
+    pub fn account_for(&self, user: &str) -> Option<&Account> {
+        own_or_covering(user, |name| self.account(name))
+    }
+}
+
+impl Account {
     /// The account of one user whom this catch-all covers: of that name, with the mailbox of that name.
     #[must_use]
     pub fn for_user(&self, user: &str) -> Self {
-        let key = Self::key_of(user);
+        let key = account_key(user);
         Self {
             user: key.clone(),
             mailbox: key.clone(),
@@ -401,6 +383,6 @@ impl Account {
     /// Whether it stands for a whole domain (`*@contoso.com`): the mailbox is what the client sends,
     /// and `mailbox` and `smtp_user` mean nothing.
     pub fn is_catch_all(&self) -> bool {
-        self.key.starts_with(CATCH_ALL)
+        is_catch_all(&self.key)
     }
 }

@@ -6,11 +6,12 @@ use super::{
     fault::Report,
     forms, keys,
     listener::ProtocolSet,
-    model::{PresetName, Protocol, SaslMechanism, Servers},
+    model::{PresetName, SaslMechanism, Servers},
     servers, shape,
     view::View,
     yaml::{self, Node},
 };
+use crate::proto::{ByProtocol, Protocol};
 
 const TEXT: &str = include_str!("presets.yaml");
 
@@ -38,7 +39,7 @@ pub(super) struct Preset {
 
 #[derive(Clone, Debug)]
 struct Scopes {
-    by_protocol: [(Protocol, Vec<String>); 3],
+    by_protocol: ByProtocol<Vec<String>>,
     always: Vec<String>,
     app: Vec<String>,
 }
@@ -83,11 +84,7 @@ impl Presets {
             authorization_params: view.params("authorization_params"),
             servers: servers::read(&view),
             scopes: Scopes {
-                by_protocol: [
-                    (Protocol::Imap, list("imap")),
-                    (Protocol::Pop3, list("pop3")),
-                    (Protocol::Smtp, list("smtp")),
-                ],
+                by_protocol: ByProtocol::new(|protocol| list(protocol.name())),
                 always: list("always"),
                 app: list("app"),
             },
@@ -99,9 +96,9 @@ impl Preset {
     /// What a user must grant: the scopes of the protocols in use, no more.
     pub(super) fn user_scopes(&self, used: ProtocolSet) -> Vec<String> {
         let mut scopes: Vec<String> = Vec::new();
-        for (protocol, own) in &self.scopes.by_protocol {
-            if used.has(*protocol) {
-                scopes.extend_from_slice(own);
+        for protocol in Protocol::ALL {
+            if *used.of(protocol) {
+                scopes.extend_from_slice(self.scopes.by_protocol.of(protocol));
             }
         }
         scopes.extend_from_slice(&self.scopes.always);

@@ -9,13 +9,12 @@ use super::{
     fault::Report,
     forms, keys,
     listener::ProtocolSet,
-    model::{
-        ClientAuth, ClientCertificate, Flow, PresetName, Protocol, Provider, Servers, UpstreamTls,
-    },
+    model::{ClientAuth, ClientCertificate, Flow, PresetName, Provider, Servers, UpstreamTls},
     preset::{Preset, Presets},
     servers,
     view::{Found, View},
 };
+use crate::proto::Protocol;
 
 /// Authorities of Microsoft's that stand for no one tenant.
 const SHARED_TENANTS: [&str; 3] = ["common", "organizations", "consumers"];
@@ -101,11 +100,10 @@ struct Draft<'a> {
 impl<'a> Draft<'a> {
     fn new(view: View<'a>, name: PresetName, preset: Preset) -> Self {
         let own = servers::read(&view);
-        let servers = Servers {
-            imap: own.imap.or_else(|| preset.servers.imap.clone()),
-            pop3: own.pop3.or_else(|| preset.servers.pop3.clone()),
-            smtp: own.smtp.or_else(|| preset.servers.smtp.clone()),
-        };
+        let servers = Servers::new(|protocol| {
+            let usual = preset.servers.of(protocol);
+            own.of(protocol).as_ref().or(usual.as_ref()).cloned()
+        });
         let tenant = view
             .parsed("tenant", forms::tenant)
             .map(|found| found.value.to_owned());
@@ -369,8 +367,8 @@ impl<'a> Draft<'a> {
         let path = view.path("servers");
         let servers = view.map("servers", &path);
         for protocol in Protocol::ALL {
-            let path = servers.path(protocol.as_str());
-            let server = servers.map(protocol.as_str(), &path);
+            let path = servers.path(protocol.name());
+            let server = servers.map(protocol.name(), &path);
             let address = server.parsed("address", forms::address);
             let plain = server.word("tls") == Some(UpstreamTls::None);
             if plain && address.is_some_and(|found| !forms::is_loopback(&found.value.0)) {

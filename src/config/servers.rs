@@ -2,15 +2,15 @@
 
 use super::{
     forms,
-    model::{Protocol, Server, Servers, UpstreamTls},
+    model::{Server, Servers, UpstreamTls},
     view::View,
 };
 
 /// The servers that are whole.
 pub(super) fn read(view: &View<'_>) -> Servers {
     let servers = view.map("servers", "");
-    let one = |protocol: Protocol| {
-        let server = servers.map(protocol.as_str(), "");
+    Servers::new(|protocol| {
+        let server = servers.map(protocol.name(), "");
         let (host, port) = server.parsed("address", forms::address)?.value;
         let usual = match port {
             25 | 110 | 143 | 587 => UpstreamTls::StartTls,
@@ -21,10 +21,5 @@ pub(super) fn read(view: &View<'_>) -> Servers {
             port,
             tls: server.word("tls").unwrap_or(usual),
         })
-    };
-    Servers {
-        imap: one(Protocol::Imap),
-        pop3: one(Protocol::Pop3),
-        smtp: one(Protocol::Smtp),
-    }
+    })
 }

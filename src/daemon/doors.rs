@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
 use super::bind::{Bound, Missing, Unbound, bind};
-use super::wiring;
+use crate::access::Identity;
 use crate::config::{self, Config};
 use crate::net::listen;
 use crate::net::tls::ServerTls;
@@ -32,8 +31,7 @@ pub(super) struct Doors {
     sockets: Mutex<HashMap<(String, SocketAddr), Socket>>,
     pub(super) sessions: TaskTracker,
     stop: CancellationToken,
-    /// Counts configurations: what waits for an address of an old one gives up.
-    generation: AtomicU64,
+    config: Arc<ArcSwap<Config>>,
 }
 
 /// A listening socket.
@@ -50,6 +48,7 @@ impl Doors {
         shared: &Arc<Shared>,
         server_tls: Option<Arc<ServerTls>>,
         stop: &CancellationToken,
+        config: Arc<ArcSwap<Config>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             shared: shared.clone(),
@@ -57,7 +56,7 @@ impl Doors {
             sockets: Mutex::default(),
             sessions: TaskTracker::new(),
             stop: stop.clone(),
-            generation: AtomicU64::default(),
+            config,
         })
     }
 
@@ -99,11 +98,11 @@ impl Doors {
         let Missing {
             listener, address, ..
         } = missing;
-        let (doors, generation) = (self.clone(), self.generation.load(Ordering::Relaxed));
+        let (doors, config) = (self.clone(), self.config.load_full());
         let tries = async move {
             loop {
                 tokio::time::sleep(BIND_AGAIN).await;
-                if doors.generation.load(Ordering::Relaxed) != generation {
+                if !Arc::ptr_eq(&config, &doors.config.load_full()) {
                     return;
                 }
                 match bind(address, &listener) {
@@ -153,6 +152,7 @@ impl Doors {
     /// What sessions need of a listener. `None` when it wants TLS and there is none: it must not
     /// fall back to plain text.
     fn listener(&self, listener: &config::Listener) -> Option<Listener> {
+        let config = self.config.load();
         let server_config = self.server_tls.load().as_ref().map(|tls| tls.config());
         let tls = match listener.tls {
             config::ListenerTls::Implicit => ListenerTls::Implicit(server_config?),
@@ -161,12 +161,16 @@ impl Doors {
         };
         Some(Listener {
             name: listener.name.as_str().into(),
-            protocol: wiring::protocol(listener.protocol),
+            protocol: listener.protocol,
             tls,
             allow_from: listener.allow_from.clone(),
             most: listener.connections,
             proxy_protocol_from: listener.proxy_protocol_from.clone(),
-            login_as: listener.login_as.as_deref().map(Into::into),
+            login_as: listener.login_as.as_deref().map(|account| {
+                let covering = config.covering(account);
+                let covered_by = covering.map(|covering| covering.key.as_str().into());
+                Identity::by_network(account.into(), covered_by)
+            }),
             auth_hidden: listener.auth_hidden,
             ehlo_name: listener.ehlo_name.as_deref().map(Into::into),
         })
@@ -174,7 +178,6 @@ impl Doors {
 
     /// Opens new listeners, closes removed ones, gives the others their new settings.
     pub(super) fn rebind(self: &Arc<Self>, config: &Config) {
-        self.generation.fetch_add(1, Ordering::Relaxed);
         let mut wanted = HashMap::new();
         for listener in config.listeners.iter().filter(|one| one.is_served()) {
             for address in &listener.bind {

@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::watch;
 use crate::access;
-use crate::config::{Config, ListenerTls, Protocol, Provider, SecretSource};
+use crate::config::{Config, ListenerTls, Provider, SecretSource};
 use crate::net::tls;
-use crate::oauth::{Clock as _, SystemClock};
+use crate::observe::{Clock as _, SystemClock};
+use crate::proto::Protocol;
 use crate::store::{StoreKey, folder};
 
 /// Something found.
@@ -31,8 +31,7 @@ use Finding::{Fault, Warning};
 /// command and asks no server.
 pub fn inspect(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_or(0, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+    let now = i64::try_from(SystemClock.now()).unwrap_or(i64::MAX);
     state_dir(config, &mut findings);
     let key = store_key(config, &mut findings);
     if let Some(key) = key {
@@ -270,7 +269,7 @@ fn scopes(config: &Config, provider: &Provider, findings: &mut Vec<Finding>) {
             let used: BTreeSet<_> = config.listeners.iter().map(|l| l.protocol).collect();
             for (protocol, scope) in needed {
                 if used.contains(&protocol) && !has(scope) {
-                    let name = protocol.as_str();
+                    let name = protocol.name();
                     warn(format!("the {name} listeners need {scope}: add it"));
                 } else if !used.contains(&protocol) && has(scope) {
                     warn(format!(

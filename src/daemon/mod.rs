@@ -47,9 +47,6 @@ pub enum DaemonError {
     /// Certificates or trust.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The HTTP client cannot be made.
-    #[error("the client for OAuth endpoints cannot be made: {0}")]
-    Http(String),
     /// Addresses that cannot be listened on, all of them.
     #[error("{}", .0.join("\n"))]
     Bind(Vec<String>),

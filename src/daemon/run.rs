@@ -27,7 +27,7 @@ use crate::config::{self, Config};
 use crate::net::stream::set_keep_alive;
 use crate::net::tls::{self, Reload};
 use crate::notify::Notifier;
-use crate::oauth::SystemClock;
+use crate::observe::SystemClock;
 use crate::session::{Pacing, Registry, Shared, Strangers, Troubles};
 
 /// How often certificate files are looked at.
@@ -144,7 +144,7 @@ pub fn start(config: Config) -> Result<Running, DaemonError> {
     let sinks = Sinks::new(base.events, notifier.clone());
     sinks.set(config.load().audit.file.as_deref());
     let stop = CancellationToken::new();
-    let doors = Doors::new(&shared, server_tls, &stop);
+    let doors = Doors::new(&shared, server_tls, &stop, config.clone());
     let house = Arc::new(House {
         shared,
         client_config: ArcSwap::new(base.client_config),
@@ -186,7 +186,7 @@ impl Running {
                 config::ListenerTls::StartTls => "STARTTLS",
                 config::ListenerTls::None => "plain text",
             };
-            let (name, protocol) = (&listener.name, listener.protocol.as_str());
+            let (name, protocol) = (&listener.name, listener.protocol.name());
             format!(
                 "mailsplice: {name} ready on {} ({protocol}, {protection})",
                 bound.join(", ")
@@ -253,7 +253,7 @@ impl House {
         let client = tls::client_config(config.trust.extra_ca.as_deref());
         let renewed = client.map_err(DaemonError::from).and_then(|client| {
             let server = server_tls(&config)?;
-            self.http.replace(wiring::http_client(&config, &client)?);
+            self.http.replace(wiring::http_client(&config, &client));
             self.doors.server_tls.store(server);
             self.client_config.store(client);
             Ok(())

@@ -2,6 +2,7 @@
 //! are too narrow. What can be told from the configuration and from the status of the accounts; the
 //! watcher tells it in time, `check` and `status` whenever they are asked.
 
+use crate::input::account::account_key;
 use std::collections::HashMap;
 
 use serde::Serialize;
@@ -13,7 +14,6 @@ use crate::notify::stage;
 use crate::oauth::{self, AccountStatus, State, missing_scopes};
 use crate::observe::Event;
 use crate::observe::time::{day, minutes};
-use crate::store::catch_all_for;
 
 const DAY: u64 = 86_400;
 
@@ -184,7 +184,7 @@ pub fn of_accounts(config: &Config, accounts: &[AccountStatus], now: u64) -> Vec
         .collect();
     let mut all = Vec::new();
     for seen in accounts {
-        let Some(account) = known.get(&config::Account::key_of(&seen.account)) else {
+        let Some(account) = known.get(&account_key(&seen.account)) else {
             continue;
         };
         let Some(preset) = presets.get(account.provider.name.as_str()) else {
@@ -294,14 +294,13 @@ pub(super) fn hint(
 
 /// The provider of an account, by its key; also of a user whom a catch-all covers.
 pub(super) fn provider<'a>(config: &'a Config, account: &str) -> Option<&'a config::Provider> {
-    let find = |key: &str| config.accounts.iter().find(|one| one.key == key);
-    let found = find(account).or_else(|| find(&catch_all_for(account)?))?;
+    let found = config.account_for(account)?;
     config.providers.get(found.provider)
 }
 
 /// Passing trouble that has lasted since `since`, so long that the access token may die of it.
 pub(super) fn long_trouble(config: &Config, seen: &AccountStatus, since: u64) -> Option<Warning> {
-    let key = config::Account::key_of(&seen.account);
+    let key = account_key(&seen.account);
     let name = &provider(config, &key)?.name;
     let error = seen.error.as_ref()?;
     Some(Warning {

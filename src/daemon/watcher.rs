@@ -1,5 +1,6 @@
 //! The task that looks ahead: tells what is about to end, and reminds of what is still wrong.
 
+use crate::input::account::account_key;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +11,10 @@ use tracing::{debug, warn};
 use super::watch::{self, LONG_TROUBLE, Warning};
 use super::wiring::Base;
 use crate::config::{self, Config, NoticeKind, NotifyTarget};
+use crate::ground::SecretReader;
 use crate::notify::{Facts, FindFacts, Hook, Kind, Notifier, Settings, Target, stage};
-use crate::oauth::{self, AccountStatus, Clock, State, SystemClock, Tokens};
-use crate::observe::{Event, Events, Sink as _};
+use crate::oauth::{AccountStatus, State, Tokens};
+use crate::observe::{Clock, Event, Events, Sink as _, SystemClock};
 
 /// How often it looks, unless reminders are wanted more often.
 const LOOK: Duration = Duration::from_secs(3600);
@@ -28,7 +30,7 @@ pub(super) fn settings(config: &Config) -> Settings {
                 url: url.clone(),
                 token: token.clone().map(|source| {
                     let read = move || source.read().map_err(|error| error.to_string());
-                    Arc::new(read) as oauth::SecretReader
+                    Arc::new(read) as SecretReader
                 }),
             },
         },
@@ -156,7 +158,7 @@ impl Watcher {
     async fn remind(&self, statuses: &[AccountStatus], now: u64) {
         let open = self.notifier.open().await;
         for status in statuses {
-            let account = config::Account::key_of(&status.account);
+            let account = account_key(&status.account);
             let event = match (status.state, &status.error) {
                 (State::NeedsSignIn | State::Misconfigured, Some(error)) => Event::NeedsAttention {
                     account,

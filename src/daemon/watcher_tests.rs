@@ -45,7 +45,7 @@ fn trouble_that_lasts_an_hour_is_told() {
         account: "Alice@x.test".to_owned(),
         covered_by: None,
         provider: "p".to_owned(),
-        flow: oauth::Flow::AuthorizationCode,
+        flow: crate::oauth::Flow::AuthorizationCode,
         state,
         expires_at: Some(NOW + 4000),
         signed_in_at: None,
@@ -55,7 +55,7 @@ fn trouble_that_lasts_an_hour_is_told() {
         unsaved: false,
         scopes: Vec::new(),
         identity: None,
-        error: Some(oauth::LastError {
+        error: Some(crate::oauth::LastError {
             at: None,
             class: Class::Temporary,
             code: None,

@@ -11,23 +11,20 @@ use tempfile::TempDir;
 use tokio_rustls::rustls::ClientConfig;
 
 use super::DaemonError;
-use crate::access::{self, Gatekeeper, PasswordFile, Protocol};
+use crate::access::{self, Gatekeeper, PasswordFile};
 use crate::config::{self, Config, SecretSource};
+use crate::ground::{BoxFuture, SecretReader};
 use crate::net::egress::{self, Egress};
+use crate::net::http::{Http, HttpClient, HttpRequest, HttpResponse, HttpSettings, TransportError};
 use crate::net::relay::RelayLimits;
 use crate::net::tls;
-use crate::oauth::{
-    self, EngineSettings, Http, HttpClient, HttpRequest, HttpResponse, HttpSettings, SystemClock,
-    Tokens, TransportError,
-};
-use crate::observe::Events;
-use crate::proto;
+use crate::oauth::{self, EngineSettings, Tokens};
+use crate::observe::{Events, SystemClock};
 use crate::proto::dialogue::UpstreamTls;
 use crate::proto::sasl::Mechanism;
-use crate::session::{
-    Alias, ByProtocol, Knocks, LEAVING, Limits, Plan, RegistryLimits, Route, UpstreamServer,
-};
-use crate::store::{BoxFuture, FileStore, StoreKey, folder};
+use crate::proto::{self, ByProtocol, Protocol};
+use crate::session::{Alias, Knocks, LEAVING, Limits, Plan, RegistryLimits, Route, UpstreamServer};
+use crate::store::{FileStore, StoreKey, folder};
 
 /// The folder of the local CA, in the state folder.
 const TLS: &str = "tls";
@@ -114,7 +111,7 @@ impl Base {
         ground: Option<TempDir>,
     ) -> Result<Self, DaemonError> {
         let client_config = tls::client_config(config.trust.extra_ca.as_deref())?;
-        let http = http_client(config, &client_config)?;
+        let http = http_client(config, &client_config);
         let http = CurrentHttp(Arc::new(ArcSwap::from_pointee(http)));
         Ok(Self {
             key,
@@ -151,24 +148,17 @@ fn engine_settings(config: &Config) -> EngineSettings {
 }
 
 /// HTTP towards providers, trusting what `client_config` trusts.
-///
-/// # Errors
-/// [`DaemonError::Http`].
-pub fn http_client(
-    config: &Config,
-    client_config: &Arc<ClientConfig>,
-) -> Result<HttpClient, DaemonError> {
+pub fn http_client(config: &Config, client_config: &Arc<ClientConfig>) -> HttpClient {
     let settings = HttpSettings {
         connect_timeout: config.limits.connect_time.min(config.limits.token_time),
         total_timeout: config.limits.token_time,
         ..HttpSettings::default()
     };
-    let client = HttpClient::new(client_config, settings)
-        .map_err(|error| DaemonError::Http(error.to_string()))?;
-    Ok(match &config.egress {
+    let client = HttpClient::new(client_config, settings);
+    match &config.egress {
         Some(proxy) => client.with_egress(way_out(proxy, proxy.token)),
         None => client,
-    })
+    }
 }
 
 /// How connections to mail servers leave.
@@ -312,7 +302,7 @@ pub fn account(config: &Config, account: &config::Account) -> Option<oauth::Acco
 }
 
 /// A secret's place as the OAuth room reads it.
-fn reader(source: &SecretSource) -> oauth::SecretReader {
+fn reader(source: &SecretSource) -> SecretReader {
     let source = source.clone();
     Arc::new(move || source.read().map_err(|error| error.to_string()))
 }
@@ -362,7 +352,7 @@ pub fn provider(provider: &config::Provider) -> oauth::Provider {
 pub fn plan(config: &Config, client_config: &Arc<ClientConfig>, before: Option<&Plan>) -> Plan {
     let egress = mail_egress(config);
     let one = |provider: &config::Provider, protocol: Protocol| {
-        let address = provider.servers.of(of_access(protocol))?;
+        let address = provider.servers.of(protocol).as_ref()?;
         let server = server(provider, protocol, address, client_config, &egress);
         let mut known = before
             .into_iter()
@@ -444,23 +434,6 @@ fn server(
         egress.clone(),
     )
     .greeted_as(provider.ehlo_name.clone())
-}
-
-/// A protocol of the configuration, as access knows it.
-pub fn protocol(protocol: config::Protocol) -> Protocol {
-    match protocol {
-        config::Protocol::Imap => Protocol::Imap,
-        config::Protocol::Pop3 => Protocol::Pop3,
-        config::Protocol::Smtp => Protocol::Smtp,
-    }
-}
-
-fn of_access(protocol: Protocol) -> config::Protocol {
-    match protocol {
-        Protocol::Imap => config::Protocol::Imap,
-        Protocol::Pop3 => config::Protocol::Pop3,
-        Protocol::Smtp => config::Protocol::Smtp,
-    }
 }
 
 fn limits(config: &Config) -> Limits {

@@ -1,5 +1,6 @@
-//! What people write, wherever they write it: networks, and characters that nobody sees. Used by the
+//! What people write, wherever they write it: account names, networks, and characters that nobody sees. Used by the
 //! configuration, device passwords and others alike, so that all take the same texts and give the same words.
 
+pub mod account;
 pub mod network;
 pub mod unseen;

@@ -79,7 +79,8 @@ pub async fn connect(
         })
 }
 
-async fn through(
+/// Connects to `host` through `proxy` within `limit`.
+pub(super) async fn through(
     proxy: &ProxyServer,
     host: &str,
     port: u16,

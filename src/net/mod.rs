@@ -1,7 +1,8 @@
-//! Sockets: listening, dialling, the way out through a proxy, TLS and the relay.
+//! Sockets: listening, dialling, the way out through a proxy, HTTP, TLS and the relay.
 
 pub mod dial;
 pub mod egress;
+pub mod http;
 pub mod listen;
 pub mod opening;
 pub mod probe;

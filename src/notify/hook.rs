@@ -15,7 +15,8 @@ use zeroize::Zeroizing;
 
 use super::notice::{Kind, Notice};
 use crate::environment;
-use crate::oauth::{Http, HttpRequest, SecretReader};
+use crate::ground::SecretReader;
+use crate::net::http::{Http, HttpRequest};
 use crate::store::blocking;
 
 /// How much of a program's words is logged when it fails, in octets.

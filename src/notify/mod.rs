@@ -31,8 +31,8 @@ use self::{
     ledger::Ledger,
     queue::{Item, Queue},
 };
-use crate::oauth::{Clock, Http};
-use crate::observe::{Event, Sink};
+use crate::net::http::Http;
+use crate::observe::{Clock, Event, Sink};
 
 pub use self::{
     hook::{Hook, Target},

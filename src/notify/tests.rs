@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use super::book::{Book, Outcome};
 use super::*;
-use crate::oauth::{HttpRequest, HttpResponse, TransportError};
+use crate::ground::BoxFuture;
+use crate::net::http::{HttpRequest, HttpResponse, TransportError};
 use crate::observe::Class;
-use crate::store::BoxFuture;
 
 const NOW: u64 = 1_800_000_000;
 const HOUR: u64 = 3600;

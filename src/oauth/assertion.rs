@@ -16,10 +16,9 @@ use sha2::{Digest, Sha256};
 use x509_parser::{parse_x509_certificate, public_key::PublicKey};
 use zeroize::Zeroizing;
 
-use super::{
-    provider::SecretReader,
-    signing::{KeyFault, SigningKey},
-};
+use crate::ground::SecretReader;
+
+use super::signing::{KeyFault, SigningKey};
 
 /// The `client_assertion_type` (RFC 7523 §2.2).
 pub(crate) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";

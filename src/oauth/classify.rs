@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::{
     error::{Class, TokenError, printable},
-    http::{TransportError, Trouble, Unreached},
     provider::{Account, Provider},
     table::{self, Row, Values},
 };
+use crate::net::http::{TransportError, Trouble, Unreached};
 use crate::observe::Veil;
 
 /// An answer as far as it matters here.
@@ -371,7 +371,8 @@ impl Refusal {
 
     fn plain_sentence(&self, account: &Account) -> String {
         if let Some(unreached) = &self.unreached {
-            return unreached.sentence(&account.provider);
+            let place = account.provider.place_of(unreached.host());
+            return unreached.sentence(&place);
         }
         let provider = printable(&account.provider.name);
         match self.kind {

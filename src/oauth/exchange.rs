@@ -23,14 +23,13 @@ use super::{
     answer::{TokenAnswer, regular_device_answer, unseen_before, without_mark},
     assertion::ASSERTION_TYPE,
     classify::{Kind, Outcome, Received, Refusal, classify},
-    clock::Clock,
-    http::Http,
     identity::{self, IdentityFault},
     provider::{Account, ClientAuth, Flow, Provider},
     service_account,
     token::Grant,
 };
-use crate::observe::Veil;
+use crate::net::http::Http;
+use crate::observe::{Clock, Veil};
 
 /// What is asked for.
 pub(crate) enum Ask<'a> {

@@ -1,6 +1,7 @@
 //! Finds rows of the table in what people type or paste: a code, or a whole error text.
 
-use super::table::{self, MailProtocol, Row};
+use super::table::{self, Row};
+use crate::proto::Protocol;
 
 /// The longest text looked at, in octets; the rest is left alone.
 pub const LONGEST: usize = 64 * 1024;
@@ -123,13 +124,13 @@ impl Found {
 }
 
 /// The protocols whose servers speak so.
-fn speakers(text: &str) -> &'static [MailProtocol] {
+fn speakers(text: &str) -> &'static [Protocol] {
     if text.contains("-ERR") {
-        &[MailProtocol::Pop3]
+        &[Protocol::Pop3]
     } else if !enhanced(text).is_empty() {
-        &[MailProtocol::Smtp]
+        &[Protocol::Smtp]
     } else {
-        &MailProtocol::ALL
+        &Protocol::ALL
     }
 }
 

@@ -15,11 +15,9 @@ mod answer;
 mod assertion;
 mod claims;
 mod classify;
-mod clock;
 mod engine;
 mod error;
 mod exchange;
-mod http;
 mod identity;
 pub mod lookup;
 mod provider;
@@ -34,15 +32,12 @@ pub use self::{
     assertion::{CertificateFacts, CertificateFault, ClientCertificate},
     claims::TokenClaims,
     classify::{Kind, Outcome, Received, Refusal, classify},
-    clock::{Clock, SystemClock},
     engine::{AccountStatus, EngineSettings, LastError, State, Tokens},
     error::{Class, TokenError},
-    http::{Http, HttpClient, HttpSettings, TransportError, Trouble, Unreached},
     identity::{Identity, IdentityFault, Match, identity_matches},
-    provider::{Account, ClientAuth, Flow, Provider, SecretReader},
+    provider::{Account, ClientAuth, Flow, Provider},
     revocation::{Revoked, remaining_steps, revoke},
     service_account::{ServiceAccount, ServiceAccountFault},
     signing::KeyFault,
     token::{AccessToken, Grant, missing_scopes},
 };
-pub use oauth2::{HttpRequest, HttpResponse};

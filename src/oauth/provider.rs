@@ -1,18 +1,15 @@
 //! Providers and accounts, as the engine needs to know them.
 
 use super::table::ClientKind;
+use crate::input::account::is_catch_all;
 use std::{collections::BTreeMap, fmt, fmt::Write as _, sync::Arc};
 
-use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::assertion::{CertificateFault, ClientCertificate};
-use crate::store::is_catch_all;
-
-/// Reads a secret from where it is kept. It may block and is called off the runtime's workers, anew
-/// at each use, so a changed secret needs no restart. Its error text must not hold the secret.
-pub type SecretReader = Arc<dyn Fn() -> Result<SecretString, String> + Send + Sync>;
+use super::error::printable;
+use crate::ground::SecretReader;
 
 /// Which grant brings the first token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -112,6 +109,21 @@ impl fmt::Debug for Provider {
 }
 
 impl Provider {
+    /// The key with the address of `host`: `token_url of provider contoso`.
+    pub(crate) fn place_of(&self, host: &str) -> String {
+        let is_at = |url: &Url| {
+            let named = url.host_str().unwrap_or_default();
+            named.trim_matches(['[', ']']) == host
+        };
+        let device = self.device_authorization_url.as_ref();
+        let key = if device.is_some_and(is_at) && !is_at(&self.token_url) {
+            "device_authorization_url"
+        } else {
+            "token_url"
+        };
+        format!("{key} of provider {}", printable(&self.name))
+    }
+
     /// The issuer to compare with; none for Microsoft, whose issuer is a template.
     pub(crate) fn exact_issuer(&self) -> Option<&str> {
         self.issuer.as_deref().filter(|_| !self.microsoft)

@@ -10,12 +10,12 @@ use url::form_urlencoded;
 
 use super::{
     classify::{UNKNOWN, is_known},
-    clock::SystemClock,
     error::printable,
     exchange::{Way, read_secret, secrets_of, with_assertion},
-    http::Http,
     provider::{Account, ClientAuth, Flow, Provider},
 };
+use crate::net::http::Http;
+use crate::observe::SystemClock;
 use crate::store::TokenRecord;
 
 /// How often the endpoint is asked before giving up, with a pause that doubles.

@@ -12,7 +12,8 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-pub use row::{ClientKind, MailProtocol, Reply, Row, When};
+use crate::proto::Protocol;
+pub use row::{ClientKind, Reply, Row, When};
 pub use step::{Only, Step, class_notes, class_steps, shared_steps};
 pub use values::{PLACEHOLDERS, Values, general, shell};
 
@@ -85,11 +86,7 @@ pub fn suberror(value: &str) -> Option<&'static Row> {
 /// of the error challenge that came before (XOAUTH2, RFC 7628 §3.2.2), if any.
 ///
 /// The words are compared without case; `None` when the table doesn't know them.
-pub fn mail_error(
-    protocol: MailProtocol,
-    text: &str,
-    status: Option<&str>,
-) -> Option<&'static Row> {
+pub fn mail_error(protocol: Protocol, text: &str, status: Option<&str>) -> Option<&'static Row> {
     let text = text.to_lowercase();
     let find = |status| {
         let mut replies = REPLIES.reply.iter().filter(|row| row.reply.is_some());

@@ -14,7 +14,8 @@ use rustix::fs::OFlags;
 use serde::Serialize;
 use tracing::{error, info, warn};
 
-use super::event::{Event, Sink, now};
+use super::clock::{Clock as _, SystemClock};
+use super::event::{Event, Sink};
 use super::time::rfc3339;
 
 /// The tracing target of audit lines; `RUST_LOG` switches them by it.
@@ -248,7 +249,7 @@ pub fn append(path: &Path, event: &Event) -> io::Result<()> {
     // A pipe without a reader must not hold the command up.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let mut file = options().custom_flags(flags).open(path)?;
-    file.write_all(format!("{}\n", line(now(), event)).as_bytes())
+    file.write_all(format!("{}\n", line(SystemClock.now_ms(), event)).as_bytes())
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
 use super::Class;
+use super::clock::{Clock as _, SystemClock};
 
 /// One event. Field names are stable: they are what the audit log shows.
 #[derive(Debug, Clone, Serialize)]
@@ -264,12 +264,6 @@ pub trait Sink: Send + Sync {
     }
 }
 
-/// Unix milliseconds.
-pub(super) fn now() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
-}
-
 /// Where events go. Cheap to clone; all clones share the sinks.
 #[derive(Clone, Default)]
 pub struct Events {
@@ -299,7 +293,7 @@ impl Events {
 
     /// Hands an event to every sink whose refusals were counted before.
     pub fn tell(&self, event: &Event) {
-        let at = now();
+        let at = SystemClock.now_ms();
         for sink in self.sinks.load().iter() {
             sink.take(at, event);
         }

@@ -2,12 +2,14 @@
 
 pub mod audit;
 mod class;
+pub mod clock;
 pub mod counters;
 pub mod event;
 pub mod time;
 pub mod veil;
 
 pub use class::Class;
+pub use clock::{Clock, SystemClock};
 pub use counters::Counters;
 pub use event::{Event, Events, Sink};
 pub use veil::Veil;

@@ -22,12 +22,8 @@ pub enum ClientStep {
     Read,
     /// Send these bytes to the client.
     Send(Bytes),
-    /// Start TLS on the client's connection, then call [`ClientSide::tls_started`]. What the
-    /// client had sent in plain text behind STARTTLS has been thrown away: that many octets.
-    StartTls {
-        /// Octets thrown away; more than zero is an attack or a broken client.
-        discarded: usize,
-    },
+    /// Start TLS on the client's connection, then call [`ClientSide::tls_started`].
+    StartTls,
     /// Decide about these credentials, then call [`ClientSide::refuse`] or
     /// [`ClientSide::accept`].
     Login(Credentials),
@@ -49,6 +45,9 @@ pub enum ClientEnd {
     TooManyBadCommands,
     /// Too many logins that were refused.
     TooManyRefusals,
+    /// Plain text behind STARTTLS or STLS, that many octets: somebody puts words into the client's mouth,
+    /// or it is broken (RFC 9051 §6.2.1, RFC 3207 §6).
+    Injected(usize),
     /// The driver ended it ([`ClientSide::bye`]).
     Bye,
 }
@@ -156,7 +155,7 @@ pub enum Fault {
     /// A line, or all lines together, over the limit.
     #[error("the server sends more than mail servers send before login")]
     TooMuch,
-    /// The driver called out of turn; a bug of ours, told instead of a panic.
+    /// The driver called out of turn; a bug of ours, told instead of a panic or of doing nothing.
     #[error("internal error: the dialogue was asked out of turn")]
     OutOfTurn,
 }
@@ -292,18 +291,27 @@ impl ClientSide {
     }
 
     /// TLS is up: the client starts anew.
-    pub fn tls_started(&mut self) {
-        each!(self, dialogue => dialogue.tls_started());
+    ///
+    /// # Errors
+    /// [`Fault::OutOfTurn`] unless [`ClientStep::StartTls`] came last; nothing has changed then.
+    pub fn tls_started(&mut self) -> Result<(), Fault> {
+        each!(self, dialogue => dialogue.tls_started())
     }
 
     /// Refuses the login; the dialogue goes on, unless it was one too many.
-    pub fn refuse(&mut self, refusal: &Refusal) {
-        each!(self, dialogue => dialogue.refuse(refusal));
+    ///
+    /// # Errors
+    /// [`Fault::OutOfTurn`] unless a login awaits its verdict; nothing has changed then.
+    pub fn refuse(&mut self, refusal: &Refusal) -> Result<(), Fault> {
+        each!(self, dialogue => dialogue.refuse(refusal))
     }
 
     /// Accepts the login: gives what to send to the client (the upstream's success) and what the
     /// client has already sent for the upstream.
-    pub fn accept(self, success: &Success) -> (Bytes, Bytes) {
+    ///
+    /// # Errors
+    /// [`Fault::OutOfTurn`] unless a login awaits its verdict.
+    pub fn accept(self, success: &Success) -> Result<(Bytes, Bytes), Fault> {
         each!(self, dialogue => dialogue.accept(success))
     }
 
@@ -325,8 +333,12 @@ impl UpstreamSide {
     }
 
     /// TLS is up: what was learned before is forgotten and asked again.
-    pub fn tls_started(&mut self) {
-        each!(self, dialogue => dialogue.tls_started());
+    ///
+    /// # Errors
+    /// [`Fault::OutOfTurn`] unless [`UpstreamStep::StartTls`] came last; the connection is of no more
+    /// use then.
+    pub fn tls_started(&mut self) -> Result<(), Fault> {
+        each!(self, dialogue => dialogue.tls_started())
     }
 
     /// What the server announced, once known.
@@ -339,8 +351,15 @@ impl UpstreamSide {
     }
 
     /// Logs in with this message, once the server is [ready](UpstreamStep::Ready).
-    pub fn authenticate(&mut self, mechanism: Mechanism, message: SecretString) {
-        each!(self, dialogue => dialogue.authenticate(mechanism, message));
+    ///
+    /// # Errors
+    /// [`Fault::OutOfTurn`] when it is not; the connection is of no more use then.
+    pub fn authenticate(
+        &mut self,
+        mechanism: Mechanism,
+        message: SecretString,
+    ) -> Result<(), Fault> {
+        each!(self, dialogue => dialogue.authenticate(mechanism, message))
     }
 
     /// What the server has sent behind its success.

@@ -138,6 +138,13 @@ impl Inbox {
     }
 }
 
+/// The first word of a line, and what follows the space behind it.
+pub(super) fn split(line: &[u8]) -> (&[u8], &[u8]) {
+    let end = memchr::memchr(b' ', line).unwrap_or(line.len());
+    let (word, rest) = line.split_at_checked(end).unwrap_or((line, b""));
+    (word, rest.get(1..).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,15 +6,27 @@
 //!
 //! Each protocol has a room of its own ([`imap`], [`pop3`], [`smtp`]); [`dialogue`], [`sasl`] and [`line`] serve them all.
 
+mod any;
+mod client_side;
 pub mod dialogue;
+#[cfg(test)]
+mod harness;
 pub mod imap;
 pub mod line;
 mod patience;
 pub mod pop3;
+mod protocol;
 pub mod sasl;
 pub mod smtp;
+mod steps;
+#[cfg(test)]
+mod turns_tests;
+mod upstream_side;
 
 use secrecy::SecretSlice;
+
+pub use self::any::later;
+pub use self::protocol::{ByProtocol, Protocol, UnknownProtocol};
 
 /// What a client showed to log in.
 ///

@@ -6,23 +6,17 @@ use secrecy::ExposeSecret;
 use tracing::warn;
 
 use super::audit::Denied;
-use super::driver::{Login, Who};
+use super::driver::Login;
 use super::pacing::Permit;
-use super::protocols::of_table;
-use crate::access::{Attempt, Verdict, name};
+use crate::access::{Attempt, Identity, Verdict};
+use crate::input::account;
 use crate::observe::Event;
 use crate::proto::{Credentials, Refusal, RefusalKind};
 
-/// In place of a device password's label, for a device that never logs in.
-const LOGIN_AS: &str = "(login_as)";
-
 impl Login {
     /// One of the account's sessions at its server, which may have to be waited for.
-    pub(super) async fn place(
-        &self,
-        account: &Arc<str>,
-        label: &Arc<str>,
-    ) -> Result<Permit, Denied> {
+    pub(super) async fn place(&self, identity: &Identity) -> Result<Permit, Denied> {
+        let account = identity.account();
         let (protocol, limits) = (self.listener.protocol, &self.plan.limits);
         let most = *limits.sessions.of(protocol);
         let pacing = &self.shared.pacing;
@@ -36,21 +30,21 @@ impl Login {
             );
             let text = format!(
                 "This account has {most} {} sessions already; close some or try again later",
-                of_table(protocol).name()
+                protocol.acronym()
             );
             let refusal = Refusal::new(RefusalKind::Temporary, text);
-            Denied::new("sessions", refusal).of(account, label)
+            Denied::new("sessions", refusal).of(identity)
         })
     }
 
     /// The account of devices that never log in; who may be one is decided by their networks, see
     /// [`Listener::allow_from`].
-    pub(super) fn without_login(&self) -> Result<Who, Denied> {
-        let Some(account) = &self.listener.login_as else {
+    pub(super) fn without_login(&self) -> Result<Identity, Denied> {
+        let Some(identity) = &self.listener.login_as else {
             return Err(Refusal::credentials().into());
         };
         self.must_be_named()?;
-        Ok((account.clone(), Arc::from(LOGIN_AS)))
+        Ok(identity.clone())
     }
 
     /// A load balancer must say who the client is where a rule names networks.
@@ -68,12 +62,12 @@ impl Login {
     }
 
     /// Whether the password opens an account.
-    pub(super) async fn admit(&self, credentials: &Credentials) -> Result<Who, Denied> {
+    pub(super) async fn admit(&self, credentials: &Credentials) -> Result<Identity, Denied> {
         if !self.listener.allow_from.is_empty() {
             self.must_be_named()?;
         }
         let peer = self.client.ip();
-        let user = name::trimmed(&credentials.user);
+        let user = account::trimmed(&credentials.user);
         let alias = self.plan.alias(user, self.named.then_some(peer));
         let attempt = Attempt {
             user: alias.map_or(user, str::as_bytes),
@@ -83,7 +77,7 @@ impl Login {
             named: self.named,
         };
         match self.shared.gatekeeper.check(attempt).await {
-            Verdict::Allowed { account, label } => Ok((account, label)),
+            Verdict::Allowed(identity) => Ok(identity),
             Verdict::Refused => {
                 let account = self.known_name(user);
                 self.note_burst(attempt, account.as_deref());
@@ -118,12 +112,12 @@ impl Login {
             return Some(account.into());
         }
         let name = String::from_utf8_lossy(user).to_lowercase();
-        self.plan.route(&name).map(|_| name.as_str().into())
+        self.plan.knows(&name).then(|| name.as_str().into())
     }
 
     /// What the log says of an unknown name: what nobody can see at its end is named.
     fn unknown(&self, user: &[u8]) -> String {
-        let Some((what, name)) = name::odd_end(user) else {
+        let Some((what, name)) = account::odd_end(user) else {
             return "unknown user name".to_owned();
         };
         let whose = match self.known_name(name) {

@@ -12,11 +12,11 @@ use tracing::{Instrument, debug, field, info_span};
 use super::clients::{Cause, no_header};
 use super::driver::Login;
 use super::plan::{Listener, ListenerTls, Shared};
-use super::protocols::later;
 use super::registry::{Full, Waiting};
 use super::strangers::Stranger;
-use crate::access::Protocol;
 use crate::net::proxied::read_header;
+use crate::proto::Protocol;
+use crate::proto::later;
 
 /// Time for a load balancer's header: it sends it at once.
 const HEADER_TIME: Duration = Duration::from_secs(5);

@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::plan::Listener;
 use super::refusal::Meant;
-use crate::access::Protocol;
+use crate::access::Identity;
 use crate::net::relay::RelayEnd;
 use crate::oauth::TokenError;
 use crate::observe::{Class, Event, Events, event};
+use crate::proto::Protocol;
 use crate::proto::dialogue::Refused;
 use crate::proto::{Refusal, RefusalKind};
 
@@ -22,7 +23,7 @@ pub(super) struct Denied {
     pub(super) reason: &'static str,
     pub(super) code: Option<String>,
     pub(super) account: Option<Arc<str>>,
-    pub(super) label: Option<Arc<str>>,
+    pub(super) label: Option<Box<str>>,
     /// No password was right: what happened, for the log.
     pub(super) stranger: Option<Box<str>>,
 }
@@ -68,9 +69,9 @@ impl Denied {
     }
 
     /// Whose login it was, once the password was right.
-    pub(super) fn of(mut self, account: &Arc<str>, label: &Arc<str>) -> Self {
-        self.account = Some(account.clone());
-        self.label = Some(label.clone());
+    pub(super) fn of(mut self, identity: &Identity) -> Self {
+        self.account = Some(identity.account().clone());
+        self.label = Some(identity.label().to_string().into());
         self
     }
 

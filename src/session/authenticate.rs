@@ -11,6 +11,7 @@ use super::driver::Login;
 use super::plan::UpstreamServer;
 use super::refusal::{About, Meant, token_refusal};
 use super::upstream::{Answer, ConnectError, Ready, connect};
+use crate::access::Identity;
 use crate::oauth::AccessToken;
 use crate::observe::Veil;
 use crate::proto::dialogue::Success;
@@ -32,13 +33,14 @@ impl Login {
     /// want the token, one more connection when the one at hand has been closed meanwhile.
     pub(super) async fn authenticate(
         &self,
-        account: &str,
+        identity: &Identity,
         mailbox: &str,
         server: &UpstreamServer,
         ahead: Option<Ahead>,
         mut token: Arc<AccessToken>,
     ) -> Result<(Ready, Success, u64), Denied> {
         let tokens = &self.shared.tokens;
+        let account = &**identity.account();
         let mut idle = match ahead {
             Some(ahead) => ahead
                 .take()
@@ -72,7 +74,7 @@ impl Login {
                     }
                     if refreshed || !meant.wants_fresh_token() {
                         let about = About {
-                            account,
+                            identity,
                             mailbox,
                             host: &server.host,
                         };

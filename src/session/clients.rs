@@ -2,10 +2,9 @@
 
 use std::io;
 
-use tokio_rustls::rustls::{AlertDescription, Error};
-
 use super::plan::{Listener, ListenerTls};
 use crate::net::opening::Opening;
+use crate::net::tls::{ClientFault, client_fault};
 
 /// For the audit log and counters: TLS with the client failed, or did not begin.
 pub(super) const TLS: &str = "tls";
@@ -58,43 +57,30 @@ pub(super) fn wrong_opening(listener: &Listener, opening: Opening, behind: bool)
 
 /// Why TLS with a client failed. `None`: it just left, as health checks do.
 pub(super) fn tls_failed(error: &io::Error) -> Option<Cause> {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-    let text = match inner {
-        Some(Error::AlertReceived(alert)) => alert_text(*alert),
-        Some(Error::PeerIncompatible(_)) => TOO_OLD,
-        Some(_) => "it sends what is no TLS, or breaks it",
-        None if error.kind() == io::ErrorKind::UnexpectedEof => {
-            "it ends the connection during the TLS handshake: perhaps it does not trust our certificate \
-             (mailsplice cert export), or wants another TLS version"
-        }
-        None => return None,
-    };
-    Some((TLS, text.to_owned()))
-}
-
-const TOO_OLD: &str = "it has no TLS version or cipher that we have: TLS 1.2 with ECDHE and AES-GCM is the least; \
-     a listener with tls: none and allow_from takes older devices";
-
-fn alert_text(alert: AlertDescription) -> &'static str {
-    use AlertDescription as Alert;
-    match alert {
-        Alert::UnknownCA
-        | Alert::BadCertificate
-        | Alert::CertificateUnknown
-        | Alert::UnsupportedCertificate => {
+    let text = match client_fault(error)? {
+        ClientFault::Distrusts => {
             "it does not trust our certificate: import the CA there (mailsplice cert export), and let the \
              server name it has been given stand in tls.names"
         }
-        Alert::CertificateExpired | Alert::CertificateRevoked => {
+        ClientFault::Expired => {
             "it holds our certificate for expired: look at its clock and at mailsplice cert show"
         }
-        Alert::ProtocolVersion | Alert::HandshakeFailure | Alert::InsufficientSecurity => TOO_OLD,
-        Alert::AccessDenied | Alert::UserCanceled | Alert::CloseNotify => {
+        ClientFault::TooOld => {
+            "it has no TLS version or cipher that we have: TLS 1.2 with ECDHE and AES-GCM is the least; \
+             a listener with tls: none and allow_from takes older devices"
+        }
+        ClientFault::Declined => {
             "it gave up the TLS handshake: perhaps somebody did not accept our certificate \
              (mailsplice cert export)"
         }
-        _ => "it gave up the TLS handshake",
-    }
+        ClientFault::GaveUp => "it gave up the TLS handshake",
+        ClientFault::NoTls => "it sends what is no TLS, or breaks it",
+        ClientFault::Left => {
+            "it ends the connection during the TLS handshake: perhaps it does not trust our certificate \
+             (mailsplice cert export), or wants another TLS version"
+        }
+    };
+    Some((TLS, text.to_owned()))
 }
 
 /// A load balancer that is listed sends no PROXY header, or a wrong one.

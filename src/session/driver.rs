@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use tracing::{Instrument, Span, debug, info, info_span};
+use tracing::{Instrument, Span, debug, error, info, info_span};
 use zeroize::Zeroizing;
 
 use super::ahead::{Ahead, learn};
@@ -19,11 +19,11 @@ use super::clients::{Cause, TLS, silent_before_tls, tls_failed, wrong_opening};
 use super::first_words::watch;
 use super::pacing::Permit;
 use super::plan::{Listener, ListenerTls, Plan, Shared};
-use super::protocols::{conservative, later, of_table};
-use super::registry::{Evicted, SessionInfo, Waiting};
+use super::registry::{Entry, Evicted, Waiting};
 use super::splice::Spliced;
 use super::strangers::Stranger;
 use super::upstream::Ready;
+use crate::access::Identity;
 use crate::net::opening::Opening;
 use crate::net::relay::Unread;
 use crate::net::stream::Stream;
@@ -31,7 +31,7 @@ use crate::observe::{Event, event};
 use crate::proto::dialogue::{
     Capabilities, ClientEnd, ClientSide, ClientStep, Protection, Success,
 };
-use crate::proto::{Credentials, Refusal, RefusalKind};
+use crate::proto::{Credentials, Refusal, RefusalKind, later};
 
 /// Octets read from a client at a time before login.
 const READ: usize = 4096;
@@ -70,13 +70,9 @@ enum Wait {
     TimedOut,
 }
 
-/// Who logs in: the account's key and the label of the password.
-pub(super) type Who = (Arc<str>, Arc<str>);
-
 /// A login that succeeded upstream.
 struct LoggedIn {
-    account: Arc<str>,
-    label: Arc<str>,
+    identity: Identity,
     /// See [`super::Registry::moment`].
     begun: u64,
     upstream: Ready,
@@ -211,12 +207,15 @@ impl Login {
                 () = tokio::time::sleep(WRONG_PASSWORD_DELAY) => {}
             }
         }
-        talk.dialogue.refuse(&refusal);
+        if let Err(fault) = talk.dialogue.refuse(&refusal) {
+            error!(%fault, "a refused login");
+            talk.dialogue.bye("Internal error, goodbye");
+        }
         Ok(None)
     }
 
     /// Who logs in, if the password or the network allow it.
-    async fn who(&self, credentials: Option<Credentials>) -> Result<Who, Denied> {
+    async fn who(&self, credentials: Option<Credentials>) -> Result<Identity, Denied> {
         match credentials {
             Some(credentials) => self.admit(&credentials).await,
             None => self.without_login(),
@@ -318,7 +317,7 @@ impl Login {
                 .await;
         }
         let known = self.plan.capabilities(protocol);
-        known.unwrap_or_else(|| conservative(protocol))
+        known.unwrap_or_else(|| Capabilities::conservative(protocol))
     }
 
     /// Runs the dialogue with the client until it logs in or ends.
@@ -354,19 +353,23 @@ impl Login {
                     }
                     Err(_) => return Wait::Ended("client lost"),
                 },
-                ClientStep::StartTls { discarded } => {
-                    if discarded > 0 {
-                        let cause =
-                            format!("{discarded} octets of plain text behind STARTTLS thrown away");
-                        self.failed((TLS, cause));
-                    }
+                ClientStep::StartTls => {
                     talk.client = self.start_tls(talk.client.take()).await;
-                    talk.dialogue.tls_started();
+                    if let Err(fault) = talk.dialogue.tls_started() {
+                        error!(%fault, "TLS with the client");
+                        return Wait::Ended("out of turn");
+                    }
                     if let Some(known) = self.plan.capabilities(self.listener.protocol) {
                         talk.dialogue.learn(known);
                     }
                 }
-                ClientStep::Close(end) => return Wait::Ended(why(end)),
+                ClientStep::Close(end) => {
+                    if let ClientEnd::Injected(octets) = end {
+                        let cause = format!("{octets} octets of plain text behind STARTTLS");
+                        self.failed((TLS, cause));
+                    }
+                    return Wait::Ended(why(end));
+                }
             }
         }
     }
@@ -412,26 +415,26 @@ impl Login {
     /// From a right password to the upstream's verdict.
     async fn log_in(
         &self,
-        (account, label): Who,
+        identity: Identity,
         begun: u64,
         talk: &mut Talk,
     ) -> Result<LoggedIn, Denied> {
-        let Some(route) = self.plan.route(&account) else {
+        let Some(route) = self.plan.route(&identity) else {
             // Removed from the configuration a moment ago.
             return Err(Refusal::credentials().into());
         };
         let protocol = self.listener.protocol;
         let Some(server) = route.servers.of(protocol) else {
-            let name = of_table(protocol).name();
+            let name = protocol.acronym();
             let text =
                 format!("This account's provider has no {name} server: set servers.{protocol}");
             let refusal = Refusal::new(RefusalKind::Person, text);
-            return Err(Denied::new("configuration", refusal).of(&account, &label));
+            return Err(Denied::new("configuration", refusal).of(&identity));
         };
         let ready = async {
-            let place = self.place(&account, &label).await?;
-            let token = self.token(&account, server).await;
-            Ok::<_, Denied>((place, token.map_err(|denied| denied.of(&account, &label))?))
+            let place = self.place(&identity).await?;
+            let token = self.token(identity.account(), server).await;
+            Ok::<_, Denied>((place, token.map_err(|denied| denied.of(&identity))?))
         };
         let (place, token) = tokio::select! {
             biased;
@@ -440,22 +443,21 @@ impl Login {
             () = left(&mut talk.client, &mut talk.dialogue) => {
                 let text = "You closed your side before the login was decided; log in again";
                 let refusal = Refusal::new(RefusalKind::Temporary, text);
-                return Err(Denied::new("client_left", refusal).of(&account, &label));
+                return Err(Denied::new("client_left", refusal).of(&identity));
             }
         };
         let ahead = talk
             .ahead
             .take()
             .filter(|_| self.plan.only_server(self.listener.protocol).is_some());
-        let mailbox = route.user(protocol, &account);
+        let mailbox = route.user(protocol, identity.account());
         let (upstream, success, token_age) = self
-            .authenticate(&account, mailbox, server, ahead, token)
-            .instrument(info_span!("login", account = &*account))
+            .authenticate(&identity, mailbox, server, ahead, token)
+            .instrument(info_span!("login", account = &**identity.account()))
             .await
-            .map_err(|denied| denied.of(&account, &label))?;
+            .map_err(|denied| denied.of(&identity))?;
         Ok(LoggedIn {
-            account,
-            label,
+            identity,
             begun,
             upstream,
             success,
@@ -478,14 +480,17 @@ impl Login {
             client, dialogue, ..
         } = talk;
         self.shared.knocks.forgive(self.client.ip());
-        let (to_client, from_client) = dialogue.accept(&done.success);
+        let accepted = dialogue.accept(&done.success);
+        let (to_client, from_client) = accepted
+            .inspect_err(|fault| error!(%fault, "an accepted login"))
+            .ok()?;
         let veil = done.upstream.veil();
         let (upstream, from_upstream) = done.upstream.into_parts();
         let watch = watch(
             &self.shared,
             &self.plan,
             self.listener.protocol,
-            &done.account,
+            &done.identity,
             &from_upstream,
             veil,
         );
@@ -494,17 +499,17 @@ impl Login {
         } else {
             [&to_client[..], &from_upstream].concat().into()
         };
-        let (account, label) = (&done.account, &done.label);
-        let info = SessionInfo::new(account, label, self.client, &self.listener.name)
-            .covered_by(self.plan.covering(account));
-        let session = waiting.log_in(info, done.begun);
-        Span::current().record("account", &*done.account);
-        info!(label = &*done.label, "logged in");
+        let account = done.identity.account().to_string();
+        let label = done.identity.label().to_string();
+        Span::current().record("account", &account);
+        let entry = Entry::new(done.identity, self.client, &self.listener.name);
+        let session = waiting.log_in(entry, done.begun);
+        info!(label, "logged in");
         let login = Box::new(event::Login {
             session: session.id,
             client: self.client(),
-            account: done.account.to_string(),
-            label: done.label.to_string(),
+            account,
+            label,
             token_age: done.token_age,
         });
         self.emit(&Event::Login((*login).clone()));
@@ -562,6 +567,7 @@ fn why(end: ClientEnd) -> &'static str {
         ClientEnd::TooLong => "line or literal too long",
         ClientEnd::TooManyBadCommands => "too many bad commands",
         ClientEnd::TooManyRefusals => "too many refused logins",
+        ClientEnd::Injected(_) => "plain text behind STARTTLS",
         ClientEnd::Bye => "bye",
     }
 }

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use tracing::warn;
 
 use super::plan::{Plan, Shared};
-use super::protocols::of_table;
 use super::refusal::About;
-use crate::access::Protocol;
+use crate::access::Identity;
 use crate::net::relay::Watch;
 use crate::oauth::table::{self, Row, When};
 use crate::observe::{Event, Veil};
+use crate::proto::Protocol;
 use crate::proto::printable;
 
 /// Octets looked at.
@@ -38,14 +38,14 @@ pub(super) fn watch(
     shared: &Arc<Shared>,
     plan: &Plan,
     protocol: Protocol,
-    account: &Arc<str>,
+    identity: &Identity,
     unread: &[u8],
     veil: Veil,
 ) -> Option<Watch> {
-    let route = plan.route(account)?;
-    let mailbox = route.user(protocol, account).to_owned();
+    let route = plan.route(identity)?;
+    let mailbox = route.user(protocol, identity.account()).to_owned();
     let host = route.servers.of(protocol).as_ref()?.host.clone();
-    let (shared, account) = (shared.clone(), account.clone());
+    let (shared, identity) = (shared.clone(), identity.clone());
     let mut words = FirstWords::new(protocol);
     let mut hear = move |bytes: &[u8]| {
         let heard = words.hear(bytes);
@@ -53,13 +53,13 @@ pub(super) fn watch(
             Heard::More => return ControlFlow::Continue(()),
             Heard::Trouble(row, text) => {
                 let about = About {
-                    account: &account,
+                    identity: &identity,
                     mailbox: &mailbox,
                     host: &host,
                 };
                 recognised(&shared, about, row, &veil.hide(&text));
             }
-            Heard::Works => shared.troubles.clear(&account),
+            Heard::Works => shared.troubles.clear(identity.account()),
             Heard::Nothing => {}
         }
         ControlFlow::Break(())
@@ -77,7 +77,7 @@ fn recognised(shared: &Shared, about: About<'_>, row: &'static Row, text: &str) 
     let sentence = values.fill(&row.sentence);
     let causes: Vec<String> = values.steps(&row.steps);
     warn!(
-        account = about.account,
+        account = &**about.identity.account(),
         host = about.host,
         class = row.class.name(),
         code,
@@ -86,12 +86,12 @@ fn recognised(shared: &Shared, about: About<'_>, row: &'static Row, text: &str) 
         "mail trouble after the login: {sentence}"
     );
     shared.events.emit(&Event::MailTrouble {
-        account: about.account.to_owned(),
+        account: about.identity.account().to_string(),
         code: code.clone(),
         text: text.to_owned(),
     });
     let troubles = &shared.troubles;
-    troubles.note(about.account, row.class, Some(code), &sentence);
+    troubles.note(about.identity, row.class, Some(code), &sentence);
 }
 
 /// What the words so far tell.
@@ -246,7 +246,7 @@ impl FirstWords {
 
     /// The trouble that a refusal or a goodbye tells of, if it is one of sessions.
     fn trouble(&self, text: &str) -> Option<Heard> {
-        let row = table::mail_error(of_table(self.protocol), text, None)?;
+        let row = table::mail_error(self.protocol, text, None)?;
         let reply = row.reply.as_ref()?;
         (reply.when != When::Login).then(|| Heard::Trouble(row, printable(text, 200)))
     }
@@ -296,7 +296,7 @@ mod tests {
             table::mail_rows().flat_map(|row| protocols.map(|protocol| (row, protocol)))
         {
             let reply = row.reply.as_ref().unwrap();
-            if reply.when == When::Login || !reply.protocols.contains(&of_table(protocol)) {
+            if reply.when == When::Login || !reply.protocols.contains(&protocol) {
                 continue;
             }
             let smtp = reply

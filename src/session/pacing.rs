@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::access::Protocol;
+use crate::proto::Protocol;
 
 /// Most logins that wait for one account; more are told to come back at once.
 const QUEUE: usize = 16;

@@ -1,5 +1,6 @@
 //! What sessions work from: where accounts go, which limits hold, and what is shared.
 
+use crate::input::account::{is_catch_all, own_or_covering};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,18 +13,17 @@ use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
 use super::ahead::{Idle, Knocks};
 use super::pacing::Pacing;
-use super::protocols::{ByProtocol, common};
 use super::registry::Registry;
 use super::strangers::Strangers;
 use super::troubles::Troubles;
-use crate::access::{Gatekeeper, Protocol, catch_all_for};
+use crate::access::{Gatekeeper, Identity};
 use crate::net::egress::Egress;
 use crate::net::relay::RelayLimits;
 use crate::oauth::Tokens;
 use crate::observe::Events;
-use crate::proto;
 use crate::proto::dialogue::{Capabilities, UpstreamTls};
 use crate::proto::sasl::Mechanism;
+use crate::proto::{self, ByProtocol, Protocol};
 
 /// What all sessions share for the life of the process.
 pub struct Shared {
@@ -50,7 +50,7 @@ pub struct Shared {
 
 /// What the configuration says, in the form sessions need.
 pub struct Plan {
-    /// By account key (lower case), catch-alls (`*@contoso.com`) included: ask [`Self::route`].
+    /// By account key (lower case), catch-alls (`*@contoso.com`) included: ask [`Self::route`] and [`Self::knows`].
     pub routes: HashMap<String, Route>,
     /// Accounts by their further names, in lower case.
     pub aliases: HashMap<String, Alias>,
@@ -107,8 +107,8 @@ pub struct Listener {
     pub most: Option<usize>,
     /// Networks whose connections begin with a PROXY protocol header.
     pub proxy_protocol_from: Vec<IpNet>,
-    /// The account (its key) of devices that never log in.
-    pub login_as: Option<Arc<str>>,
+    /// Who devices are that never log in.
+    pub login_as: Option<Identity>,
     /// AUTH is not announced.
     pub auth_hidden: bool,
     /// Our name there, where it is not the usual one.
@@ -253,13 +253,17 @@ impl UpstreamServer {
 }
 
 impl Plan {
-    /// Where an account leads: the account of that name, else the catch-all that covers it. To be
-    /// asked for accounts that the gatekeeper has let in.
-    pub(super) fn route(&self, account: &str) -> Option<&Route> {
-        let exact = self.routes.get(account);
-        exact
-            .filter(|route| route.users.is_some())
-            .or_else(|| self.routes.get(&catch_all_for(account)?))
+    /// Where a login leads. `None`: its account has been taken out of the configuration a moment ago.
+    pub(super) fn route(&self, identity: &Identity) -> Option<&Route> {
+        let key = identity.covered_by().unwrap_or(identity.account());
+        let covered = identity.covered_by().is_some();
+        let route = self.routes.get(&**key);
+        route.filter(|route| route.users.is_none() == covered)
+    }
+
+    /// Whether a user of this name, in lower case, is one of ours, or one whom a catch-all covers.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        !is_catch_all(name) && own_or_covering(name, |key| self.routes.get(key)).is_some()
     }
 
     /// The account that a further name stands for, from this address; `None`: an unknown one, in no network.
@@ -273,12 +277,6 @@ impl Plan {
         let among = |peer: IpAddr| alias.from.iter().any(|net| net.contains(&peer));
         let inside = alias.from.is_empty() || peer.is_some_and(among);
         inside.then_some(alias.account.as_str())
-    }
-
-    /// The catch-all by which [`Self::route`] leads.
-    pub(super) fn covering(&self, account: &str) -> Option<String> {
-        let route = self.route(account)?;
-        catch_all_for(account).filter(|_| route.users.is_none())
     }
 
     /// The server, where all accounts lead to the same one.
@@ -295,7 +293,7 @@ impl Plan {
         let known: Option<Vec<_>> = servers
             .map(|server| server.capabilities.load_full())
             .collect();
-        known.map(|lists| common(protocol, lists.iter().map(AsRef::as_ref)))
+        known.map(|lists| Capabilities::common(protocol, lists.iter().map(AsRef::as_ref)))
     }
 }
 

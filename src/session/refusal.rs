@@ -3,10 +3,10 @@
 use tracing::warn;
 
 use super::plan::Shared;
-use super::protocols::of_table;
-use crate::access::Protocol;
-use crate::oauth::table::{self, MailProtocol, Row, Values};
+use crate::access::Identity;
+use crate::oauth::table::{self, Row, Values};
 use crate::oauth::{Class, TokenError};
+use crate::proto::Protocol;
 use crate::proto::dialogue::{Refused, RefusedBecause};
 use crate::proto::{Refusal, RefusalKind};
 
@@ -32,7 +32,7 @@ fn kind(class: Class) -> RefusalKind {
 /// Whose mailbox it is about, for the sentence.
 #[derive(Clone, Copy)]
 pub(super) struct About<'a> {
-    pub(super) account: &'a str,
+    pub(super) identity: &'a Identity,
     pub(super) mailbox: &'a str,
     pub(super) host: &'a str,
 }
@@ -41,7 +41,7 @@ impl About<'_> {
     /// What stands for the placeholders of the table.
     pub(super) fn values(&self) -> Values {
         Values::default()
-            .user(self.account)
+            .user(&**self.identity.account())
             .mailbox(self.mailbox)
             .host(self.host)
     }
@@ -51,12 +51,11 @@ impl About<'_> {
 pub(super) struct Meant {
     row: Option<&'static Row>,
     because: RefusedBecause,
-    protocol: MailProtocol,
+    protocol: Protocol,
 }
 
 impl Meant {
     pub(super) fn of(protocol: Protocol, refused: &Refused) -> Self {
-        let protocol = of_table(protocol);
         Self {
             protocol,
             row: table::mail_error(protocol, &refused.text, refused.telling_status()),
@@ -97,7 +96,7 @@ impl Meant {
             (None, RefusedBecause::Token) => format!(
                 "{host} refused a fresh token: check the scopes, that {} is enabled for the \
                  mailbox, and who signed in (mailsplice status)",
-                self.protocol.name()
+                self.protocol.acronym()
             ),
             (None, RefusedBecause::Temporary) => {
                 format!("{host} cannot log anybody in at the moment; try again later")
@@ -121,7 +120,7 @@ impl Meant {
         let sentence = self.sentence(about);
         let class = self.class();
         let in_use = self.row.is_some_and(Row::is_in_use);
-        shared.troubles.note(about.account, class, code, &sentence);
+        shared.troubles.note(about.identity, class, code, &sentence);
         let kind = if in_use {
             RefusalKind::InUse
         } else {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{Network, cover_label};
+use crate::access::{Identity, Network};
 
 /// Evicted connections that may say a last word at a time; further ones go without.
 pub const FAREWELLS: usize = 16;
@@ -87,40 +87,27 @@ pub struct SessionInfo {
     pub since: u64,
 }
 
-impl SessionInfo {
+/// A session, and whose it is.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    info: SessionInfo,
+    identity: Identity,
+}
+
+impl Entry {
     /// A session that begins now.
-    pub fn new(account: &str, label: &str, client: SocketAddr, listener: &str) -> Self {
-        Self {
-            account: account.to_owned(),
-            covered_by: None,
-            label: label.to_owned(),
+    pub fn new(identity: Identity, client: SocketAddr, listener: &str) -> Self {
+        let info = SessionInfo {
+            account: identity.account().to_string(),
+            covered_by: identity.covered_by().map(ToString::to_string),
+            label: identity.label().to_string(),
             client,
             listener: listener.to_owned(),
             since: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |d| d.as_secs()),
-        }
-    }
-
-    /// The same, of a user whom a catch-all account covers.
-    #[must_use]
-    pub fn covered_by(mut self, catch_all: Option<String>) -> Self {
-        self.covered_by = catch_all;
-        self
-    }
-
-    /// The accounts, each whole or with one device password, by which the session can be revoked.
-    fn names(&self) -> Vec<(&str, Option<&str>)> {
-        let mut names = vec![
-            (self.account.as_str(), None),
-            (&self.account, Some(self.label.as_str())),
-        ];
-        if let Some(catch_all) = self.covered_by.as_deref() {
-            names.push((catch_all, None));
-            let label = self.label.strip_suffix(&cover_label("", catch_all));
-            names.extend(label.map(|label| (catch_all, Some(label))));
-        }
-        names
+        };
+        Self { info, identity }
     }
 }
 
@@ -143,7 +130,7 @@ struct Inner {
     leaving: HashMap<u64, Evicted>,
     /// Right passwords on their way to a session.
     entering: HashMap<u64, Stop>,
-    sessions: BTreeMap<u64, (SessionInfo, Stop)>,
+    sessions: BTreeMap<u64, (Entry, Stop)>,
     /// Networks that somebody has logged in from, and when, counted in connections: they make room last.
     known: HashMap<Network, u64>,
     /// The listener of every connection, whatever its stage.
@@ -282,7 +269,7 @@ impl Registry {
         self.inner()
             .sessions
             .values()
-            .map(|(info, _)| info.clone())
+            .map(|(one, _)| one.info.clone())
             .collect()
     }
 
@@ -323,7 +310,12 @@ impl Registry {
         let key = (account.to_owned(), label.map(str::to_owned));
         inner.revoked.insert(key, moment);
         let sessions = inner.sessions.values();
-        let of_account = sessions.filter(|(info, _)| info.names().contains(&(account, label)));
+        let of_account = sessions.filter(|(session, _)| {
+            session
+                .identity
+                .revocable()
+                .any(|one| one == (account, label))
+        });
         of_account
             .map(|(_, stop)| stop.stop(Evicted::Revoked))
             .count()
@@ -501,18 +493,20 @@ impl Waiting {
 
     /// The connection has logged in. `begun`: what [`Registry::moment`] said before; if the account or the
     /// password was revoked since, the session ends at once.
-    pub fn log_in(mut self, info: SessionInfo, begun: u64) -> Session {
+    pub fn log_in(mut self, session: Entry, begun: u64) -> Session {
         let stop = Stop::default();
         let mut inner = self.registry.inner();
-        let names = info.names().into_iter();
-        let mut keys = names.map(|(account, label)| (account.to_owned(), label.map(str::to_owned)));
-        if keys.any(|key| inner.revoked.get(&key).is_some_and(|at| *at > begun)) {
+        let revoked = session.identity.revocable().any(|(account, label)| {
+            let key = (account.to_owned(), label.map(str::to_owned));
+            inner.revoked.get(&key).is_some_and(|at| *at > begun)
+        });
+        if revoked {
             stop.stop(Evicted::Revoked);
         }
         inner.forget_waiter(self.id);
         inner.entering.remove(&self.id);
-        let client = info.client.ip();
-        inner.sessions.insert(self.id, (info, stop.clone()));
+        let client = session.info.client.ip();
+        inner.sessions.insert(self.id, (session, stop.clone()));
         inner.know(Network::of(client));
         drop(inner);
         self.logged_in = true;

@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::plan::Shared;
 use super::rest::suggested;
-use crate::access::Protocol;
+use crate::access::Identity;
 use crate::oauth::Class;
+use crate::proto::Protocol;
 
 /// Accounts kept in mind; beyond, the one whose trouble is oldest is forgotten.
 const MOST: usize = 4096;
@@ -46,7 +46,14 @@ pub struct Troubles {
 
 impl Troubles {
     /// Notes a trouble; the same one again is counted.
-    pub(super) fn note(&self, account: &str, class: Class, code: Option<String>, sentence: &str) {
+    pub(super) fn note(
+        &self,
+        identity: &Identity,
+        class: Class,
+        code: Option<String>,
+        sentence: &str,
+    ) {
+        let account = &**identity.account();
         let at = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| d.as_secs());
@@ -61,7 +68,7 @@ impl Troubles {
         }
         let trouble = MailTrouble {
             account: account.to_owned(),
-            covered_by: None,
+            covered_by: identity.covered_by().map(ToString::to_string),
             at,
             count,
             class,
@@ -76,8 +83,8 @@ impl Troubles {
         self.all().remove(account);
     }
 
-    /// All of them, by account; no catch-all is named.
-    fn list(&self) -> Vec<MailTrouble> {
+    /// All of them, by account.
+    pub fn list(&self) -> Vec<MailTrouble> {
         let mut list: Vec<_> = self.all().values().cloned().collect();
         list.sort_by(|a, b| a.account.cmp(&b.account));
         list
@@ -112,24 +119,13 @@ impl Troubles {
     }
 }
 
-impl Shared {
-    /// What mail servers last refused or failed at, by account.
-    pub fn mail_trouble(&self) -> Vec<MailTrouble> {
-        let plan = self.plan.load();
-        let mut list = self.troubles.list();
-        for trouble in &mut list {
-            trouble.covered_by = plan.covering(&trouble.account);
-        }
-        list
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn note(troubles: &Troubles, account: &str, code: &str) {
-        troubles.note(account, Class::Admin, Some(code.to_owned()), "do this");
+        let identity = Identity::by_network(account.into(), None);
+        troubles.note(&identity, Class::Admin, Some(code.to_owned()), "do this");
     }
 
     #[test]

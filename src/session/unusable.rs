@@ -2,12 +2,11 @@
 
 use super::audit::code_of;
 use super::plan::UpstreamServer;
-use super::protocols::of_table;
 use super::upstream::ConnectError;
-use crate::access::Protocol;
 use crate::net::tls::{HandshakeFault, handshake_fault, is_tls_port};
 use crate::oauth::Class;
 use crate::oauth::table::{self, Values};
+use crate::proto::Protocol;
 use crate::proto::dialogue::Fault;
 use crate::proto::{Refusal, RefusalKind};
 
@@ -84,7 +83,7 @@ fn code(protocol: Protocol, text: &str) -> String {
 /// What is told of a server's goodbye: the table's sentence where it tells of a passing trouble, else
 /// ours.
 fn goodbye(protocol: Protocol, host: &str, text: &str) -> String {
-    let row = table::mail_error(of_table(protocol), text, None);
+    let row = table::mail_error(protocol, text, None);
     let Some(row) = row.filter(|row| row.class == Class::Temporary) else {
         let code = code(protocol, text);
         return format!("{host} closed the connection{code}; try again later");

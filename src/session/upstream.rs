@@ -15,12 +15,10 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::plan::UpstreamServer;
-use crate::access::Protocol;
 use crate::net::dial::{self, DialError};
 use crate::net::stream::Stream;
 use crate::observe::Veil;
 use crate::proto::dialogue::{Fault, Refused, Success, UpstreamSide, UpstreamStep};
-use crate::proto::{imap, pop3, smtp};
 
 /// Octets read at a time before login; replies are short.
 const READ: usize = 4096;
@@ -177,7 +175,7 @@ async fn greet(
     };
     let mut ready = Ready {
         stream,
-        dialogue: new_dialogue(server),
+        dialogue: UpstreamSide::new(server.protocol, server.tls, server.ehlo_name.as_deref()),
         veil: Veil::default(),
     };
     silent.store(!server.implicit_tls, Ordering::Relaxed);
@@ -191,23 +189,10 @@ async fn greet(
                     return Err(server.failed(Fault::OutOfTurn));
                 };
                 ready.stream = start_tls(server, socket).await?;
-                ready.dialogue.tls_started();
+                let started = ready.dialogue.tls_started();
+                started.map_err(|fault| server.failed(fault))?;
             }
             Event::Answer(_) => return Err(server.failed(Fault::OutOfTurn)),
-        }
-    }
-}
-
-fn new_dialogue(server: &UpstreamServer) -> UpstreamSide {
-    match server.protocol {
-        Protocol::Imap => UpstreamSide::Imap(imap::UpstreamSide::new(server.tls)),
-        Protocol::Pop3 => UpstreamSide::Pop3(pop3::UpstreamSide::new(server.tls)),
-        Protocol::Smtp => {
-            let dialogue = smtp::UpstreamSide::new(server.tls);
-            UpstreamSide::Smtp(match &server.ehlo_name {
-                Some(name) => dialogue.named(name),
-                None => dialogue,
-            })
         }
     }
 }
@@ -245,7 +230,8 @@ impl Ready {
         veil: &Veil,
     ) -> Result<Answer, ConnectError> {
         self.veil = veil.clone();
-        self.dialogue.authenticate(server.mechanism, message);
+        let begun = self.dialogue.authenticate(server.mechanism, message);
+        begun.map_err(|fault| server.failed(fault))?;
         let answer = async {
             match self.advance(server).await? {
                 Event::Answer(answer) => Ok(answer),

@@ -8,11 +8,12 @@ use std::{
 };
 
 use super::{
-    BoxFuture, LockGuard, Stamp, StoreError, StoreKey, TokenRecord, TokenStore, account_key,
-    durable, file_stem, folder,
+    LockGuard, Stamp, StoreError, StoreKey, TokenRecord, TokenStore, durable, file_stem, folder,
     lock::{blocking, lock_file},
     seal::{Closed, MAX_SEALED, Sealer},
 };
+use crate::ground::BoxFuture;
+use crate::input::account::account_key;
 
 /// Temporary files younger than this may belong to a write under way in another process.
 const STALE: Duration = Duration::from_secs(60);

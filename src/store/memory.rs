@@ -1,5 +1,6 @@
 //! A store that forgets everything when the process ends; for tests and the sandbox.
 
+use crate::input::account::account_key;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -8,7 +9,8 @@ use std::{
 
 use tokio::time;
 
-use super::{BoxFuture, LockGuard, Stamp, StoreError, TokenRecord, TokenStore, account_key};
+use super::{LockGuard, Stamp, StoreError, TokenRecord, TokenStore};
+use crate::ground::BoxFuture;
 
 /// Keeps the records in memory. Its locks exclude tasks of this process only.
 #[derive(Default)]

@@ -22,7 +22,9 @@ mod seal;
 #[cfg(test)]
 mod trials;
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::time::Duration;
+
+use crate::ground::BoxFuture;
 
 pub use self::{
     error::StoreError,
@@ -30,12 +32,9 @@ pub use self::{
     key::{DerivedKey, MIN_PASSPHRASE_CHARS, StoreKey, random},
     lock::{LockGuard, blocking, lock_file},
     memory::MemoryStore,
-    name::{account_key, catch_all_for, file_stem, is_catch_all},
+    name::file_stem,
     record::{TokenRecord, Trouble},
 };
-
-/// A boxed future, so that [`TokenStore`] can be used as a trait object.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Where token records are kept. Accounts are matched without case.
 pub trait TokenStore: Send + Sync + 'static {

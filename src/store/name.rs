@@ -1,48 +1,15 @@
-//! Account names as keys and as file names.
+//! Account names as file names.
 
 use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
+use crate::input::account::account_key;
+
 /// Longest stem without a hash: leaves room for an extension within the usual 255 octets.
 const MAX_STEM: usize = 200;
 /// How much of an over-long stem stays readable before the hash.
 const KEPT: usize = 120;
-/// Longest part before the `@` that a catch-all account covers, in octets.
-const MAX_LOCAL: usize = 64;
-/// Longest part behind it, in octets (RFC 5321 §4.5.3.1.2).
-const MAX_DOMAIN: usize = 255;
-
-/// The form in which an account is compared and stored: lower case, nothing trimmed.
-pub fn account_key(account: &str) -> String {
-    account.to_lowercase()
-}
-
-/// Whether an account stands for a whole domain: `*@contoso.com`.
-pub fn is_catch_all(account: &str) -> bool {
-    account.starts_with("*@")
-}
-
-/// The catch-all account that covers `user`, if there is one: `*@contoso.com` for
-/// `Alice@Contoso.com`. `None` for what is no plain address.
-///
-/// A client chooses this name and it becomes the mailbox that is opened, so little is taken: ASCII
-/// only, and before the `@` 1 to 64 octets (RFC 5321 §4.5.3.1.1) of what Microsoft and Google give
-/// out in addresses: letters, digits, `_ - + ' ! # ^ ~`, and single dots between them. So there are no
-/// control characters, no separators of SASL messages, paths or old mail routes, and never a `*`.
-/// Other addresses need an account of their own.
-pub fn catch_all_for(user: &str) -> Option<String> {
-    let (local, domain) = user.split_once('@')?;
-    let plain = |c: u8| c.is_ascii_alphanumeric() || b"_-+'!#^~".contains(&c);
-    let good = user.is_ascii()
-        && (1..=MAX_LOCAL).contains(&local.len())
-        && (1..=MAX_DOMAIN).contains(&domain.len())
-        && local
-            .split('.')
-            .all(|part| !part.is_empty() && part.bytes().all(plain));
-    good.then(|| format!("*@{}", domain.to_ascii_lowercase()))
-}
-
 /// A file name, without extension, for an account: readable, at most 200 octets, safe on file
 /// systems that ignore case, and never the same for two accounts.
 ///
@@ -107,54 +74,6 @@ mod tests {
         ] {
             assert_eq!(file_stem(account), stem, "{account:?}");
         }
-    }
-
-    #[test]
-    fn catch_alls_cover_plain_addresses_only() {
-        let long = format!("{}@contoso.com", "a".repeat(64));
-        for user in [
-            "alice@contoso.com",
-            "Alice@Contoso.COM",
-            "a.b-c_d+e'f@contoso.com",
-            "1@contoso.com",
-            &long,
-        ] {
-            assert_eq!(catch_all_for(user).as_deref(), Some("*@contoso.com"));
-        }
-        let longer = format!("a{long}");
-        let long_domain = format!("a@{}", "d".repeat(256));
-        for user in [
-            "",
-            "alice",
-            "@contoso.com",
-            "alice@",
-            "*@contoso.com",
-            "a*@contoso.com",
-            " alice@contoso.com",
-            "alice\u{1}auth=x@contoso.com",
-            "alice\r\n@contoso.com",
-            "alice\0@contoso.com",
-            "a/b@contoso.com",
-            "../alice@contoso.com",
-            "a..b@contoso.com",
-            ".a@contoso.com",
-            "a.@contoso.com",
-            "a\\b@contoso.com",
-            "a%b@contoso.com",
-            "a,b@contoso.com",
-            "a=b@contoso.com",
-            "\"a b\"@contoso.com",
-            "m\u{fc}ller@contoso.com",
-            // Lower case of the Kelvin sign is an ASCII k.
-            "\u{212a}arl@contoso.com",
-            "alice@conto\u{17f}o.com",
-            &longer,
-            &long_domain,
-        ] {
-            assert_eq!(catch_all_for(user), None, "{user:?}");
-        }
-        // What follows the first @ is compared with configured domains, which hold none.
-        assert_eq!(catch_all_for("a@b@c").as_deref(), Some("*@b@c"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What presets fill in, against the providers' documentation; and what the file sets over it.
 
 use mailsplice::config::{Flow, PresetName, Provider, SaslMechanism, Server, UpstreamTls};
+use mailsplice::proto::Protocol;
 
 use super::{parse, with_provider};
 
@@ -29,9 +30,9 @@ fn row(provider: &Provider) -> [String; 6] {
         url(provider.authorization_url.as_ref()),
         url(Some(&provider.token_url)),
         url(provider.device_authorization_url.as_ref()),
-        show(provider.servers.imap.as_ref()),
-        show(provider.servers.pop3.as_ref()),
-        show(provider.servers.smtp.as_ref()),
+        show(provider.servers.of(Protocol::Imap).as_ref()),
+        show(provider.servers.of(Protocol::Pop3).as_ref()),
+        show(provider.servers.of(Protocol::Smtp).as_ref()),
     ]
 }
 
@@ -242,9 +243,12 @@ fn what_the_file_sets_goes_over_the_preset() {
         .map(String::as_str)
         .collect();
     assert_eq!(params, ["offline", "example.com", "select_account"]);
-    assert_eq!(show(provider.servers.imap.as_ref()), "localhost:143 none");
     assert_eq!(
-        show(provider.servers.pop3.as_ref()),
+        show(provider.servers.of(Protocol::Imap).as_ref()),
+        "localhost:143 none"
+    );
+    assert_eq!(
+        show(provider.servers.of(Protocol::Pop3).as_ref()),
         "pop.gmail.com:995 tls"
     );
 }
@@ -260,7 +264,7 @@ fn a_server_without_tls_gets_what_its_port_is_for() {
         let provider = provider(&format!(
             "preset: fastmail, servers: {{ imap: {{ address: \"mail.example.com:{port}\" }} }}"
         ));
-        let shown = show(provider.servers.imap.as_ref());
+        let shown = show(provider.servers.of(Protocol::Imap).as_ref());
         assert_eq!(shown, format!("mail.example.com:{port} {tls}"));
     }
 }

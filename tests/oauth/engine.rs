@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use mailsplice::{
-    oauth::{Account, Class, ClientAuth, Flow, HttpSettings, State, signin},
+    net::http::HttpSettings,
+    oauth::{Account, Class, ClientAuth, Flow, State, signin},
     store::TokenStore,
 };
 

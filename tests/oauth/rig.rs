@@ -7,11 +7,11 @@ use std::{
 };
 
 use mailsplice::{
-    oauth::{
-        Account, ClientAuth, EngineSettings, Flow, Grant, HttpClient, HttpSettings, Provider,
-        SystemClock, Tokens, signin::Sleeper,
-    },
-    store::{BoxFuture, MemoryStore},
+    ground::BoxFuture,
+    net::http::{HttpClient, HttpSettings},
+    oauth::{Account, ClientAuth, EngineSettings, Flow, Grant, Provider, Tokens, signin::Sleeper},
+    observe::SystemClock,
+    store::MemoryStore,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -34,7 +34,7 @@ pub(crate) fn http_with(settings: HttpSettings) -> Arc<HttpClient> {
         .unwrap()
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
-    Arc::new(HttpClient::new(&Arc::new(tls), settings).unwrap())
+    Arc::new(HttpClient::new(&Arc::new(tls), settings))
 }
 
 pub(crate) fn provider(idp: &Idp, flow: Flow) -> Provider {

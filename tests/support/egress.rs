@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -31,6 +33,9 @@ pub struct Egress {
     asked: Arc<Mutex<Vec<String>>>,
 }
 
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 #[derive(Clone)]
 struct Rules {
     kind: Kind,
@@ -46,6 +51,16 @@ impl Egress {
         login: Option<(&str, &str)>,
         names: &[(&str, SocketAddr)],
     ) -> Self {
+        Self::start_with(kind, login, names, None).await
+    }
+
+    /// With a configuration: the proxy itself is spoken to over TLS.
+    pub async fn start_with(
+        kind: Kind,
+        login: Option<(&str, &str)>,
+        names: &[(&str, SocketAddr)],
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -60,12 +75,16 @@ impl Egress {
         };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let rules = rules.clone();
+                let (rules, tls) = (rules.clone(), tls.clone());
                 tokio::spawn(async move {
-                    let _ = match rules.kind {
-                        Kind::Http => http(stream, rules).await,
-                        Kind::Socks5 => socks5(stream, rules).await,
-                    };
+                    match tls {
+                        None => rules.serve(stream).await,
+                        Some(tls) => {
+                            rules
+                                .serve(TlsAcceptor::from(tls).accept(stream).await?)
+                                .await
+                        }
+                    }
                 });
             }
         });
@@ -84,13 +103,20 @@ impl Egress {
 }
 
 impl Rules {
+    async fn serve(self, stream: impl Stream) -> io::Result<()> {
+        match self.kind {
+            Kind::Http => http(stream, self).await,
+            Kind::Socks5 => socks5(stream, self).await,
+        }
+    }
+
     async fn reach(&self, name: &str) -> Option<TcpStream> {
         self.asked.lock().unwrap().push(name.to_owned());
         TcpStream::connect(self.names.get(name)?).await.ok()
     }
 }
 
-async fn http(mut stream: TcpStream, rules: Rules) -> io::Result<()> {
+async fn http(mut stream: impl Stream, rules: Rules) -> io::Result<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await?);
@@ -116,7 +142,7 @@ async fn http(mut stream: TcpStream, rules: Rules) -> io::Result<()> {
     copy_bidirectional(&mut stream, &mut target).await.map(drop)
 }
 
-async fn socks5(mut stream: TcpStream, rules: Rules) -> io::Result<()> {
+async fn socks5(mut stream: impl Stream, rules: Rules) -> io::Result<()> {
     assert_eq!(stream.read_u8().await?, 5);
     let mut methods = vec![0; stream.read_u8().await?.into()];
     stream.read_exact(&mut methods).await?;
@@ -148,7 +174,7 @@ async fn socks5(mut stream: TcpStream, rules: Rules) -> io::Result<()> {
 }
 
 /// A text with its length in front.
-async fn string(stream: &mut TcpStream) -> io::Result<String> {
+async fn string(stream: &mut impl Stream) -> io::Result<String> {
     let mut text = vec![0; stream.read_u8().await?.into()];
     stream.read_exact(&mut text).await?;
     Ok(String::from_utf8(text).unwrap())

@@ -16,7 +16,8 @@ use tempfile::TempDir;
 
 use crate::store::{DerivedKey, StoreKey};
 
-use super::{Attempt, Gatekeeper, KEY_PURPOSE, Limits, PasswordFile, Protocol, Settings, Verdict};
+use super::{Attempt, Gatekeeper, Identity, KEY_PURPOSE, Limits, PasswordFile, Settings, Verdict};
+use crate::proto::Protocol;
 
 const ALICE: &str = "alice@contoso.com";
 const BOB: &str = "bob@contoso.com";
@@ -90,15 +91,13 @@ fn attempt<'a>(user: &'a str, password: &'a str, peer: &str) -> Attempt<'a> {
     }
 }
 
+/// Who has shown a password of the account itself; no catch-all covers it.
 fn allowed(user: &str, label: &str) -> Verdict {
-    Verdict::Allowed {
-        account: user.into(),
-        label: label.into(),
-    }
+    Verdict::Allowed(Identity::by_password(user.into(), None, label.into()))
 }
 
 fn is_allowed(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Allowed { .. })
+    matches!(verdict, Verdict::Allowed(_))
 }
 
 fn is_throttled(verdict: &Verdict) -> bool {

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::config::{self, Config};
+use crate::proto::Protocol;
 
 /// A file in which one key has a word: what else it needs, and what the model then says.
 struct Case {
@@ -43,7 +44,7 @@ fn cases() -> BTreeMap<&'static str, Case> {
         (
             "listeners[].protocol",
             case(file("protocol: WORD, tls: none", &custom, ""), |config| {
-                config.listeners[0].protocol.as_str().to_owned()
+                config.listeners[0].protocol.name().to_owned()
             }),
         ),
         (
@@ -117,21 +118,21 @@ fn cases() -> BTreeMap<&'static str, Case> {
         (
             "providers[].servers.imap.tls",
             case(server("imap"), |config| {
-                let server = config.providers[0].servers.imap.as_ref();
+                let server = config.providers[0].servers.of(Protocol::Imap).as_ref();
                 server.unwrap().tls.as_str().to_owned()
             }),
         ),
         (
             "providers[].servers.pop3.tls",
             case(server("pop3"), |config| {
-                let server = config.providers[0].servers.pop3.as_ref();
+                let server = config.providers[0].servers.of(Protocol::Pop3).as_ref();
                 server.unwrap().tls.as_str().to_owned()
             }),
         ),
         (
             "providers[].servers.smtp.tls",
             case(server("smtp"), |config| {
-                let server = config.providers[0].servers.smtp.as_ref();
+                let server = config.providers[0].servers.of(Protocol::Smtp).as_ref();
                 server.unwrap().tls.as_str().to_owned()
             }),
         ),

@@ -53,7 +53,7 @@ impl Desk {
             counters: self.counters.to_json(sessions.len()),
             sessions,
             waiting: self.shared.registry.waiting(),
-            mail_trouble: self.shared.mail_trouble(),
+            mail_trouble: self.shared.troubles.list(),
             listeners: self.doors.addresses().into_iter().map(listening).collect(),
             ..Status::of_this_process(self.shared.tokens.status())
         }

@@ -13,11 +13,12 @@ use super::step::Finding;
 use super::subject::Subject;
 use super::talk::handshake;
 use crate::access;
-use crate::config::{Listener, ListenerTls, Protocol};
+use crate::config::{Listener, ListenerTls};
 use crate::daemon::{control, wiring};
 use crate::net::probe::connect_each;
 use crate::net::tls::{self, CertFault, CertInfo};
 use crate::oauth::table::shell;
+use crate::proto::Protocol;
 use crate::proto::printable;
 
 /// A server certificate of ours that ends within so many days is worth a word.
@@ -31,7 +32,7 @@ pub(super) async fn passwords(subject: &Subject<'_>) -> Finding {
         Ok(entries) => entries,
         Err(error) => return Finding::failed(format!("device passwords cannot be read: {error}")),
     };
-    let protocol = wiring::protocol(subject.protocol);
+    let protocol = subject.protocol;
     let usable: Vec<_> = entries
         .iter()
         .filter(|entry| entry.protocols.is_empty() || entry.protocols.contains(&protocol))
@@ -98,7 +99,7 @@ pub(super) async fn listeners(
         .filter(|listener| listener.protocol == subject.protocol)
         .collect();
     if of_protocol.is_empty() {
-        let text = format!("no listener speaks {}", subject.protocol.as_str());
+        let text = format!("no listener speaks {}", subject.protocol.name());
         return Finding::warning(text).mend([format!(
             "Add one to the section listeners of {}.",
             config.file.display()

@@ -158,7 +158,7 @@ fn message(subject: &Subject<'_>, token: &AccessToken) -> Result<secrecy::Secret
 
 /// What the table makes of a refusal.
 fn row_of(subject: &Subject<'_>, refused: &Refused) -> Option<&'static Row> {
-    table::mail_error(subject.of_table(), &refused.text, refused.telling_status())
+    table::mail_error(subject.protocol, &refused.text, refused.telling_status())
 }
 
 /// As sessions judge it, see `session::refusal`.
@@ -171,7 +171,7 @@ fn wants_fresh_token(subject: &Subject<'_>, refused: &Refused) -> bool {
 
 /// The trouble after a login that the words tell of, if the table knows it.
 fn trouble(subject: &Subject<'_>, text: &str) -> Option<&'static Row> {
-    let row = table::mail_error(subject.of_table(), text, None)?;
+    let row = table::mail_error(subject.protocol, text, None)?;
     let reply = row.reply.as_ref()?;
     (reply.when != When::Login).then_some(row)
 }

@@ -27,10 +27,11 @@ use self::talk::Talk;
 use super::control;
 use super::inspect;
 use super::wiring::{self, Base};
-use crate::config::{self, Config, Protocol, UpstreamTls};
+use crate::config::{self, Config, UpstreamTls};
 use crate::net::stream::Stream;
-use crate::oauth::{self, AccountStatus, Clock as _, SystemClock, Tokens};
-use crate::store::catch_all_for;
+use crate::oauth::{self, AccountStatus, Tokens};
+use crate::observe::{Clock as _, SystemClock};
+use crate::proto::Protocol;
 
 /// Time for reaching our own listeners.
 const LOCAL: Duration = Duration::from_secs(5);
@@ -99,11 +100,11 @@ struct Around<'a> {
 impl Around<'_> {
     async fn walk(&self, protocol: Protocol, steps: &mut Vec<Step>, tell: &mut dyn FnMut(&Step)) {
         let provider = self.config.providers.get(self.account.provider);
-        let server = provider.and_then(|provider| provider.servers.of(protocol));
+        let server = provider.and_then(|provider| provider.servers.of(protocol).as_ref());
         let who = wiring::account(self.config, self.account);
         let holder = self.holder().or_else(|| who.clone());
         let plan = plan(server.map(|server| server.tls));
-        let mut walk = Walk::new(protocol.as_str(), &plan, steps, tell);
+        let mut walk = Walk::new(protocol.name(), &plan, steps, tell);
         match (provider, server, &who, &holder) {
             (Some(provider), Some(server), Some(who), Some(holder)) => {
                 let subject = Subject {
@@ -124,11 +125,7 @@ impl Around<'_> {
 
     /// The catch-all, where the account has no entry of its own.
     fn holder(&self) -> Option<oauth::Account> {
-        let by_key = |key: &str| self.config.accounts.iter().find(|one| one.key == key);
-        if by_key(&self.account.key).is_some() {
-            return None;
-        }
-        let covering = by_key(&catch_all_for(&self.account.user)?)?;
+        let covering = self.config.covering(&self.account.user)?;
         wiring::account(self.config, covering)
     }
 
@@ -254,7 +251,7 @@ async fn reach_again(subject: &Subject<'_>, limit: Duration) -> Option<Talk> {
     let plan = plan.get(1..)?;
     let mut steps = Vec::new();
     let mut tell = |_: &Step| {};
-    let mut walk = Walk::new(subject.protocol.as_str(), plan, &mut steps, &mut tell);
+    let mut walk = Walk::new(subject.protocol.name(), plan, &mut steps, &mut tell);
     let talk = reach(subject, &mut walk, limit).await?;
     walk.take(login::greeting(subject, talk).await)
 }
@@ -304,7 +301,7 @@ fn configuration(subject: &Subject<'_>) -> Done<()> {
 
 fn no_server(config: &Config, protocol: Protocol, provider: Option<&config::Provider>) -> Finding {
     let name = provider.map_or("?", |provider| &provider.name);
-    let word = protocol.as_str();
+    let word = protocol.name();
     let text = format!("provider {name} has no {word} server");
     Finding::failed(text).mend([format!(
         "Add it to provider {name} in {}: servers: {{ {word}: {{ address: \"HOST:PORT\", tls: implicit }} }}",

@@ -3,8 +3,9 @@
 use super::mend;
 use super::step::Finding;
 use super::subject::Subject;
-use crate::config::{PresetName, Protocol};
+use crate::config::PresetName;
 use crate::oauth::TokenClaims;
+use crate::proto::Protocol;
 
 /// Scopes about the sign-in itself; seldom echoed by providers.
 const SIGN_IN: [&str; 6] = [

@@ -1,8 +1,9 @@
 //! Whom the walk is about, and how its values are written into commands.
 
-use crate::config::{self, Account, Config, PresetName, Protocol, Provider, SecretSource, Server};
-use crate::oauth::table::{self, ClientKind, MailProtocol, Row, Values};
+use crate::config::{self, Account, Config, PresetName, Provider, SecretSource, Server};
+use crate::oauth::table::{self, ClientKind, Row, Values};
 use crate::oauth::{self, lookup};
+use crate::proto::Protocol;
 
 /// One account and one of its servers.
 #[derive(Clone, Copy)]
@@ -27,7 +28,7 @@ impl Subject<'_> {
 
     /// The key with the server's address, and where it stands.
     pub(super) fn server_place(&self) -> String {
-        let key = format!("servers.{}", self.protocol.as_str());
+        let key = format!("servers.{}", self.protocol.name());
         match self.provider.preset {
             PresetName::Custom => self.place(&key),
             preset => format!(
@@ -53,15 +54,6 @@ impl Subject<'_> {
         match self.protocol {
             Protocol::Imap | Protocol::Pop3 => &self.account.mailbox,
             Protocol::Smtp => &self.account.smtp_user,
-        }
-    }
-
-    /// The protocol as the error table knows it.
-    pub(super) fn of_table(&self) -> MailProtocol {
-        match self.protocol {
-            Protocol::Imap => MailProtocol::Imap,
-            Protocol::Pop3 => MailProtocol::Pop3,
-            Protocol::Smtp => MailProtocol::Smtp,
         }
     }
 
@@ -230,7 +222,7 @@ pub(super) mod tests {
                 who: &self.who,
                 holder: &self.who,
                 protocol: Protocol::Imap,
-                server: provider.servers.imap.as_ref().unwrap(),
+                server: provider.servers.of(Protocol::Imap).as_ref().unwrap(),
             }
         }
 

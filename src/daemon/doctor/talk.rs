@@ -13,16 +13,16 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{ClientConfig, ProtocolVersion};
 
-use crate::config::Protocol;
 use crate::net::stream::Stream;
 use crate::oauth::AccessToken;
 use crate::observe::Veil;
+use crate::proto::Protocol;
 use crate::proto::dialogue::{
     Capabilities, Fault, Refused, UpstreamSide, UpstreamStep, UpstreamTls,
 };
 use crate::proto::line::{Inbox, Line};
+use crate::proto::printable;
 use crate::proto::sasl::Mechanism;
-use crate::proto::{imap, pop3, printable, smtp};
 
 /// Octets read at a time.
 const READ: usize = 4096;
@@ -143,17 +143,7 @@ impl Talk {
         tls: UpstreamTls,
         limit: Duration,
     ) -> Self {
-        let dialogue = match protocol {
-            Protocol::Imap => UpstreamSide::Imap(imap::UpstreamSide::new(tls)),
-            Protocol::Pop3 => UpstreamSide::Pop3(pop3::UpstreamSide::new(tls)),
-            Protocol::Smtp => {
-                let dialogue = smtp::UpstreamSide::new(tls);
-                UpstreamSide::Smtp(match name {
-                    Some(name) => dialogue.named(name),
-                    None => dialogue,
-                })
-            }
-        };
+        let dialogue = UpstreamSide::new(protocol, tls, name);
         Self {
             protocol,
             stream,
@@ -198,7 +188,8 @@ impl Talk {
     ) -> Result<Login, Broken> {
         self.veil.add_encoded(token.expose());
         self.veil.add(message.expose_secret());
-        self.dialogue.authenticate(mechanism, message);
+        let begun = self.dialogue.authenticate(mechanism, message);
+        begun.map_err(Broken::Fault)?;
         let event = self.advance().await;
         match event.map_err(|error| error.veiled(&self.veil))? {
             Event::Accepted => {
@@ -260,7 +251,8 @@ pub(super) struct Agreed(Protocol, UpstreamSide, Duration);
 impl Agreed {
     /// TLS is up.
     pub(super) fn over(mut self, stream: Stream) -> Talk {
-        self.1.tls_started();
+        // Out of turn, the next step fails.
+        self.1.tls_started().ok();
         Talk {
             protocol: self.0,
             stream,

@@ -13,10 +13,10 @@ use crate::daemon::wiring;
 use crate::net::dial::resolve;
 use crate::net::probe::connect_each;
 use crate::oauth::{
-    AccessToken, AccountStatus, Class, Clock as _, State, SystemClock, TokenClaims, TokenError,
-    Tokens, table,
+    AccessToken, AccountStatus, Class, State, TokenClaims, TokenError, Tokens, table,
 };
 use crate::observe::time::minutes;
+use crate::observe::{Clock as _, SystemClock};
 use crate::proto::printable;
 use crate::store::{TokenRecord, TokenStore};
 

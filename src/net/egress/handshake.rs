@@ -5,9 +5,12 @@
 //! servers greet at once). They are left in the socket: the loop looks before it takes, and takes
 //! only what belongs to the handshake. So behind it there is a plain socket and nothing unread.
 
+use std::io;
+
 use secrecy::SecretString;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
 use super::http::HttpConnect;
@@ -61,10 +64,43 @@ impl Handshake {
     }
 }
 
+/// A connection from which a handshake takes only what is its own.
+pub(in crate::net) trait Careful: AsyncRead + AsyncWrite + Unpin {
+    /// Waits for bytes and shows some; none: it has ended.
+    async fn look(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Takes the first of those that were just shown.
+    async fn take(&mut self, shown: &mut [u8]) -> io::Result<()>;
+}
+
+/// Looks before it takes.
+impl Careful for TcpStream {
+    async fn look(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.peek(buffer).await
+    }
+
+    async fn take(&mut self, shown: &mut [u8]) -> io::Result<()> {
+        // They have been seen, so this does not wait.
+        self.read_exact(shown).await.map(drop)
+    }
+}
+
+/// Octet by octet: nothing can be looked at without being taken. They lie decrypted in memory.
+impl Careful for TlsStream<TcpStream> {
+    async fn look(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let one = buffer.get_mut(..1).unwrap_or_default();
+        self.read(one).await
+    }
+
+    async fn take(&mut self, _shown: &mut [u8]) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Runs `handshake` on `socket`. The caller limits the time.
 pub(super) async fn run(
     mut handshake: Handshake,
-    socket: &mut TcpStream,
+    socket: &mut impl Careful,
 ) -> Result<(), EgressFault> {
     let mut buffer = [0; 1024];
     let mut total = 0;
@@ -79,7 +115,7 @@ pub(super) async fn run(
             return Ok(());
         }
         let seen = socket
-            .peek(&mut buffer)
+            .look(&mut buffer)
             .await
             .map_err(EgressFault::Broken)?;
         let seen = buffer.get_mut(..seen).unwrap_or_default();
@@ -92,10 +128,6 @@ pub(super) async fn run(
             return Err(EgressFault::TooLong);
         }
         let taken = seen.get_mut(..taken).unwrap_or_default();
-        // It has been seen, so this does not wait.
-        socket
-            .read_exact(taken)
-            .await
-            .map_err(EgressFault::Broken)?;
+        socket.take(taken).await.map_err(EgressFault::Broken)?;
     }
 }

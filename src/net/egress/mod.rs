@@ -10,7 +10,7 @@ mod proxy;
 mod rules;
 mod socks5;
 
-pub use proxy::{Credentials, PasswordReader, ProxyKind, ProxyServer};
+pub use proxy::{Credentials, ProxyKind, ProxyServer};
 pub use rules::{Egress, Exception};
 
 use thiserror::Error;
@@ -59,6 +59,9 @@ pub enum EgressFault {
     /// Its answer does not end.
     #[error("answers with more than {} KiB", LONGEST_ANSWER / 1024)]
     TooLong,
+    /// TLS with the proxy itself failed.
+    #[error("cannot be spoken to over TLS: {0}")]
+    Tls(std::io::Error),
     /// It closed the connection during the handshake.
     #[error("closed the connection")]
     Closed,

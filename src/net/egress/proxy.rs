@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use secrecy::SecretString;
-use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tracing::debug;
 
-use super::handshake::{self, Handshake, Target};
+use super::handshake::{self, Careful, Handshake, Target};
 use super::http::HttpConnect;
 use super::socks5::Socks5;
 use super::{EgressFault, authority};
+use crate::ground::SecretReader;
 
 /// What the proxy speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,16 +35,13 @@ pub struct ProxyServer {
 /// proxy refused it.
 pub struct Credentials {
     username: String,
-    reader: PasswordReader,
+    reader: SecretReader,
     password: ArcSwap<OnceCell<SecretString>>,
 }
 
-/// Reads the password; may block. The error says where it was looked for, never what was found.
-pub type PasswordReader = Arc<dyn Fn() -> Result<SecretString, String> + Send + Sync>;
-
 impl Credentials {
     /// A user name, and where its password comes from.
-    pub fn new(username: &str, reader: PasswordReader) -> Self {
+    pub fn new(username: &str, reader: SecretReader) -> Self {
         Self {
             username: username.to_owned(),
             reader,
@@ -96,7 +93,7 @@ impl ProxyServer {
     /// [`EgressFault`]; the connection is of no more use then.
     pub(in crate::net) async fn tunnel(
         &self,
-        socket: &mut TcpStream,
+        socket: &mut impl Careful,
         host: &str,
         port: u16,
     ) -> Result<(), EgressFault> {

@@ -22,17 +22,20 @@ mod witness;
 pub use client::{client_config, examining_config};
 pub use ensure::{Ensured, Renewed, TlsFiles, ca_pem, ensure, renew};
 pub use error::{PemFault, TlsError};
-pub use fault::{HandshakeFault, handshake_fault, is_tls_port};
+pub use fault::{
+    CertFault, ClientFault, HandshakeFault, certificate_fault, client_fault, handshake_fault,
+    is_tls_port,
+};
 pub use info::{CertInfo, PairFault, PairReport, check_pair, describe};
 pub use local_ca::{Leaf, LocalCa};
 pub use server::{Reload, ServerTls};
-pub use witness::{CertFault, Witness, certificate_fault};
+pub use witness::Witness;
 
 use std::sync::Arc;
 
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 
-/// The one crypto provider of the program, for other users of rustls (reqwest).
+/// The one crypto provider of the program, for other users of rustls.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }

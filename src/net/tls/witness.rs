@@ -1,13 +1,12 @@
 //! Somebody who remembers which certificates a server showed, also when they were refused.
 
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
-use tokio_rustls::rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use tokio_rustls::rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
 use super::info::{CertInfo, describe_der};
 
@@ -72,40 +71,4 @@ impl ServerCertVerifier for Witness {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.inner.supported_verify_schemes()
     }
-}
-
-/// What is wrong with a server's certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CertFault {
-    /// It is made out to other names.
-    OtherName,
-    /// Nobody we trust has signed it.
-    UnknownIssuer,
-    /// Its time is over.
-    Expired,
-    /// Its time has not come.
-    NotYetValid,
-    /// Anything else.
-    Other,
-}
-
-/// The fault of the certificate for which a handshake failed; `None` when it failed for another
-/// reason.
-pub fn certificate_fault(error: &io::Error) -> Option<CertFault> {
-    let inner = error.get_ref()?.downcast_ref::<Error>()?;
-    let Error::InvalidCertificate(fault) = inner else {
-        return None;
-    };
-    Some(match fault {
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            CertFault::OtherName
-        }
-        CertificateError::UnknownIssuer => CertFault::UnknownIssuer,
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => CertFault::Expired,
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            CertFault::NotYetValid
-        }
-        _ => CertFault::Other,
-    })
 }

@@ -6,7 +6,8 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::Slot;
-use crate::store::{BoxFuture, LockGuard, MemoryStore, StoreError, TokenRecord, TokenStore};
+use crate::ground::BoxFuture;
+use crate::store::{LockGuard, MemoryStore, StoreError, TokenRecord, TokenStore};
 
 /// Most mailboxes at once; each takes a few KiB.
 pub(super) const MOST: usize = 10_000;

@@ -16,6 +16,7 @@ mod status;
 mod trials;
 mod worker;
 
+use crate::input::account::catch_all_for;
 use std::{
     collections::HashMap,
     fmt,
@@ -41,15 +42,14 @@ use self::{
     mailboxes::{Mailboxes, Passing},
 };
 use super::{
-    clock::Clock,
     error::TokenError,
-    http::Http,
     provider::Account,
     token::{AccessToken, Grant},
 };
 use crate::{
-    observe::Events,
-    store::{StoreError, TokenRecord, TokenStore, catch_all_for},
+    net::http::Http,
+    observe::{Clock, Events},
+    store::{StoreError, TokenRecord, TokenStore},
 };
 
 /// Limits of the engine.

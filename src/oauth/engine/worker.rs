@@ -10,16 +10,16 @@ use super::{
     record,
 };
 use crate::{
+    net::http::Http,
     oauth::{
         classify::{Kind, Refusal},
-        clock::Clock,
         error::{Class, TokenError},
         exchange::{Ask, Way, ask},
-        http::Http,
         identity::Identity,
         provider::Account,
         token::Grant,
     },
+    observe::Clock,
     store::{StoreError, TokenRecord, TokenStore, Trouble},
 };
 

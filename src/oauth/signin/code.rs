@@ -10,14 +10,14 @@ use super::{
     pasted,
     redirect::{Brought, Code, Expected},
 };
+use crate::net::http::Http;
 use crate::oauth::{
-    clock::SystemClock,
     error::TokenError,
     exchange::{self, Ask, Way, ask},
-    http::Http,
     provider::{Account, Provider},
     token::Grant,
 };
+use crate::observe::SystemClock;
 
 /// Parameters the flow sets itself; those of the configuration never replace them.
 const RESERVED: [&str; 8] = [

@@ -12,17 +12,17 @@ use tokio::time::Instant;
 use url::form_urlencoded;
 
 use crate::{
+    ground::BoxFuture,
+    net::http::Http,
     oauth::{
         answer::TokenAnswer,
         classify::{Kind, Refusal},
-        clock::SystemClock,
         error::{TokenError, printable},
         exchange::{self, Judge, Occasion, Way, read_secret, send},
-        http::Http,
         provider::{Account, ClientAuth, Provider},
         token::Grant,
     },
-    store::BoxFuture,
+    observe::SystemClock,
 };
 
 /// What `slow_down` adds for good (RFC 8628 §3.5).

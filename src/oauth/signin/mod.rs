@@ -16,11 +16,12 @@ pub use self::{
     loopback::Loopback,
     redirect::Code,
 };
+use crate::net::http::Http;
+use crate::observe::SystemClock;
+
 use super::{
-    clock::SystemClock,
     error::TokenError,
     exchange::{Ask, Way, ask},
-    http::Http,
     provider::Account,
     token::Grant,
 };

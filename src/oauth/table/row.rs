@@ -1,35 +1,10 @@
 //! A row of the table: one meaning, under one or more codes.
 
+use crate::proto::Protocol;
 use serde::Deserialize;
 
 use super::Step;
 use crate::observe::Class;
-
-/// A mail protocol, as far as its servers' words are concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MailProtocol {
-    /// IMAP.
-    Imap,
-    /// POP3.
-    Pop3,
-    /// SMTP submission.
-    Smtp,
-}
-
-impl MailProtocol {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Imap, Self::Pop3, Self::Smtp];
-
-    /// As people write it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Imap => "IMAP",
-            Self::Pop3 => "POP3",
-            Self::Smtp => "SMTP",
-        }
-    }
-}
 
 /// When a mail server says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -102,7 +77,7 @@ pub struct Reply {
     /// What people look for: a response code, an enhanced status code, or the words themselves.
     pub code: String,
     /// Where it is said.
-    pub protocols: Vec<MailProtocol>,
+    pub protocols: Vec<Protocol>,
     /// In lower case; each must occur. `|` stands between words of which one will do.
     pub parts: Vec<String>,
     /// `status` values of the error challenge, one of which must have come.
@@ -120,7 +95,7 @@ pub struct Reply {
 
 impl Reply {
     /// Whether `text`, in lower case, is such a reply.
-    pub(super) fn fits(&self, protocol: MailProtocol, text: &str, status: Option<&str>) -> bool {
+    pub(super) fn fits(&self, protocol: Protocol, text: &str, status: Option<&str>) -> bool {
         let all = |part: &String| part.split('|').any(|words| text.contains(words));
         let challenge =
             |listed: &[String]| status.is_some_and(|came| listed.iter().any(|one| one == came));

@@ -236,7 +236,7 @@ fn every_example_of_a_mail_server_finds_its_own_row() {
 #[test]
 fn words_of_mail_servers_mean() {
     use Class::{Admin, Configuration, SignIn, Temporary};
-    use MailProtocol::{Imap, Pop3, Smtp};
+    use Protocol::{Imap, Pop3, Smtp};
     let cases = [
         (
             Imap,
@@ -290,7 +290,7 @@ fn words_of_mail_servers_mean() {
 
 #[test]
 fn the_challenge_decides_where_the_words_do_not() {
-    let meant = |status| mail_error(MailProtocol::Imap, "no way", status).map(Row::code);
+    let meant = |status| mail_error(Protocol::Imap, "no way", status).map(Row::code);
     assert_eq!(meant(None), None);
     assert_eq!(meant(Some("599")), None);
     assert_eq!(
@@ -321,8 +321,8 @@ fn descriptions_tell_rows_of_one_value_apart() {
 /// Every refusal of a mail server among the facts this program was built from, and nothing else's row.
 #[test]
 fn every_known_refusal_of_a_mail_server_has_its_row() {
-    use MailProtocol::{Imap, Pop3, Smtp};
-    const KNOWN: [(MailProtocol, &str); 43] = [
+    use Protocol::{Imap, Pop3, Smtp};
+    const KNOWN: [(Protocol, &str); 43] = [
         (Imap, "NO AUTHENTICATE failed."),
         (
             Pop3,

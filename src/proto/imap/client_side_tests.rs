@@ -1,96 +1,23 @@
 //! The dialogue with a client: tables run at every split point, and properties.
 
 use proptest::prelude::*;
-use secrecy::ExposeSecret;
 
-use super::*;
+use super::Capabilities;
+use crate::proto::dialogue::{ClientEnd, ClientSide, ClientStep, Protection};
+use crate::proto::harness::{self, Input, Story, play};
+use crate::proto::{Limits, Refusal, RefusalKind, imap};
 
 const EXCHANGE: &[u8] = b"IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2 SASL-IR ID IDLE LITERAL+ STARTTLS";
 const GREETING: &str = "* OK [CAPABILITY IMAP4rev1 IDLE LITERAL+ SASL-IR ID AUTH=PLAIN \
     AUTH=LOGIN] mailsplice ready\r\n";
 
-/// All that came of a dialogue.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Story {
-    said: String,
-    logins: Vec<(Vec<u8>, Vec<u8>)>,
-    end: Option<ClientEnd>,
-    discarded: Option<usize>,
-    unread: Vec<u8>,
-}
-
 fn dialogue(protection: Protection) -> ClientSide {
-    ClientSide::new(Capabilities::read(EXCHANGE), protection, Limits::default())
+    let list = Capabilities::read(EXCHANGE);
+    ClientSide::Imap(imap::ClientSide::new(list, protection, Limits::default()))
 }
 
-/// Feeds `input` in pieces cut at `cuts`; logins get `verdict`: a refusal, or acceptance (which
-/// ends the dialogue with the hand-over).
-fn play(
-    mut dialogue: ClientSide,
-    input: &[u8],
-    cuts: &[usize],
-    verdict: Option<&Refusal>,
-) -> Story {
-    let mut story = Story::default();
-    let mut pieces = Vec::new();
-    let mut from = 0;
-    for &cut in cuts {
-        pieces.push(&input[from..cut]);
-        from = cut;
-    }
-    pieces.push(&input[from..]);
-    let mut pieces = pieces.into_iter();
-    loop {
-        match dialogue.step() {
-            ClientStep::LoginAs => panic!("of SMTP alone"),
-            ClientStep::Send(bytes) => story.said.push_str(std::str::from_utf8(&bytes).unwrap()),
-            ClientStep::Read => match pieces.next() {
-                Some(piece) => dialogue.receive(piece),
-                None => return story,
-            },
-            ClientStep::StartTls { discarded } => {
-                story.discarded = Some(discarded);
-                dialogue.tls_started();
-            }
-            ClientStep::Close(end) => {
-                story.end = Some(end);
-                return story;
-            }
-            ClientStep::Login(credentials) => {
-                let password = credentials.password.expose_secret().to_vec();
-                story.logins.push((credentials.user, password));
-                if let Some(refusal) = verdict {
-                    dialogue.refuse(refusal);
-                    continue;
-                }
-                for piece in pieces.by_ref() {
-                    dialogue.receive(piece);
-                }
-                let success = Success {
-                    untagged: Bytes::from_static(b"* CAPABILITY IMAP4rev1 IDLE\r\n"),
-                    text: Bytes::from_static(b"[CAPABILITY IMAP4rev1 MOVE] Logged in"),
-                };
-                let (to_client, unread) = dialogue.accept(&success);
-                story
-                    .said
-                    .push_str(std::str::from_utf8(&to_client).unwrap());
-                story.unread = unread.to_vec();
-                return story;
-            }
-        }
-    }
-}
-
-/// Runs a table row whole, cut at every byte once, and byte by byte: always the same story.
-fn at_every_split(input: &[u8], verdict: Option<&Refusal>) -> Story {
-    let new = || dialogue(Protection::LoginAllowed);
-    let whole = play(new(), input, &[], verdict);
-    for cut in 1..input.len() {
-        assert_eq!(play(new(), input, &[cut], verdict), whole, "cut at {cut}");
-    }
-    let every: Vec<usize> = (1..input.len()).collect();
-    assert_eq!(play(new(), input, &every, verdict), whole, "byte by byte");
-    whole
+fn at_every_split<'a>(input: impl Into<Input<'a>>, verdict: Option<&Refusal>) -> Story {
+    harness::at_every_split(|| dialogue(Protection::LoginAllowed), input, verdict)
 }
 
 #[test]
@@ -208,7 +135,7 @@ fn commands_before_login_are_answered_here() {
         ),
     ];
     for (input, answer) in rows {
-        let story = at_every_split(input, None);
+        let story = at_every_split(*input, None);
         assert_eq!(
             story.said,
             format!("{GREETING}{answer}"),
@@ -256,7 +183,7 @@ fn nothing_is_done_while_a_verdict_is_outstanding() {
     assert!(matches!(dialogue.step(), ClientStep::Read));
     dialogue.receive(b"c NOOP\r\n");
     assert!(matches!(dialogue.step(), ClientStep::Read));
-    dialogue.refuse(&Refusal::credentials());
+    dialogue.refuse(&Refusal::credentials()).unwrap();
     let ClientStep::Send(said) = dialogue.step() else {
         panic!("nothing said")
     };
@@ -282,32 +209,21 @@ fn no_login_before_tls_where_starttls_is_due() {
 }
 
 #[test]
-fn text_injected_before_tls_is_thrown_away() {
-    let mut dialogue = dialogue(Protection::StartTlsFirst);
-    dialogue.receive(b"a STARTTLS\r\nb LOGIN eve pw\r\nc LOG");
-    let mut said = Vec::new();
-    loop {
-        match dialogue.step() {
-            ClientStep::Send(bytes) => said.extend_from_slice(&bytes),
-            ClientStep::StartTls { discarded } => {
-                assert_eq!(discarded, 21);
-                break;
-            }
-            _ => panic!("unexpected step"),
-        }
-    }
-    assert!(said.ends_with(b"a OK Begin TLS negotiation now\r\n"));
-    dialogue.tls_started();
-    dialogue.receive(b"IN x y\r\nd CAPABILITY\r\n");
-    let ClientStep::Send(said) = dialogue.step() else {
-        panic!("nothing said")
+fn after_tls_a_login_is_offered_and_tls_is_not() {
+    let input = Input {
+        clear: b"a STARTTLS\r\n",
+        tls: b"IN x y\r\nd CAPABILITY\r\n",
     };
-    let said = String::from_utf8(said.to_vec()).unwrap();
-    assert_eq!(said, "IN BAD Unknown command, or log in first\r\n");
-    let ClientStep::Send(said) = dialogue.step() else {
-        panic!("nothing said")
-    };
-    let said = String::from_utf8(said.to_vec()).unwrap();
+    let new = || dialogue(Protection::StartTlsFirst);
+    let story = harness::at_every_split(new, input, None);
+    let (_, said) = story
+        .said
+        .split_once("a OK Begin TLS negotiation now\r\n")
+        .unwrap();
+    assert!(
+        said.starts_with("IN BAD Unknown command, or log in first\r\n"),
+        "{said}"
+    );
     assert!(said.contains("SASL-IR ID AUTH=PLAIN AUTH=LOGIN\r\n") && !said.contains("STARTTLS"));
 }
 

@@ -7,7 +7,8 @@ use imap_codec::imap_types::core::AString;
 use secrecy::SecretSlice;
 use zeroize::Zeroizing;
 
-use super::super::Credentials;
+use crate::proto::Credentials;
+use crate::proto::sasl::exchange::SaslMechanism;
 
 /// The longest tag echoed back; RFC 9051 sets none, clients use under ten octets.
 const LONGEST_TAG: usize = 128;
@@ -36,14 +37,6 @@ pub(super) enum Body {
     Malformed(&'static str),
     /// Anything else.
     Unknown,
-}
-
-/// The mechanisms a client may use with us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SaslMechanism {
-    Plain,
-    Login,
-    Other,
 }
 
 impl Command {
@@ -141,12 +134,10 @@ fn alone(rest: &[u8], body: Body) -> Body {
 
 fn authenticate(rest: &[u8]) -> Body {
     let (mechanism, initial) = word(rest.trim_ascii());
-    let mechanism = match mechanism.to_ascii_uppercase().as_slice() {
-        b"" => return Body::Malformed("AUTHENTICATE needs a mechanism"),
-        b"PLAIN" => SaslMechanism::Plain,
-        b"LOGIN" => SaslMechanism::Login,
-        _ => SaslMechanism::Other,
-    };
+    if mechanism.is_empty() {
+        return Body::Malformed("AUTHENTICATE needs a mechanism");
+    }
+    let mechanism = SaslMechanism::read(mechanism);
     let initial = (!initial.is_empty()).then(|| Zeroizing::new(initial.to_vec()));
     Body::Authenticate { mechanism, initial }
 }

@@ -3,16 +3,14 @@
 //! Literals are counted by octets (RFC 9051 §4.3, RFC 7888), so that their contents can never be
 //! taken for commands, wherever the bytes were split.
 
-use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::super::Limits;
 use super::super::line::{Inbox, Line};
 
-/// Cuts received bytes into commands.
+/// Cuts received octets into commands.
 #[derive(Default)]
 pub(super) struct Framer {
-    inbox: Inbox,
     /// The command being collected, lines ended by CRLF, literals as they came.
     command: Zeroizing<Vec<u8>>,
     /// Octets of a literal still to come.
@@ -44,20 +42,11 @@ struct Announcement {
 }
 
 impl Framer {
-    pub(super) fn push(&mut self, bytes: &[u8]) {
-        self.inbox.push(bytes);
-    }
-
-    /// Octets received and not yet taken as a command.
-    pub(super) fn len(&self) -> usize {
-        self.inbox.len()
-    }
-
     /// The next command.
-    pub(super) fn next(&mut self, limits: &Limits) -> Frame {
+    pub(super) fn next(&mut self, inbox: &mut Inbox, limits: &Limits) -> Frame {
         loop {
             if let Some(octets) = self.literal {
-                let Some(bytes) = self.inbox.take(octets) else {
+                let Some(bytes) = inbox.take(octets) else {
                     return Frame::Partial;
                 };
                 self.command.extend_from_slice(&bytes);
@@ -65,7 +54,7 @@ impl Framer {
             }
             // ID says more than any other command before login.
             let id = is_id(if self.command.is_empty() {
-                self.inbox.peek()
+                inbox.peek()
             } else {
                 &self.command
             });
@@ -74,7 +63,7 @@ impl Framer {
             } else {
                 (limits.line, limits.line + 2 * limits.literal)
             };
-            let line = match self.inbox.line(longest) {
+            let line = match inbox.line(longest) {
                 Line::Whole(line) => line,
                 Line::Partial => return Frame::Partial,
                 Line::TooLong => return Frame::LineTooLong,
@@ -102,25 +91,10 @@ impl Framer {
 
     /// Throws away the line that is too long, and the command it belongs to; gives the command's first
     /// octets.
-    pub(super) fn skip_line(&mut self) -> Zeroizing<Vec<u8>> {
-        let line = self.inbox.skip_line();
+    pub(super) fn skip_line(&mut self, inbox: &mut Inbox) -> Zeroizing<Vec<u8>> {
+        let line = inbox.skip_line();
         let command = std::mem::take(&mut self.command);
         if command.is_empty() { line } else { command }
-    }
-
-    /// The next line outside any command: a SASL response.
-    pub(super) fn line(&mut self, limits: &Limits) -> Line {
-        self.inbox.line(limits.line)
-    }
-
-    /// Throws away what waits (STARTTLS, RFC 9051 §6.2.1); says how many octets.
-    pub(super) fn discard(&mut self) -> usize {
-        self.inbox.discard()
-    }
-
-    /// What the client sent after its login.
-    pub(super) fn into_unread(self) -> Bytes {
-        self.inbox.into_unread()
     }
 }
 
@@ -168,11 +142,11 @@ mod tests {
     use super::*;
 
     fn frames(input: &[u8]) -> Vec<Frame> {
-        let mut framer = Framer::default();
-        framer.push(input);
+        let (mut framer, mut inbox) = (Framer::default(), Inbox::default());
+        inbox.push(input);
         let mut found = Vec::new();
         loop {
-            match framer.next(&Limits::default()) {
+            match framer.next(&mut inbox, &Limits::default()) {
                 Frame::Partial => return found,
                 end @ (Frame::TooLong | Frame::LineTooLong) => {
                     found.push(end);

@@ -1,293 +1,220 @@
-//! The dialogue with the upstream server, in which we are the client.
+//! What IMAP's dialogue with the upstream server has of its own.
 
 use bytes::{Bytes, BytesMut};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::capabilities::Capabilities;
 use super::response::{Response, Status, Word};
-use crate::proto::dialogue::{Fault, Refused, RefusedBecause, Success, UpstreamStep, UpstreamTls};
-use crate::proto::line::{Inbox, Line};
-use crate::proto::printable;
-use crate::proto::sasl::{self, Mechanism};
+use crate::proto::dialogue::{Fault, RefusedBecause, Success, UpstreamTls};
+use crate::proto::sasl::Mechanism;
+use crate::proto::upstream_side::{self, Dialogue, Reply, State, words};
 
 /// The longest line an upstream may send before login, in octets. Capability lists are under
 /// 1 KiB; a server that needs more is broken or hostile.
 const LONGEST_LINE: usize = 64 * 1024;
 /// Untagged responses kept for the client while its login is under way, in octets.
 const MOST_UNTAGGED: usize = 64 * 1024;
-/// Challenges answered after the token, before we give up.
-const MOST_CHALLENGES: u8 = 4;
 /// Lines read in one wait for a tagged response, before we give up.
 const MOST_LINES: u16 = 1000;
 
 /// The dialogue with a server from its greeting to the login.
-pub struct UpstreamSide {
-    state: State,
-    inbox: Inbox,
-    output: BytesMut,
-    capabilities: Option<Capabilities>,
+pub type UpstreamSide = upstream_side::UpstreamSide<Client>;
+
+/// IMAP as its client speaks it.
+#[derive(Default)]
+pub struct Client {
     commands: u32,
 }
 
-enum State {
-    Greeting {
-        tls: UpstreamTls,
-    },
-    StartTlsReply(Open),
-    Tls {
-        announced: bool,
-    },
-    CapabilityReply(Open),
-    Idle,
-    /// AUTHENTICATE without initial response is sent; the message waits for `+`.
-    Challenge {
-        open: Open,
-        mechanism: Mechanism,
-        message: SecretString,
-    },
-    /// The message is sent.
-    Verdict {
-        open: Open,
-        mechanism: Mechanism,
-        challenges: u8,
-        status: Option<String>,
-    },
-    Accepted(Success),
-    Refused(Refused),
-    Failed(Fault),
-    Over,
+/// What a server says until it is ready.
+pub enum ExpectReply {
+    /// Its greeting.
+    Greeting(ExpectGreeting),
+    /// Its response to STARTTLS.
+    StartTls(ExpectStartTls),
+    /// Its response to CAPABILITY.
+    Capability(ExpectCapability),
 }
 
+/// The greeting.
+pub struct ExpectGreeting {
+    tls: UpstreamTls,
+}
+
+/// The tagged response to STARTTLS.
+pub struct ExpectStartTls(Open);
+
+/// The responses to CAPABILITY.
+pub struct ExpectCapability(Open);
+
 /// A command that awaits its tagged response.
-struct Open {
+pub struct Open {
     tag: String,
     lines: u16,
     untagged: BytesMut,
 }
 
-impl UpstreamSide {
-    /// Begins the dialogue by waiting for the greeting.
-    pub fn new(tls: UpstreamTls) -> Self {
-        Self {
-            state: State::Greeting { tls },
-            inbox: Inbox::default(),
-            output: BytesMut::new(),
-            capabilities: None,
-            commands: 0,
+impl upstream_side::Client for Client {
+    type Capabilities = Capabilities;
+    type ExpectReply = ExpectReply;
+    type Command = Open;
+
+    const NAME: &'static str = "IMAP";
+    const LONGEST_LINE: usize = LONGEST_LINE;
+
+    fn greeting(tls: UpstreamTls) -> ExpectReply {
+        ExpectReply::Greeting(ExpectGreeting { tls })
+    }
+
+    fn ask_capabilities(dialogue: &mut Dialogue<Self>) -> ExpectReply {
+        ExpectReply::Capability(ExpectCapability(send(dialogue, "CAPABILITY")))
+    }
+
+    fn hear(expect: ExpectReply, dialogue: &mut Dialogue<Self>, line: &[u8]) -> State<Self> {
+        match expect {
+            ExpectReply::Greeting(expect) => expect.hear(dialogue, line),
+            ExpectReply::StartTls(expect) => expect.hear(line),
+            ExpectReply::Capability(expect) => expect.hear(dialogue, line),
         }
-    }
-
-    /// Adds bytes read from the upstream.
-    pub fn receive(&mut self, bytes: &[u8]) {
-        self.inbox.push(bytes);
-    }
-
-    /// The next thing to do.
-    pub fn step(&mut self) -> UpstreamStep {
-        loop {
-            if !self.output.is_empty() {
-                return UpstreamStep::Send(self.output.split().freeze());
-            }
-            let state = std::mem::replace(&mut self.state, State::Over);
-            let (next, step) = self.advance(state);
-            self.state = next;
-            if let Some(step) = step {
-                return step;
-            }
-        }
-    }
-
-    /// TLS is up: what was learned before is forgotten and asked again (RFC 9051 §6.2.1).
-    pub fn tls_started(&mut self) {
-        self.capabilities = None;
-        self.state = self.ask_capabilities();
-    }
-
-    /// What the server announced, once known.
-    pub fn capabilities(&self) -> Option<&Capabilities> {
-        self.capabilities.as_ref()
     }
 
     /// Sends AUTHENTICATE with this message, as initial response where the server announced
     /// SASL-IR (RFC 4959), else when it asks for it.
-    pub fn authenticate(&mut self, mechanism: Mechanism, message: SecretString) {
-        if !matches!(self.state, State::Idle) {
-            self.state = State::Failed(Fault::OutOfTurn);
-            return;
+    fn authenticate(
+        dialogue: &mut Dialogue<Self>,
+        mechanism: Mechanism,
+        message: SecretString,
+    ) -> State<Self> {
+        let known = dialogue.capabilities.as_ref();
+        let command = format!("AUTHENTICATE {}", mechanism.name());
+        if known.is_some_and(|known| known.has("SASL-IR")) {
+            let open = send(dialogue, &format!("{command} {}", message.expose_secret()));
+            return State::verdict(open, mechanism);
         }
-        let name = mechanism.name();
-        let initial = self
-            .capabilities
-            .as_ref()
-            .is_some_and(|known| known.has("SASL-IR"));
-        self.state = if initial {
-            let open = self.send(&format!("AUTHENTICATE {name} {}", message.expose_secret()));
-            State::Verdict {
-                open,
-                mechanism,
-                challenges: 0,
-                status: None,
-            }
-        } else {
-            let open = self.send(&format!("AUTHENTICATE {name}"));
-            State::Challenge {
-                open,
-                mechanism,
-                message,
-            }
-        };
+        State::challenge(send(dialogue, &command), mechanism, message)
     }
 
-    /// What the server sent behind its success, for the client.
-    pub fn into_unread(self) -> Bytes {
-        self.inbox.into_unread()
-    }
-
-    fn advance(&mut self, state: State) -> (State, Option<UpstreamStep>) {
-        match state {
-            State::Idle => (State::Idle, Some(UpstreamStep::Ready)),
-            State::Tls { announced: false } => {
-                (State::Tls { announced: true }, Some(UpstreamStep::StartTls))
-            }
-            State::Tls { .. } => (state, Some(UpstreamStep::Read)),
-            State::Accepted(success) => (State::Over, Some(UpstreamStep::Accepted(success))),
-            State::Refused(refused) => (State::Idle, Some(UpstreamStep::Refused(refused))),
-            State::Failed(fault) => (
-                State::Failed(fault.clone()),
-                Some(UpstreamStep::Failed(fault)),
-            ),
-            State::Over => (State::Over, Some(UpstreamStep::Failed(Fault::OutOfTurn))),
-            waiting => match self.inbox.line(LONGEST_LINE) {
-                Line::Partial => (waiting, Some(UpstreamStep::Read)),
-                Line::TooLong => (State::Failed(Fault::TooMuch), None),
-                Line::Whole(line) => (self.line(waiting, &line), None),
-            },
+    fn reply(open: Open, _: &mut Dialogue<Self>, line: &[u8], _seen: bool) -> Reply<Self> {
+        match open.read(line) {
+            Heard::More(open) | Heard::Capability(open, _) => Reply::More(open),
+            Heard::Challenge(open, challenge) => Reply::Challenge(open, challenge.to_vec()),
+            Heard::Tagged(open, status) => open.verdict(&status),
+            Heard::Failed(fault) => Reply::Failed(fault),
         }
     }
+}
 
-    /// One line of the server while something is awaited.
-    fn line(&mut self, state: State, line: &[u8]) -> State {
-        match state {
-            State::Greeting { tls } => self.greeting(tls, line),
-            State::StartTlsReply(open) => match open.read(line) {
-                Reply::Go(open) => State::StartTlsReply(open),
-                Reply::Tagged(_, status) if status.word == Word::Ok => self.agreed(),
-                Reply::Tagged(..) => State::Failed(Fault::NoStartTls),
-                Reply::Challenge(..) => State::Failed(Fault::WrongProtocol("IMAP")),
-                Reply::Capability(open, _) => State::StartTlsReply(open),
-                Reply::Failed(fault) => State::Failed(fault),
-            },
-            State::CapabilityReply(open) => match open.read(line) {
-                Reply::Go(open) => State::CapabilityReply(open),
-                Reply::Capability(open, known) => {
-                    self.capabilities = Some(known);
-                    State::CapabilityReply(open)
-                }
-                // A server that refuses CAPABILITY has none to announce.
-                Reply::Tagged(..) => State::Idle,
-                Reply::Challenge(..) => State::Failed(Fault::WrongProtocol("IMAP")),
-                Reply::Failed(fault) => State::Failed(fault),
-            },
-            State::Challenge {
-                open,
-                mechanism,
-                message,
-            } => match open.read(line) {
-                Reply::Go(open) | Reply::Capability(open, _) => State::Challenge {
-                    open,
-                    mechanism,
-                    message,
-                },
-                Reply::Challenge(open, _) => {
-                    self.output
-                        .extend_from_slice(message.expose_secret().as_bytes());
-                    self.output.extend_from_slice(b"\r\n");
-                    State::Verdict {
-                        open,
-                        mechanism,
-                        challenges: 0,
-                        status: None,
-                    }
-                }
-                Reply::Tagged(open, status) => Self::verdict(open, &status, None),
-                Reply::Failed(fault) => State::Failed(fault),
-            },
-            State::Verdict {
-                open,
-                mechanism,
-                challenges,
-                status,
-            } => match open.read(line) {
-                Reply::Go(open) | Reply::Capability(open, _) => State::Verdict {
-                    open,
-                    mechanism,
-                    challenges,
-                    status,
-                },
-                Reply::Challenge(..) if challenges == MOST_CHALLENGES => {
-                    State::Failed(Fault::TooMuch)
-                }
-                Reply::Challenge(open, challenge) => {
-                    // The error challenge: answered here and never shown to the client.
-                    self.output
-                        .extend_from_slice(mechanism.error_response().as_bytes());
-                    self.output.extend_from_slice(b"\r\n");
-                    let status = status.or_else(|| sasl::challenge_status(challenge));
-                    State::Verdict {
-                        open,
-                        mechanism,
-                        challenges: challenges + 1,
-                        status,
-                    }
-                }
-                Reply::Tagged(open, verdict) => Self::verdict(open, &verdict, status),
-                Reply::Failed(fault) => State::Failed(fault),
-            },
-            other => other,
-        }
+fn send(dialogue: &mut Dialogue<Client>, command: &str) -> Open {
+    dialogue.client.commands += 1;
+    let tag = format!("S{}", dialogue.client.commands);
+    dialogue.say(&format!("{tag} {command}"));
+    Open {
+        tag,
+        lines: 0,
+        untagged: BytesMut::new(),
     }
+}
 
-    fn greeting(&mut self, tls: UpstreamTls, line: &[u8]) -> State {
+impl ExpectGreeting {
+    fn hear(self, dialogue: &mut Dialogue<Client>, line: &[u8]) -> State<Client> {
         let Response::Untagged(status) = Response::read(line, "") else {
-            return State::Failed(Fault::WrongProtocol("IMAP"));
+            return State::wrong_protocol();
         };
         match status.word {
             Word::Ok => {}
-            Word::PreAuth => return State::Failed(Fault::PreAuth),
-            Word::Bye => return State::Failed(Fault::Bye(words(status.rest))),
-            Word::No | Word::Bad => return State::Failed(Fault::WrongProtocol("IMAP")),
+            Word::PreAuth => return State::failed(Fault::PreAuth),
+            Word::Bye => return State::failed(Fault::Bye(words(status.rest))),
+            Word::No | Word::Bad => return State::wrong_protocol(),
         }
-        if tls == UpstreamTls::StartTls {
-            return State::StartTlsReply(self.send("STARTTLS"));
+        if self.tls == UpstreamTls::StartTls {
+            let open = send(dialogue, "STARTTLS");
+            return State::Reply(ExpectReply::StartTls(ExpectStartTls(open)));
         }
-        self.capabilities = status.capabilities;
-        if self.capabilities.is_some() {
-            State::Idle
-        } else {
-            self.ask_capabilities()
+        dialogue.capabilities = status.capabilities;
+        if dialogue.capabilities.is_some() {
+            return State::ready();
+        }
+        State::Reply(<Client as upstream_side::Client>::ask_capabilities(
+            dialogue,
+        ))
+    }
+}
+
+impl ExpectStartTls {
+    fn hear(self, line: &[u8]) -> State<Client> {
+        match self.0.read(line) {
+            Heard::More(open) | Heard::Capability(open, _) => {
+                State::Reply(ExpectReply::StartTls(Self(open)))
+            }
+            Heard::Tagged(_, status) if status.word == Word::Ok => State::start_tls(),
+            Heard::Tagged(..) => State::failed(Fault::NoStartTls),
+            Heard::Challenge(..) => State::wrong_protocol(),
+            Heard::Failed(fault) => State::failed(fault),
         }
     }
+}
 
-    /// TLS comes next. Nothing may wait behind the reply: it would be taken for the server's words
-    /// (RFC 3207 §6 says so of SMTP, RFC 9051 §11.3 and RFC 2595 §2.4 warn of the same).
-    fn agreed(&mut self) -> State {
-        match self.inbox.discard() {
-            0 => State::Tls { announced: false },
-            octets => State::Failed(Fault::Injected(octets)),
+impl ExpectCapability {
+    fn hear(self, dialogue: &mut Dialogue<Client>, line: &[u8]) -> State<Client> {
+        match self.0.read(line) {
+            Heard::More(open) => State::Reply(ExpectReply::Capability(Self(open))),
+            Heard::Capability(open, known) => {
+                dialogue.capabilities = Some(known);
+                State::Reply(ExpectReply::Capability(Self(open)))
+            }
+            // A server that refuses CAPABILITY has none to announce.
+            Heard::Tagged(..) => State::ready(),
+            Heard::Challenge(..) => State::wrong_protocol(),
+            Heard::Failed(fault) => State::failed(fault),
         }
     }
+}
 
-    fn ask_capabilities(&mut self) -> State {
-        State::CapabilityReply(self.send("CAPABILITY"))
+/// A response line in view of an open command.
+enum Heard<'a> {
+    More(Open),
+    Capability(Open, Capabilities),
+    Challenge(Open, &'a [u8]),
+    Tagged(Open, Status<'a>),
+    Failed(Fault),
+}
+
+impl Open {
+    fn read(mut self, line: &[u8]) -> Heard<'_> {
+        self.lines += 1;
+        if self.lines > MOST_LINES || self.untagged.len() + line.len() > MOST_UNTAGGED {
+            return Heard::Failed(Fault::TooMuch);
+        }
+        match Response::read(line, &self.tag) {
+            Response::Tagged(status) => return Heard::Tagged(self, status),
+            Response::Continuation(challenge) => return Heard::Challenge(self, challenge),
+            Response::Untagged(status) if status.word == Word::Bye => {
+                return Heard::Failed(Fault::Bye(words(status.rest)));
+            }
+            Response::Capability(known) => {
+                self.keep(line);
+                return Heard::Capability(self, known);
+            }
+            Response::Untagged(_) | Response::Other => {}
+        }
+        if line.starts_with(b"* ") {
+            self.keep(line);
+        }
+        Heard::More(self)
     }
 
-    fn verdict(open: Open, status: &Status<'_>, challenge: Option<String>) -> State {
+    /// Keeps an untagged response for the client.
+    fn keep(&mut self, line: &[u8]) {
+        self.untagged.extend_from_slice(line);
+        self.untagged.extend_from_slice(b"\r\n");
+    }
+
+    fn verdict(self, status: &Status<'_>) -> Reply<Client> {
         let because = match status.word {
             Word::Ok => {
-                let text = Bytes::copy_from_slice(status.rest);
-                return State::Accepted(Success {
-                    untagged: open.untagged.freeze(),
-                    text,
+                return Reply::Success(Success {
+                    untagged: self.untagged.freeze(),
+                    text: Bytes::copy_from_slice(status.rest),
                 });
             }
             _ if status.has_code(&["UNAVAILABLE", "INUSE", "IN-USE", "LIMIT", "SERVERBUG"]) => {
@@ -296,69 +223,8 @@ impl UpstreamSide {
             Word::No => RefusedBecause::Token,
             _ => RefusedBecause::Protocol,
         };
-        State::Refused(Refused {
-            because,
-            text: words(status.rest),
-            status: challenge,
-        })
+        Reply::Refused(because, words(status.rest))
     }
-
-    fn send(&mut self, command: &str) -> Open {
-        self.commands += 1;
-        let tag = format!("S{}", self.commands);
-        self.output
-            .extend_from_slice(format!("{tag} {command}\r\n").as_bytes());
-        Open {
-            tag,
-            lines: 0,
-            untagged: BytesMut::new(),
-        }
-    }
-}
-
-/// A response line in view of an open command.
-enum Reply<'a> {
-    Go(Open),
-    Capability(Open, Capabilities),
-    Challenge(Open, &'a [u8]),
-    Tagged(Open, Status<'a>),
-    Failed(Fault),
-}
-
-impl Open {
-    fn read(mut self, line: &[u8]) -> Reply<'_> {
-        self.lines += 1;
-        if self.lines > MOST_LINES || self.untagged.len() + line.len() > MOST_UNTAGGED {
-            return Reply::Failed(Fault::TooMuch);
-        }
-        match Response::read(line, &self.tag) {
-            Response::Tagged(status) => return Reply::Tagged(self, status),
-            Response::Continuation(challenge) => return Reply::Challenge(self, challenge),
-            Response::Untagged(status) if status.word == Word::Bye => {
-                return Reply::Failed(Fault::Bye(words(status.rest)));
-            }
-            Response::Capability(known) => {
-                self.keep(line);
-                return Reply::Capability(self, known);
-            }
-            Response::Untagged(_) | Response::Other => {}
-        }
-        if line.starts_with(b"* ") {
-            self.keep(line);
-        }
-        Reply::Go(self)
-    }
-
-    /// Keeps an untagged response for the client.
-    fn keep(&mut self, line: &[u8]) {
-        self.untagged.extend_from_slice(line);
-        self.untagged.extend_from_slice(b"\r\n");
-    }
-}
-
-/// A server's words for the log: printable and cut.
-fn words(text: &[u8]) -> String {
-    printable(&String::from_utf8_lossy(text), 200)
 }
 
 #[cfg(test)]

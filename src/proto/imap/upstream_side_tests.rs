@@ -2,84 +2,43 @@
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{Capabilities, LONGEST_LINE};
+use crate::proto::dialogue::{
+    Capabilities as AnyCapabilities, Fault, Refused, RefusedBecause, UpstreamSide, UpstreamStep,
+    UpstreamTls,
+};
+use crate::proto::harness::{self, UpstreamStory};
+use crate::proto::imap;
+use crate::proto::sasl::Mechanism;
 
-/// All that came of a dialogue.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Story {
-    sent: String,
-    capabilities: Option<Capabilities>,
-    tls: bool,
-    success: Option<Success>,
-    refused: Vec<Refused>,
-    fault: Option<Fault>,
-    unread: Vec<u8>,
+fn dialogue(tls: UpstreamTls) -> UpstreamSide {
+    UpstreamSide::Imap(imap::UpstreamSide::new(tls))
 }
 
-/// A scripted server: it answers with `says[n]` once `n` commands or lines have arrived.
-fn play(tls: UpstreamTls, mechanism: Mechanism, says: &[&[u8]], split: Option<usize>) -> Story {
-    let mut dialogue = UpstreamSide::new(tls);
-    let mut story = Story::default();
-    let mut says = says.iter().copied();
-    let mut next = says.next();
-    let mut rest: Vec<u8> = Vec::new();
-    loop {
-        match dialogue.step() {
-            UpstreamStep::Send(bytes) => {
-                story.sent.push_str(std::str::from_utf8(&bytes).unwrap());
-            }
-            UpstreamStep::Read => {
-                if !rest.is_empty() {
-                    dialogue.receive(&std::mem::take(&mut rest));
-                    continue;
-                }
-                let Some(said) = next.take() else {
-                    return story;
-                };
-                let cut = split.unwrap_or(said.len()).min(said.len());
-                rest = said[cut..].to_vec();
-                dialogue.receive(&said[..cut]);
-                next = says.next();
-            }
-            UpstreamStep::StartTls => {
-                story.tls = true;
-                rest.clear();
-                dialogue.tls_started();
-            }
-            UpstreamStep::Ready => {
-                story.capabilities = dialogue.capabilities().cloned();
-                if story.refused.len() == 2 {
-                    return story;
-                }
-                dialogue.authenticate(mechanism, SecretString::from("TOKEN"));
-            }
-            UpstreamStep::Accepted(success) => {
-                story.success = Some(success);
-                dialogue.receive(&std::mem::take(&mut rest));
-                story.unread = dialogue.into_unread().to_vec();
-                return story;
-            }
-            UpstreamStep::Refused(refused) => story.refused.push(refused),
-            UpstreamStep::Failed(fault) => {
-                story.fault = Some(fault);
-                return story;
-            }
-        }
-    }
+/// A scripted server: it says the next part whenever all of the last is answered; each is cut at `split`.
+fn play(
+    tls: UpstreamTls,
+    mechanism: Mechanism,
+    says: &[&[u8]],
+    split: Option<usize>,
+) -> UpstreamStory {
+    let cut = says.iter().flat_map(|said| {
+        let (first, rest) = said.split_at(split.unwrap_or(said.len()).min(said.len()));
+        [first, rest].into_iter().filter(|piece| !piece.is_empty())
+    });
+    harness::hear(dialogue(tls), mechanism, cut)
 }
 
-/// Plays whole and with every piece cut at every byte: always the same story.
-fn at_every_split(tls: UpstreamTls, mechanism: Mechanism, says: &[&[u8]]) -> Story {
-    let whole = play(tls, mechanism, says, None);
-    let longest = says.iter().map(|said| said.len()).max().unwrap_or(0);
-    for cut in 1..longest {
-        assert_eq!(play(tls, mechanism, says, Some(cut)), whole, "cut at {cut}");
-    }
-    whole
+fn at_every_split(tls: UpstreamTls, mechanism: Mechanism, says: &[&[u8]]) -> UpstreamStory {
+    harness::hear_at_every_split(|| dialogue(tls), mechanism, says)
 }
 
-fn xoauth2(says: &[&[u8]]) -> Story {
+fn xoauth2(says: &[&[u8]]) -> UpstreamStory {
     at_every_split(UpstreamTls::Ready, Mechanism::Xoauth2, says)
+}
+
+fn announced(list: &[u8]) -> Option<AnyCapabilities> {
+    Some(AnyCapabilities::Imap(Capabilities::read(list)))
 }
 
 #[test]
@@ -88,24 +47,21 @@ fn initial_response_only_where_announced() {
         b"* OK [CAPABILITY IMAP4rev1 SASL-IR IDLE] hi\r\n",
         b"S1 OK [CAPABILITY IMAP4rev1 MOVE] Logged in\r\n* 3 EXISTS\r\n\x00\xff",
     ]);
-    assert_eq!(story.sent, "S1 AUTHENTICATE XOAUTH2 TOKEN\r\n");
-    let success = story.success.unwrap();
+    assert_eq!(story.said, "S1 AUTHENTICATE XOAUTH2 TOKEN\r\n");
+    let success = story.accepted.unwrap();
     assert_eq!(&success.text[..], b"[CAPABILITY IMAP4rev1 MOVE] Logged in");
     assert!(success.untagged.is_empty());
     assert_eq!(story.unread, b"* 3 EXISTS\r\n\x00\xff");
-    assert_eq!(
-        story.capabilities,
-        Some(Capabilities::read(b"IMAP4rev1 SASL-IR IDLE"))
-    );
+    assert_eq!(story.capabilities, announced(b"IMAP4rev1 SASL-IR IDLE"));
 
     let story = xoauth2(&[
         b"* OK [CAPABILITY IMAP4rev1 IDLE] hi\r\n",
         b"+ \r\n",
         b"* CAPABILITY IMAP4rev1 MOVE\r\nS1 OK done\r\n",
     ]);
-    assert_eq!(story.sent, "S1 AUTHENTICATE XOAUTH2\r\nTOKEN\r\n");
+    assert_eq!(story.said, "S1 AUTHENTICATE XOAUTH2\r\nTOKEN\r\n");
     assert_eq!(
-        &story.success.unwrap().untagged[..],
+        &story.accepted.unwrap().untagged[..],
         b"* CAPABILITY IMAP4rev1 MOVE\r\n"
     );
 }
@@ -118,10 +74,13 @@ fn a_greeting_without_capabilities_is_followed_by_the_question() {
         b"S2 OK AUTHENTICATE completed.\r\n",
     ]);
     assert_eq!(
-        story.sent,
+        story.said,
         "S1 CAPABILITY\r\nS2 AUTHENTICATE XOAUTH2 TOKEN\r\n"
     );
-    assert_eq!(&story.success.unwrap().text[..], b"AUTHENTICATE completed.");
+    assert_eq!(
+        &story.accepted.unwrap().text[..],
+        b"AUTHENTICATE completed."
+    );
 }
 
 #[test]
@@ -138,7 +97,7 @@ fn the_error_challenge_is_answered_and_kept_from_the_client() {
         let story = at_every_split(UpstreamTls::Ready, mechanism, says);
         let name = mechanism.name();
         assert_eq!(
-            story.sent,
+            story.said,
             format!("S1 AUTHENTICATE {name} TOKEN\r\n{answer}\r\nS2 AUTHENTICATE {name} TOKEN\r\n")
         );
         let expected = Refused {
@@ -147,7 +106,7 @@ fn the_error_challenge_is_answered_and_kept_from_the_client() {
             status: Some("401".to_owned()),
         };
         assert_eq!(story.refused, [expected]);
-        assert!(story.success.unwrap().untagged.is_empty());
+        assert!(story.accepted.unwrap().untagged.is_empty());
     }
 }
 
@@ -174,7 +133,7 @@ fn refusals_are_told_apart() {
             Some(because),
             "{answer:?}"
         );
-        assert!(story.success.is_none());
+        assert!(story.accepted.is_none());
     }
 }
 
@@ -191,17 +150,17 @@ fn servers_that_cannot_be_used_are_named() {
         (b"+OK POP3\r\n", Fault::WrongProtocol("IMAP")),
         (b"\r\n", Fault::WrongProtocol("IMAP")),
     ] {
-        assert_eq!(xoauth2(&[greeting]).fault, Some(fault), "{greeting:?}");
+        assert_eq!(xoauth2(&[greeting]).failed, Some(fault), "{greeting:?}");
     }
     let bye = xoauth2(&[
         b"* OK [CAPABILITY SASL-IR] hi\r\n",
         b"* BYE Session invalidated\r\n",
     ]);
     assert_eq!(
-        bye.fault,
+        bye.failed,
         Some(Fault::Bye("Session invalidated".to_owned()))
     );
-    assert!(bye.sent.starts_with("S1 AUTHENTICATE"));
+    assert!(bye.said.starts_with("S1 AUTHENTICATE"));
 }
 
 #[test]
@@ -215,15 +174,12 @@ fn starttls_comes_first_and_what_was_learned_before_is_forgotten() {
     ];
     let story = at_every_split(UpstreamTls::StartTls, Mechanism::Xoauth2, says);
     assert_eq!(
-        story.sent,
+        story.said,
         "S1 STARTTLS\r\nS2 CAPABILITY\r\nS3 AUTHENTICATE XOAUTH2\r\nTOKEN\r\n"
     );
     assert!(story.tls);
-    assert_eq!(
-        story.capabilities,
-        Some(Capabilities::read(b"IMAP4rev1 IDLE"))
-    );
-    assert!(story.success.is_some());
+    assert_eq!(story.capabilities, announced(b"IMAP4rev1 IDLE"));
+    assert!(story.accepted.is_some());
 }
 
 #[test]
@@ -236,9 +192,9 @@ fn text_behind_the_reply_to_starttls_is_a_fault() {
         let reply = format!("S1 OK go\r\n{injected}");
         let says: &[&[u8]] = &[b"* OK hi\r\n", reply.as_bytes()];
         let story = play(UpstreamTls::StartTls, Mechanism::Xoauth2, says, None);
-        assert_eq!(story.fault, Some(Fault::Injected(injected.len())));
+        assert_eq!(story.failed, Some(Fault::Injected(injected.len())));
         assert!(!story.tls);
-        assert_eq!(story.sent, "S1 STARTTLS\r\n");
+        assert_eq!(story.said, "S1 STARTTLS\r\n");
     }
 }
 
@@ -248,10 +204,10 @@ fn no_token_without_starttls() {
         let says: &[&[u8]] = &[b"* OK [CAPABILITY SASL-IR] hi\r\n", refusal];
         let story = at_every_split(UpstreamTls::StartTls, Mechanism::Xoauth2, says);
         assert!(matches!(
-            story.fault,
+            story.failed,
             Some(Fault::NoStartTls | Fault::WrongProtocol("IMAP"))
         ));
-        assert!(!story.sent.contains("TOKEN"));
+        assert!(!story.said.contains("TOKEN"));
     }
 }
 
@@ -259,7 +215,7 @@ fn no_token_without_starttls() {
 fn a_hostile_server_is_bounded() {
     let line = [&b"* OK "[..], &vec![b'x'; LONGEST_LINE]].concat();
     assert_eq!(
-        play(UpstreamTls::Ready, Mechanism::Xoauth2, &[&line], None).fault,
+        play(UpstreamTls::Ready, Mechanism::Xoauth2, &[&line], None).failed,
         Some(Fault::TooMuch)
     );
     let greeting = b"* OK [CAPABILITY SASL-IR] hi\r\n";
@@ -271,14 +227,15 @@ fn a_hostile_server_is_bounded() {
             &[greeting, &flood],
             None,
         );
-        assert_eq!(story.fault, Some(Fault::TooMuch));
+        assert_eq!(story.failed, Some(Fault::TooMuch));
     }
 }
 
 #[test]
 fn asking_out_of_turn_is_a_fault_not_a_panic() {
-    let mut dialogue = UpstreamSide::new(UpstreamTls::Ready);
-    dialogue.authenticate(Mechanism::Xoauth2, SecretString::from("TOKEN"));
+    let mut dialogue = dialogue(UpstreamTls::Ready);
+    let asked = dialogue.authenticate(Mechanism::Xoauth2, "TOKEN".into());
+    assert_eq!(asked, Err(Fault::OutOfTurn));
     assert!(matches!(
         dialogue.step(),
         UpstreamStep::Failed(Fault::OutOfTurn)

@@ -1,72 +1,29 @@
 //! The dialogue with a server: tables run at every split point.
 
-use super::UpstreamSide;
-use crate::proto::dialogue::{Fault, RefusedBecause, UpstreamStep, UpstreamTls};
+use crate::proto::dialogue::{Fault, RefusedBecause, UpstreamSide, UpstreamTls};
+use crate::proto::harness::{self, UpstreamStory};
+use crate::proto::pop3;
 use crate::proto::sasl::Mechanism;
 
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Story {
-    said: String,
-    accepted: Option<Vec<u8>>,
-    refused: Option<(RefusedBecause, String, Option<String>)>,
-    failed: Option<Fault>,
-    tls: bool,
-    unread: Vec<u8>,
+fn dialogue(tls: UpstreamTls) -> UpstreamSide {
+    UpstreamSide::Pop3(pop3::UpstreamSide::new(tls))
 }
 
-fn play(tls: UpstreamTls, mechanism: Mechanism, input: &[u8], cuts: &[usize]) -> Story {
-    let mut dialogue = UpstreamSide::new(tls);
-    let mut story = Story::default();
-    let mut pieces = Vec::new();
-    let mut from = 0;
-    for &cut in cuts {
-        pieces.push(&input[from..cut]);
-        from = cut;
-    }
-    pieces.push(&input[from..]);
-    let mut pieces = pieces.into_iter();
-    loop {
-        match dialogue.step() {
-            UpstreamStep::Send(bytes) => story.said.push_str(std::str::from_utf8(&bytes).unwrap()),
-            UpstreamStep::Read => match pieces.next() {
-                Some(piece) => dialogue.receive(piece),
-                None => return story,
-            },
-            UpstreamStep::Ready if story.refused.is_some() => return story,
-            UpstreamStep::Ready => dialogue.authenticate(mechanism, "TOKEN".into()),
-            UpstreamStep::StartTls => {
-                story.tls = true;
-                dialogue.tls_started();
-            }
-            UpstreamStep::Accepted(success) => {
-                story.accepted = Some(success.text.to_vec());
-                for piece in pieces.by_ref() {
-                    dialogue.receive(piece);
-                }
-                story.unread = dialogue.into_unread().to_vec();
-                return story;
-            }
-            UpstreamStep::Refused(refused) => {
-                story.refused = Some((refused.because, refused.text, refused.status));
-            }
-            UpstreamStep::Failed(fault) => {
-                story.failed = Some(fault);
-                return story;
-            }
-        }
-    }
+fn play(tls: UpstreamTls, mechanism: Mechanism, input: &[u8], cuts: &[usize]) -> UpstreamStory {
+    harness::hear(dialogue(tls), mechanism, harness::pieces(input, cuts))
 }
 
-fn at_every_split(mechanism: Mechanism, input: &[u8]) -> Story {
-    let whole = play(UpstreamTls::Ready, mechanism, input, &[]);
-    for cut in 1..input.len() {
-        assert_eq!(
-            play(UpstreamTls::Ready, mechanism, input, &[cut]),
-            whole,
-            "cut at {cut}"
-        );
-    }
-    whole
+/// What came of the refused login: why, the words, the status.
+fn refused(story: &UpstreamStory) -> Option<(RefusedBecause, String, Option<String>)> {
+    let [refused] = &story.refused[..] else {
+        return None;
+    };
+    let (text, status) = (refused.text.clone(), refused.status.clone());
+    Some((refused.because, text, status))
+}
+
+fn at_every_split(mechanism: Mechanism, input: &[u8]) -> UpstreamStory {
+    harness::hear_at_every_split(|| dialogue(UpstreamTls::Ready), mechanism, &[input])
 }
 
 const READY: &str = "+OK The Microsoft Exchange POP3 service is ready. [QQ==]\r\n\
@@ -78,13 +35,13 @@ fn a_login_takes_two_lines_and_hands_over_what_follows() {
     let story = at_every_split(Mechanism::Xoauth2, input.as_bytes());
     assert_eq!(story.said, "CAPA\r\nAUTH XOAUTH2\r\nTOKEN\r\n");
     assert_eq!(
-        story.accepted.unwrap(),
+        story.success().unwrap(),
         b"+OK User successfully authenticated."
     );
     assert_eq!(story.unread, b"+OK 3 120\r\n\x00");
     let bare = "+OK\r\n-ERR no CAPA\r\n+\r\n+OK\r\n";
     let story = at_every_split(Mechanism::Oauthbearer, bare.as_bytes());
-    assert_eq!(story.accepted.unwrap(), b"+OK");
+    assert_eq!(story.success().unwrap(), b"+OK");
 }
 
 #[test]
@@ -109,11 +66,14 @@ fn refusals_are_told_apart() {
         let story = at_every_split(Mechanism::Xoauth2, input.as_bytes());
         assert_eq!(story.said, "CAPA\r\nAUTH XOAUTH2\r\nTOKEN\r\n\r\n");
         let text = answer.trim_start_matches("-ERR ").to_owned();
-        assert_eq!(story.refused, Some((because, text, Some("400".to_owned()))));
+        assert_eq!(
+            refused(&story),
+            Some((because, text, Some("400".to_owned())))
+        );
     }
     let input = format!("{READY}-ERR Unknown mechanism\r\n");
     let story = at_every_split(Mechanism::Oauthbearer, input.as_bytes());
-    assert_eq!(story.refused.unwrap().0, RefusedBecause::Protocol);
+    assert_eq!(refused(&story).unwrap().0, RefusedBecause::Protocol);
     let input = format!("{READY}+ \r\n{challenge}-ERR no\r\n");
     let story = at_every_split(Mechanism::Oauthbearer, input.as_bytes());
     assert!(story.said.ends_with("TOKEN\r\nAQ==\r\n"));

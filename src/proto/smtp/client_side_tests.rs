@@ -1,28 +1,15 @@
 //! The dialogue with a client: tables run at every split point, and properties.
 
-use bytes::Bytes;
 use proptest::prelude::*;
-use secrecy::ExposeSecret;
 
-use super::{Capabilities, ClientSide};
-use crate::proto::dialogue::{ClientEnd, ClientStep, Protection, Success};
-use crate::proto::{Limits, Refusal, RefusalKind};
+use super::Capabilities;
+use crate::proto::dialogue::{ClientEnd, ClientSide, ClientStep, Protection};
+use crate::proto::harness::{at_every_split, play, success};
+use crate::proto::{Limits, Refusal, RefusalKind, smtp};
 
 const GREETING: &str = "220 mailsplice ESMTP ready\r\n";
 const EHLO: &str = "250-mailsplice\r\n250-SIZE 1000\r\n250-PIPELINING\r\n250-AUTH PLAIN LOGIN\r\n\
     250 AUTH=PLAIN LOGIN\r\n";
-
-/// All that came of a dialogue.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Story {
-    said: String,
-    logins: Vec<(Vec<u8>, Vec<u8>)>,
-    /// How often the listener was to log in.
-    login_as: usize,
-    end: Option<ClientEnd>,
-    discarded: Option<usize>,
-    unread: Vec<u8>,
-}
 
 fn dialogue(protection: Protection) -> ClientSide {
     let mut list = Capabilities::default();
@@ -35,83 +22,7 @@ fn dialogue(protection: Protection) -> ClientSide {
     ] {
         list.add(line.as_bytes());
     }
-    ClientSide::new(list, protection, Limits::default())
-}
-
-/// Feeds `input` cut at `cuts`; logins get `verdict`: a refusal, or acceptance, which ends the
-/// dialogue with the hand-over.
-fn play(
-    mut dialogue: ClientSide,
-    input: &[u8],
-    cuts: &[usize],
-    verdict: Option<&Refusal>,
-) -> Story {
-    let mut story = Story::default();
-    let mut pieces = Vec::new();
-    let mut from = 0;
-    for &cut in cuts {
-        pieces.push(&input[from..cut]);
-        from = cut;
-    }
-    pieces.push(&input[from..]);
-    let mut pieces = pieces.into_iter();
-    loop {
-        match dialogue.step() {
-            ClientStep::Send(bytes) => {
-                story.said.push_str(std::str::from_utf8(&bytes).unwrap());
-                continue;
-            }
-            ClientStep::Read => {
-                match pieces.next() {
-                    Some(piece) => dialogue.receive(piece),
-                    None => return story,
-                }
-                continue;
-            }
-            ClientStep::StartTls { discarded } => {
-                story.discarded = Some(discarded);
-                dialogue.tls_started();
-                continue;
-            }
-            ClientStep::Close(end) => {
-                story.end = Some(end);
-                return story;
-            }
-            ClientStep::Login(credentials) => {
-                let password = credentials.password.expose_secret().to_vec();
-                story.logins.push((credentials.user, password));
-            }
-            ClientStep::LoginAs => story.login_as += 1,
-        }
-        if let Some(refusal) = verdict {
-            dialogue.refuse(refusal);
-            continue;
-        }
-        for piece in pieces.by_ref() {
-            dialogue.receive(piece);
-        }
-        let success = Success {
-            untagged: Bytes::new(),
-            text: Bytes::from_static(b"235-2.7.0 Authentication\r\n235 2.7.0 successful"),
-        };
-        let (to_client, unread) = dialogue.accept(&success);
-        story
-            .said
-            .push_str(std::str::from_utf8(&to_client).unwrap());
-        story.unread = unread.to_vec();
-        return story;
-    }
-}
-
-/// Runs a row whole, cut at every byte once, and byte by byte: always the same story.
-fn at_every_split(new: impl Fn() -> ClientSide, input: &[u8], verdict: Option<&Refusal>) -> Story {
-    let whole = play(new(), input, &[], verdict);
-    for cut in 1..input.len() {
-        assert_eq!(play(new(), input, &[cut], verdict), whole, "cut at {cut}");
-    }
-    let every: Vec<usize> = (1..input.len()).collect();
-    assert_eq!(play(new(), input, &every, verdict), whole, "byte by byte");
-    whole
+    ClientSide::Smtp(smtp::ClientSide::new(list, protection, Limits::default()))
 }
 
 fn allowed() -> ClientSide {
@@ -187,6 +98,7 @@ fn everything_else_before_a_login_is_answered_in_smtps_terms() {
         ("VRFY x\r\n", "530 5.7.0 "),
         ("AUTH\r\n", "501 5.5.4 "),
         ("AUTH CRAM-MD5\r\n", "504 5.5.4 "),
+        ("AUTH UNKNOWN !!\r\n", "504 5.5.4 "),
         ("AUTH PLAIN !\r\n", "501 5.5.2 "),
         ("AUTH PLAIN\r\n*\r\n", "334 \r\n501 5.7.0 "),
         ("AUTH PLAIN eABib2IAcHc=\r\n", "535 5.7.8 "),
@@ -225,8 +137,8 @@ fn nothing_sent_before_tls_counts_after_it() {
         &[],
         None,
     );
-    assert_eq!(story.discarded, Some(25));
-    assert!(story.logins.is_empty());
+    assert_eq!(story.end, Some(ClientEnd::Injected(25)));
+    assert!(story.logins.is_empty() && !story.tls);
     let rows: &[(&[u8], &str)] = &[
         (b"AUTH PLAIN AGJvYgBwdw==\r\n", "538 5.7.11 "),
         (b"AUTH LOGIN\r\n", "538 5.7.11 "),
@@ -236,7 +148,7 @@ fn nothing_sent_before_tls_counts_after_it() {
         ),
     ];
     for (input, answer) in rows {
-        let story = at_every_split(first, input, None);
+        let story = at_every_split(first, *input, None);
         let said = story.said.strip_prefix(GREETING).unwrap();
         assert!(said.starts_with(answer), "{said}");
         assert!(story.logins.is_empty());
@@ -462,11 +374,8 @@ fn mail_of_sloppy_devices_is_mended() {
         let mut dialogue = allowed().login_as();
         dialogue.receive(format!("{sent}\r\n").as_bytes());
         while let ClientStep::Send(_) = dialogue.step() {}
-        let success = Success {
-            untagged: Bytes::new(),
-            text: Bytes::new(),
-        };
-        let (_, upstream) = dialogue.accept(&success);
+        let success = success(&dialogue);
+        let (_, upstream) = dialogue.accept(&success).unwrap();
         assert_eq!(
             std::str::from_utf8(&upstream).unwrap(),
             format!("{expected}\r\n")

@@ -5,6 +5,8 @@ mod capabilities;
 mod client_side;
 #[cfg(test)]
 mod client_side_tests;
+mod mail;
+mod reply;
 mod upstream_side;
 #[cfg(test)]
 mod upstream_side_tests;

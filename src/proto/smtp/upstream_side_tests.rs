@@ -2,76 +2,40 @@
 
 use proptest::prelude::*;
 
-use super::UpstreamSide;
-use crate::proto::dialogue::{Fault, RefusedBecause, UpstreamStep, UpstreamTls};
+use crate::proto::dialogue::{
+    Capabilities, Fault, RefusedBecause, UpstreamSide, UpstreamStep, UpstreamTls,
+};
+use crate::proto::harness::{self, UpstreamStory};
 use crate::proto::sasl::Mechanism;
+use crate::proto::smtp;
 
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Story {
-    said: String,
-    accepted: Option<Vec<u8>>,
-    refused: Option<(RefusedBecause, String, Option<String>)>,
-    failed: Option<Fault>,
-    tls: bool,
-    unread: Vec<u8>,
-    chunking: bool,
+fn dialogue(tls: UpstreamTls) -> UpstreamSide {
+    UpstreamSide::Smtp(smtp::UpstreamSide::new(tls))
 }
 
-fn play(tls: UpstreamTls, mechanism: Mechanism, input: &[u8], cuts: &[usize]) -> Story {
-    let mut dialogue = UpstreamSide::new(tls);
-    let mut story = Story::default();
-    let mut pieces = Vec::new();
-    let mut from = 0;
-    for &cut in cuts {
-        pieces.push(&input[from..cut]);
-        from = cut;
-    }
-    pieces.push(&input[from..]);
-    let mut pieces = pieces.into_iter();
-    loop {
-        let step = dialogue.step();
-        if let Some(list) = dialogue.capabilities() {
-            story.chunking = list.announced(&[]).contains(&"CHUNKING");
-        }
-        match step {
-            UpstreamStep::Send(bytes) => story.said.push_str(std::str::from_utf8(&bytes).unwrap()),
-            UpstreamStep::Read => match pieces.next() {
-                Some(piece) => dialogue.receive(piece),
-                None => return story,
-            },
-            UpstreamStep::Ready if story.refused.is_some() => return story,
-            UpstreamStep::Ready => dialogue.authenticate(mechanism, "TOKEN".into()),
-            UpstreamStep::StartTls => {
-                story.tls = true;
-                dialogue.tls_started();
-            }
-            UpstreamStep::Accepted(success) => {
-                story.accepted = Some(success.text.to_vec());
-                for piece in pieces.by_ref() {
-                    dialogue.receive(piece);
-                }
-                story.unread = dialogue.into_unread().to_vec();
-                return story;
-            }
-            UpstreamStep::Refused(refused) => {
-                story.refused = Some((refused.because, refused.text, refused.status));
-            }
-            UpstreamStep::Failed(fault) => {
-                story.failed = Some(fault);
-                return story;
-            }
-        }
-    }
+fn play(tls: UpstreamTls, mechanism: Mechanism, input: &[u8], cuts: &[usize]) -> UpstreamStory {
+    harness::hear(dialogue(tls), mechanism, harness::pieces(input, cuts))
 }
 
-fn at_every_split(input: &str) -> Story {
-    let input = input.as_bytes();
-    let whole = play(UpstreamTls::Ready, Mechanism::Xoauth2, input, &[]);
-    for cut in 1..input.len() {
-        let cut_once = play(UpstreamTls::Ready, Mechanism::Xoauth2, input, &[cut]);
-        assert_eq!(cut_once, whole, "cut at {cut}");
+/// What came of the refused login: why, the words, the status.
+fn refused(story: &UpstreamStory) -> Option<(RefusedBecause, String, Option<String>)> {
+    let [refused] = &story.refused[..] else {
+        return None;
+    };
+    let (text, status) = (refused.text.clone(), refused.status.clone());
+    Some((refused.because, text, status))
+}
+
+fn at_every_split(input: &str) -> UpstreamStory {
+    let new = || dialogue(UpstreamTls::Ready);
+    harness::hear_at_every_split(new, Mechanism::Xoauth2, &[input.as_bytes()])
+}
+
+fn chunking(story: &UpstreamStory) -> bool {
+    match &story.capabilities {
+        Some(Capabilities::Smtp(list)) => list.announced(&[]).contains(&"CHUNKING"),
+        _ => false,
     }
-    whole
 }
 
 const READY: &str = "220-hello\r\n220 host Microsoft ESMTP MAIL Service ready\r\n\
@@ -84,14 +48,14 @@ fn a_login_takes_two_lines_and_hands_over_what_follows() {
     ));
     assert_eq!(story.said, "EHLO [127.0.0.1]\r\nAUTH XOAUTH2\r\nTOKEN\r\n");
     assert_eq!(
-        story.accepted.unwrap(),
+        story.success().unwrap(),
         b"235-2.7.0 Accepted\r\n235 2.7.0 go on"
     );
     assert_eq!(story.unread, b"250 later\r\n");
-    assert!(story.chunking);
+    assert!(chunking(&story));
     // As terse as servers get.
     let story = at_every_split("220\r\n250\r\n334\r\n235\r\n");
-    assert_eq!(story.accepted.unwrap(), b"235");
+    assert_eq!(story.success().unwrap(), b"235");
 }
 
 #[test]
@@ -146,7 +110,7 @@ fn refusals_are_told_apart_and_keep_the_servers_words() {
     for (input, because, words, status) in rows {
         let story = at_every_split(&format!("{READY}{}", input.replace("CHALLENGE", challenge)));
         let expected = (because, words.to_owned(), status.map(str::to_owned));
-        assert_eq!(story.refused, Some(expected), "{input}");
+        assert_eq!(refused(&story), Some(expected), "{input}");
     }
     let story = at_every_split(&format!("{READY}334 \r\n334 {challenge}\r\n535 no\r\n"));
     assert!(
@@ -170,7 +134,7 @@ fn tls_comes_first_and_what_was_said_before_it_is_forgotten() {
         "EHLO [127.0.0.1]\r\nSTARTTLS\r\nEHLO [127.0.0.1]\r\nAUTH OAUTHBEARER\r\nTOKEN\r\n"
     );
     assert!(story.tls);
-    assert!(story.accepted.is_some() && story.chunking);
+    assert!(story.accepted.is_some() && chunking(&story));
     for no in ["554 no\r\n", "502 unknown\r\n"] {
         let input = format!("220 host\r\n250 host\r\n{no}");
         let story = play(
@@ -235,7 +199,7 @@ fn a_goodbye_before_the_token_is_no_answer_to_the_login() {
     // What a server says to a connection that waited too long for its client: a new one may do.
     let story = at_every_split(&format!("{READY}421 4.4.2 idle for too long\r\n"));
     let bye = Fault::Bye("421 4.4.2 idle for too long".into());
-    assert_eq!((story.failed, story.refused), (Some(bye), None));
+    assert_eq!((&story.failed, refused(&story)), (&Some(bye), None));
     assert!(!story.said.contains("TOKEN"));
 }
 
@@ -271,14 +235,15 @@ fn a_name_that_is_refused_is_told_apart_from_other_ends() {
 
 #[test]
 fn the_name_is_said_each_time() {
-    let mut dialogue = UpstreamSide::new(UpstreamTls::StartTls).named("mail.example.com");
+    let dialogue = smtp::UpstreamSide::new(UpstreamTls::StartTls).named("mail.example.com");
+    let mut dialogue = UpstreamSide::Smtp(dialogue);
     let mut said = String::new();
     for piece in ["220 x\r\n", "250 x\r\n", "220 go\r\n", "250 x\r\n"] {
         dialogue.receive(piece.as_bytes());
         loop {
             match dialogue.step() {
                 UpstreamStep::Send(bytes) => said.push_str(std::str::from_utf8(&bytes).unwrap()),
-                UpstreamStep::StartTls => dialogue.tls_started(),
+                UpstreamStep::StartTls => dialogue.tls_started().unwrap(),
                 _ => break,
             }
         }
@@ -309,8 +274,8 @@ fn starttls_that_is_refused_for_now_is_temporary() {
 
 #[test]
 fn tls_counts_only_when_it_was_asked_for() {
-    let mut dialogue = UpstreamSide::new(UpstreamTls::StartTls);
-    dialogue.tls_started();
+    let mut dialogue = dialogue(UpstreamTls::StartTls);
+    assert_eq!(dialogue.tls_started(), Err(Fault::OutOfTurn));
     assert!(matches!(
         dialogue.step(),
         UpstreamStep::Failed(Fault::OutOfTurn)

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use imap_codec::imap_types::datetime::DateTime;
@@ -14,6 +13,7 @@ use imap_codec::imap_types::status::StatusDataItemName as StatusItem;
 use super::session::{Fail, Known, Outcome, Selected, Session, done, name_of, take_recent};
 use super::store::{Mailbox, NO_MAILBOX};
 use super::write::{put, string};
+use crate::observe::{Clock as _, SystemClock};
 
 const SYSTEM_FLAGS: &str = "\\Answered \\Flagged \\Deleted \\Seen \\Draft";
 
@@ -177,11 +177,7 @@ pub(super) fn flag_set(flags: &[Flag<'_>]) -> BTreeSet<String> {
 }
 
 pub(super) fn now() -> i64 {
-    let seconds = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
-    i64::try_from(seconds).unwrap_or(0)
+    i64::try_from(SystemClock.now()).unwrap_or(i64::MAX)
 }
 
 fn greet(out: &mut Vec<u8>, mailbox: &Mailbox, recent: usize, read_only: bool) {

@@ -1,7 +1,5 @@
 //! The token endpoint, revocation, and the `id_token`.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use base64::Engine;
@@ -13,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::form::{Client, Form};
 use super::{Provider, answer, refuse};
+use crate::observe::{Clock as _, SystemClock};
 use crate::sandbox::grants::{Issued, Refusal};
 
 /// RFC 8628 §3.4.
@@ -88,10 +87,7 @@ impl Provider {
 
     /// OpenID Connect Core 1.0 §2, signed with the client's secret (§10.1).
     fn id_token(&self, issued: &Issued) -> Option<String> {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
+        let now = SystemClock.now();
         let user = self.grants.user();
         let subject = URL_SAFE_NO_PAD.encode(Sha256::digest(user));
         let mut claims = json!({

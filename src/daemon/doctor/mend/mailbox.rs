@@ -1,10 +1,10 @@
 //! The mail server refuses the token, or takes it and opens no mailbox.
 
 use super::ENTRA;
-use crate::config::Protocol;
 use crate::daemon::doctor::subject::{Subject, powershell};
 use crate::oauth::table::Row;
 use crate::oauth::table::shell;
+use crate::proto::Protocol;
 use crate::proto::dialogue::RefusedBecause;
 
 /// The server took the token and opens no mailbox: the causes that are possible, likeliest first.

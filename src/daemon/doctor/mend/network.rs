@@ -3,11 +3,12 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::config::{Protocol, UpstreamTls};
+use crate::config::UpstreamTls;
 use crate::daemon::doctor::subject::Subject;
 use crate::net::tls::{CertFault, CertInfo, HandshakeFault};
 use crate::oauth::table::shell;
 use crate::observe::time::minutes;
+use crate::proto::Protocol;
 
 /// The name has no address.
 pub(in crate::daemon::doctor) fn dns(subject: &Subject<'_>) -> Vec<String> {
@@ -89,7 +90,7 @@ fn usual_ports(protocol: Protocol) -> (u16, u16) {
 
 /// The handshake failed for another reason than the certificate.
 pub(in crate::daemon::doctor) fn tls(subject: &Subject<'_>, fault: HandshakeFault) -> Vec<String> {
-    let place = subject.place(&format!("servers.{}", subject.protocol.as_str()));
+    let place = subject.place(&format!("servers.{}", subject.protocol.name()));
     let (host, port) = (&subject.server.host, subject.server.port);
     let mut lines = Vec::new();
     match fault {
@@ -220,7 +221,7 @@ pub(in crate::daemon::doctor) fn wrong_server(subject: &Subject<'_>) -> Vec<Stri
         "Is {} the {} server? Correct {}. A server that closes at once may be too busy, or refuse \
          this network.",
         subject.address(),
-        subject.of_table().name(),
+        subject.protocol.acronym(),
         subject.server_place()
     )]
 }

@@ -12,11 +12,10 @@ use url::form_urlencoded;
 
 use super::super::*;
 use crate::{
-    oauth::{
-        http::{TransportError, Trouble},
-        provider::{Flow, Provider, tests::sample},
-    },
-    store::{BoxFuture, LockGuard, MemoryStore},
+    ground::BoxFuture,
+    net::http::{TransportError, Trouble},
+    oauth::provider::{Flow, Provider, tests::sample},
+    store::{LockGuard, MemoryStore},
 };
 
 pub(super) const START: u64 = 1_800_000_000;

@@ -1,6 +1,8 @@
 //! SASL messages: those a legacy client sends to us (PLAIN, LOGIN) and those we send upstream
 //! (XOAUTH2, OAUTHBEARER).
 
+pub(super) mod exchange;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};

@@ -30,8 +30,6 @@ impl Clock for SystemClock {
     fn now_ms(&self) -> u64 {
         SystemTime::now()
             .duration_since(UNIX_EPOCH)
-            .ok()
-            .and_then(|age| u64::try_from(age.as_millis()).ok())
-            .unwrap_or(0)
+            .map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
     }
 }
