@@ -115,7 +115,11 @@ fn the_example_with_everything_switched_on_is_without_fault() {
     let argv = ["/usr/local/bin/tell-admin", "--urgent"].map(str::to_owned);
     assert_eq!(command.target, NotifyTarget::Command(argv.to_vec()));
     assert_eq!(
-        command.events,
+        command
+            .events
+            .iter()
+            .map(|event| event.as_str())
+            .collect::<Vec<_>>(),
         ["needs_sign_in", "misconfigured", "will_expire"]
     );
     assert_eq!(command.timeout, Duration::from_secs(10));

@@ -7,7 +7,7 @@ use anyhow::bail;
 
 use super::{DONE, FAILED, account, audit, load, runtime, say, word};
 use crate::config::Config;
-use crate::daemon::control::{self, Question};
+use crate::daemon::control::{self, Answer, Question};
 use crate::daemon::wiring::{self, Base};
 use crate::oauth::{self, Account, Revoked, Tokens};
 use crate::observe::event::Deed;
@@ -174,8 +174,7 @@ pub(super) async fn end_sessions(config: &Config, account: &str, label: Option<&
         label: label.map(str::to_owned),
     };
     let answers = control::ask(&config.state_dir, &question).await;
-    let sessions = |answer: &serde_json::Value| answer.get("sessions")?.as_u64();
-    answers.iter().filter_map(sessions).sum()
+    answers.iter().map(Answer::sessions_ended).sum()
 }
 
 /// Wipes the account's tokens. Where there are none nothing is written, unless a `serve` could get new ones

@@ -2,16 +2,15 @@
 
 use std::path::Path;
 
-use super::{fault::Report, forms, model::Egress, view::View};
+use super::{choice::choice, fault::Report, forms, model::Egress, view::View};
 
-/// The ways that go through a proxy, as the file names them.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Leg {
-    Token,
-    Mail,
+choice! {
+    /// The ways that go through a proxy, as the file names them.
+    pub(super) enum Leg {
+        Token = "token",
+        Mail = "mail",
+    }
 }
-
-const LEG_WORDS: &[(&str, Leg)] = &[("token", Leg::Token), ("mail", Leg::Mail)];
 
 /// The egress proxy; none when there is none, or something was reported.
 pub(super) fn read(file: &View<'_>, base: &Path, report: &mut Report) -> Option<Egress> {
@@ -24,15 +23,7 @@ pub(super) fn read(file: &View<'_>, base: &Path, report: &mut Report) -> Option<
     }
     let credentials = view.text("username").zip(view.secret("password", base));
     let no_proxy = view.texts("no_proxy", forms::no_proxy);
-    let legs: Vec<Leg> = view
-        .several("for")
-        .iter()
-        .filter_map(|node| {
-            let text = node.text()?;
-            let word = LEG_WORDS.iter().find(|(word, _)| *word == text);
-            word.map(|(_, leg)| *leg)
-        })
-        .collect();
+    let legs = view.words::<Leg>("for");
     let (kind, host, port) = view.parsed("proxy", forms::proxy)?.value;
     let goes = |leg| !view.has("for") || legs.contains(&leg);
     Some(Egress {

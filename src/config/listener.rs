@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    choice::choice,
     ehlo_name::ehlo_name,
     fault::Report,
     forms, keys,
@@ -16,23 +17,13 @@ use super::{
 };
 use crate::proto::{ByProtocol, Protocol};
 
-const PROTOCOL_WORDS: &[(&str, Protocol)] = &[
-    ("imap", Protocol::Imap),
-    ("pop3", Protocol::Pop3),
-    ("smtp", Protocol::Smtp),
-];
-
-const TLS_WORDS: &[(&str, ListenerTls)] = &[
-    ("implicit", ListenerTls::Implicit),
-    ("starttls", ListenerTls::StartTls),
-    ("none", ListenerTls::None),
-];
-
-const DELIVERY_WORDS: &[(&str, Delivery)] =
-    &[("splice", Delivery::Splice), ("relay", Delivery::Relay)];
-
-/// `true`: hidden.
-const AUTH_WORDS: &[(&str, bool)] = &[("offered", false), ("hidden", true)];
+choice! {
+    /// Whether EHLO announces AUTH.
+    pub(super) enum Auth {
+        Offered = "offered",
+        Hidden = "hidden",
+    }
+}
 
 /// Some of the protocols.
 pub(super) type ProtocolSet = ByProtocol<bool>;
@@ -50,7 +41,7 @@ pub(super) fn read(file: &View<'_>, report: &mut Report) -> (Vec<Listener>, Prot
     for (index, node) in nodes.iter().enumerate() {
         let path = format!("listeners[{index}]");
         let view = View::new(Some(node), &keys::LISTENER, &path);
-        if let Some(protocol) = view.word("protocol", PROTOCOL_WORDS) {
+        if let Some(protocol) = view.word("protocol") {
             *used.of_mut(protocol) = true;
         }
         listeners.extend(one(&view, &mut seen, report));
@@ -76,8 +67,8 @@ fn one(view: &View<'_>, seen: &mut Seen, report: &mut Report) -> Option<Listener
         seen.names.insert((*value).to_owned(), *line);
     }
     let bind = binds(view, seen, report);
-    let protocol = view.word("protocol", PROTOCOL_WORDS);
-    let tls = view.word("tls", TLS_WORDS);
+    let protocol = view.word::<Protocol>("protocol");
+    let tls = view.word::<ListenerTls>("tls");
     let allow_from = view.texts("allow_from", forms::cidr);
     let off_loopback = bind.iter().any(|address| !address.ip().is_loopback());
     if tls == Some(ListenerTls::None) && off_loopback && !view.has("allow_from") {
@@ -123,11 +114,11 @@ fn one(view: &View<'_>, seen: &mut Seen, report: &mut Report) -> Option<Listener
             .map(|network| network.value)
             .collect(),
         login_as,
-        auth_hidden: view.word("auth", AUTH_WORDS).unwrap_or_default(),
+        auth_hidden: view.word("auth") == Some(Auth::Hidden),
         ehlo_name: view
             .parsed("ehlo_name", ehlo_name)
             .map(|found| found.value.to_owned()),
-        delivery: view.word("delivery", DELIVERY_WORDS).unwrap_or_default(),
+        delivery: view.word("delivery").unwrap_or(Delivery::Splice),
     })
 }
 
@@ -140,7 +131,7 @@ pub(super) static CONNECTIONS: Bound = Bound {
 };
 
 fn smtp_only(view: &View<'_>, protocol: Protocol, report: &mut Report) {
-    let relay = view.word("delivery", DELIVERY_WORDS) == Some(Delivery::Relay);
+    let relay = view.word("delivery") == Some(Delivery::Relay);
     if protocol == Protocol::Smtp {
         if relay {
             let message = "this version keeps no queue yet; this listener is skipped (splice passes \

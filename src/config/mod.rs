@@ -6,6 +6,7 @@
 //! and the rooms for each section read it into the `model`, looking at what belongs together.
 
 mod account;
+mod choice;
 mod egress;
 mod ehlo_name;
 mod fault;
@@ -23,6 +24,7 @@ mod provider;
 mod reach;
 mod schema;
 mod secret;
+mod servers;
 mod shape;
 mod view;
 mod yaml;
@@ -37,7 +39,7 @@ pub use self::{
         Listener, ListenerTls, NoProxy, PresetName, Provider, SaslMechanism, Server, Servers,
         TlsFiles, Trust, UpstreamTls,
     },
-    notify::{Notify, NotifyTarget},
+    notify::{NoticeKind, Notify, NotifyTarget},
     secret::{SecretError, SecretSource},
 };
 

@@ -7,7 +7,7 @@ use crate::proto::{ByProtocol, Protocol};
 use ipnet::IpNet;
 use url::Url;
 
-use super::{limits::Limits, notify::Notify, secret::SecretSource};
+use super::{choice::choice, limits::Limits, notify::Notify, secret::SecretSource};
 
 /// A whole configuration, checked.
 #[derive(Clone, Debug)]
@@ -108,25 +108,26 @@ pub struct Audit {
     pub file: Option<PathBuf>,
 }
 
-/// How a listener protects the client's connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListenerTls {
-    /// TLS from the first byte.
-    Implicit,
-    /// Plain text until the client asks for TLS; no login before it.
-    StartTls,
-    /// Plain text: loopback only, or with `allow_from`.
-    None,
+choice! {
+    /// How a listener protects the client's connection.
+    pub enum ListenerTls {
+        /// TLS from the first byte.
+        Implicit = "implicit",
+        /// Plain text until the client asks for TLS; no login before it.
+        StartTls = "starttls",
+        /// Plain text: loopback only, or with `allow_from`.
+        None = "none",
+    }
 }
 
-/// What an SMTP listener does with a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Delivery {
-    /// The client's connection is spliced to the provider's server.
-    #[default]
-    Splice,
-    /// The message is taken into a durable queue and delivered from there.
-    Relay,
+choice! {
+    /// What an SMTP listener does with a message.
+    pub enum Delivery {
+        /// The client's connection is spliced to the provider's server.
+        Splice = "splice",
+        /// The message is taken into a durable queue and delivered from there.
+        Relay = "relay",
+    }
 }
 
 /// A place where clients connect.
@@ -238,117 +239,84 @@ pub struct Server {
     pub tls: UpstreamTls,
 }
 
-/// How a connection to a mail server is protected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum UpstreamTls {
-    /// TLS from the first byte.
-    Implicit,
-    /// STARTTLS or STLS before anything else.
-    StartTls,
-    /// Plain text: loopback only.
-    None,
+choice! {
+    /// How a connection to a mail server is protected.
+    pub enum UpstreamTls {
+        /// TLS from the first byte.
+        Implicit = "implicit",
+        /// STARTTLS or STLS before anything else.
+        StartTls = "starttls",
+        /// Plain text: loopback only.
+        None = "none",
+    }
 }
 
-/// How tokens are got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Flow {
-    /// A browser, always with PKCE and state.
-    AuthorizationCode,
-    /// A code typed in on another device (RFC 8628).
-    DeviceCode,
-    /// The program itself, without a user (RFC 6749 §4.4).
-    ClientCredentials,
-    /// A Google service account that may act for the users of its domain (RFC 7523 §2.1).
-    ServiceAccount,
+choice! {
+    /// How tokens are got.
+    pub enum Flow {
+        /// A browser, always with PKCE and state.
+        AuthorizationCode = "authorization_code",
+        /// A code typed in on another device (RFC 8628).
+        DeviceCode = "device_code",
+        /// The program itself, without a user (RFC 6749 §4.4).
+        ClientCredentials = "client_credentials",
+        /// A Google service account that may act for the users of its domain (RFC 7523 §2.1).
+        ServiceAccount = "service_account",
+    }
 }
 
 impl Flow {
-    /// The word of the configuration file.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::AuthorizationCode => "authorization_code",
-            Self::DeviceCode => "device_code",
-            Self::ClientCredentials => "client_credentials",
-            Self::ServiceAccount => "service_account",
-        }
-    }
-
     /// Whether nobody signs in.
     pub const fn is_unattended(self) -> bool {
         matches!(self, Self::ClientCredentials | Self::ServiceAccount)
     }
 }
 
-/// The SASL mechanism shown to the mail server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SaslMechanism {
-    /// Google's and Microsoft's.
-    Xoauth2,
-    /// RFC 7628.
-    Oauthbearer,
+choice! {
+    /// The SASL mechanism shown to the mail server.
+    pub enum SaslMechanism {
+        /// Google's and Microsoft's.
+        Xoauth2 = "xoauth2",
+        /// RFC 7628.
+        Oauthbearer = "oauthbearer",
+    }
 }
 
-/// How the client authenticates at the token endpoint (RFC 6749 §2.3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ClientAuth {
-    /// `client_id` and `client_secret` in the form.
-    Body,
-    /// HTTP Basic.
-    Basic,
+choice! {
+    /// How the client authenticates at the token endpoint (RFC 6749 §2.3.1).
+    pub enum ClientAuth {
+        /// `client_id` and `client_secret` in the form.
+        Body = "body",
+        /// HTTP Basic.
+        Basic = "basic",
+    }
 }
 
-/// What a provider's values were filled in from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PresetName {
-    /// Microsoft 365 (worldwide and GCC) and Outlook.com.
-    Microsoft,
-    /// Microsoft 365 GCC High.
-    MicrosoftGccHigh,
-    /// Microsoft 365 DoD.
-    MicrosoftDod,
-    /// Microsoft 365 operated by 21Vianet.
-    MicrosoftChina,
-    /// Gmail and Google Workspace.
-    Google,
-    /// Yahoo and the mailboxes it runs for others.
-    Yahoo,
-    /// AOL.
-    Aol,
-    /// Fastmail.
-    Fastmail,
-    /// Nothing filled in.
-    Custom,
+choice! {
+    /// What a provider's values were filled in from.
+    pub enum PresetName {
+        /// Microsoft 365 (worldwide and GCC) and Outlook.com.
+        Microsoft = "microsoft",
+        /// Microsoft 365 GCC High.
+        MicrosoftGccHigh = "microsoft-gcc-high",
+        /// Microsoft 365 DoD.
+        MicrosoftDod = "microsoft-dod",
+        /// Microsoft 365 operated by 21Vianet.
+        MicrosoftChina = "microsoft-china",
+        /// Gmail and Google Workspace.
+        Google = "google",
+        /// Yahoo and the mailboxes it runs for others.
+        Yahoo = "yahoo",
+        /// AOL.
+        Aol = "aol",
+        /// Fastmail.
+        Fastmail = "fastmail",
+        /// Nothing filled in.
+        Custom = "custom",
+    }
 }
 
 impl PresetName {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
-        Self::Microsoft,
-        Self::MicrosoftGccHigh,
-        Self::MicrosoftDod,
-        Self::MicrosoftChina,
-        Self::Google,
-        Self::Yahoo,
-        Self::Aol,
-        Self::Fastmail,
-        Self::Custom,
-    ];
-
-    /// The word of the configuration file.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Microsoft => "microsoft",
-            Self::MicrosoftGccHigh => "microsoft-gcc-high",
-            Self::MicrosoftDod => "microsoft-dod",
-            Self::MicrosoftChina => "microsoft-china",
-            Self::Google => "google",
-            Self::Yahoo => "yahoo",
-            Self::Aol => "aol",
-            Self::Fastmail => "fastmail",
-            Self::Custom => "custom",
-        }
-    }
-
     /// Whether it is one of Microsoft's clouds: tenants, AADSTS codes, no revocation endpoint.
     pub const fn is_microsoft(self) -> bool {
         matches!(

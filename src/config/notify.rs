@@ -5,6 +5,7 @@ use std::{fmt, path::Path, time::Duration};
 use url::Url;
 
 use super::{
+    choice::choice,
     fault::Report,
     forms, keys,
     limits::{Bound, Unit},
@@ -13,15 +14,23 @@ use super::{
     view::View,
 };
 
-/// What there may be notices of, in the words of the file.
-pub(super) const EVENTS: &[&str] = &[
-    "needs_sign_in",
-    "misconfigured",
-    "will_expire",
-    "recovered",
-    "revoked",
-    "brute_force",
-];
+choice! {
+    /// What there may be notices of.
+    pub enum NoticeKind {
+        /// An account's user has to sign in.
+        NeedsSignIn = "needs_sign_in",
+        /// An account's registration, policy or configuration has to change.
+        Misconfigured = "misconfigured",
+        /// Something is about to end.
+        WillExpire = "will_expire",
+        /// An account works again.
+        Recovered = "recovered",
+        /// An operator revoked an account.
+        Revoked = "revoked",
+        /// Somebody guesses passwords.
+        BruteForce = "brute_force",
+    }
+}
 
 /// Time that one hook gets: nobody waits for it, but what hangs must end.
 pub(super) static TIMEOUT: Bound = Bound {
@@ -44,8 +53,8 @@ pub(super) static REMINDER: Bound = Bound {
 pub struct Notify {
     /// How.
     pub target: NotifyTarget,
-    /// Of what, in the words of the file; empty: of everything.
-    pub events: Vec<&'static str>,
+    /// Of what; empty: of everything.
+    pub events: Vec<NoticeKind>,
     /// Time for one notice. Default 10 s.
     pub timeout: Duration,
 }
@@ -116,13 +125,9 @@ fn hook(view: &View<'_>, base: &Path, report: &mut Report) -> Option<Notify> {
         let url = view.parsed("webhook", forms::webhook)?.value;
         NotifyTarget::Webhook { url, token }
     };
-    let events = view.texts("events", |text| {
-        let known = EVENTS.iter().find(|event| **event == text);
-        known.copied().ok_or_else(String::new)
-    });
     Some(Notify {
         target,
-        events: events.into_iter().map(|found| found.value).collect(),
+        events: view.words("events"),
         timeout: duration(view, &keys::NOTIFY, "timeout", &TIMEOUT),
     })
 }

@@ -7,8 +7,7 @@ use super::{
     forms, keys,
     listener::ProtocolSet,
     model::{PresetName, SaslMechanism, Servers},
-    provider::{SASL_WORDS, read_servers},
-    shape,
+    servers, shape,
     view::View,
     yaml::{self, Node},
 };
@@ -80,12 +79,10 @@ impl Presets {
             device_authorization_url: view.text("device_authorization_url"),
             revocation_url: view.text("revocation_url"),
             issuer: view.text("issuer"),
-            sasl: view
-                .word("sasl", SASL_WORDS)
-                .unwrap_or(SaslMechanism::Xoauth2),
+            sasl: view.word("sasl").unwrap_or(SaslMechanism::Xoauth2),
             redirect_uri: view.text("redirect_uri").unwrap_or_default(),
             authorization_params: view.params("authorization_params"),
-            servers: read_servers(&view),
+            servers: servers::read(&view),
             scopes: Scopes {
                 by_protocol: ByProtocol::new(|protocol| list(protocol.name())),
                 always: list("always"),

@@ -9,35 +9,12 @@ use super::{
     fault::Report,
     forms, keys,
     listener::ProtocolSet,
-    model::{
-        ClientAuth, ClientCertificate, Flow, PresetName, Provider, SaslMechanism, Server, Servers,
-        UpstreamTls,
-    },
+    model::{ClientAuth, ClientCertificate, Flow, PresetName, Provider, Servers, UpstreamTls},
     preset::{Preset, Presets},
+    servers,
     view::{Found, View},
 };
 use crate::proto::Protocol;
-
-pub(super) const SASL_WORDS: &[(&str, SaslMechanism)] = &[
-    ("xoauth2", SaslMechanism::Xoauth2),
-    ("oauthbearer", SaslMechanism::Oauthbearer),
-];
-
-const CLIENT_AUTH_WORDS: &[(&str, ClientAuth)] =
-    &[("body", ClientAuth::Body), ("basic", ClientAuth::Basic)];
-
-const FLOW_WORDS: &[(&str, Flow)] = &[
-    (Flow::AuthorizationCode.as_str(), Flow::AuthorizationCode),
-    (Flow::DeviceCode.as_str(), Flow::DeviceCode),
-    (Flow::ClientCredentials.as_str(), Flow::ClientCredentials),
-    (Flow::ServiceAccount.as_str(), Flow::ServiceAccount),
-];
-
-const TLS_WORDS: &[(&str, UpstreamTls)] = &[
-    ("implicit", UpstreamTls::Implicit),
-    ("starttls", UpstreamTls::StartTls),
-    ("none", UpstreamTls::None),
-];
 
 /// Authorities of Microsoft's that stand for no one tenant.
 const SHARED_TENANTS: [&str; 3] = ["common", "organizations", "consumers"];
@@ -91,11 +68,11 @@ pub(super) fn read(
                 lines.insert((*value).to_owned(), *line);
             }
         }
-        if !view.has("client_id") && view.word("flow", FLOW_WORDS) != Some(Flow::ServiceAccount) {
+        if !view.has("client_id") && view.word("flow") != Some(Flow::ServiceAccount) {
             let message = "is missing: give the client id of your app registration";
             report.fault(view.line(), view.path("client_id"), message);
         }
-        let preset = view.parsed("preset", preset_name).map(|found| found.value);
+        let preset = view.word("preset");
         let draft = preset.map(|name| Draft::new(view, name, presets.get(name)));
         named.push(Named {
             name: name.map(|found| found.value.to_owned()),
@@ -110,13 +87,6 @@ pub(super) fn read(
     (providers, named)
 }
 
-fn preset_name(text: &str) -> Result<PresetName, String> {
-    let name = PresetName::ALL
-        .into_iter()
-        .find(|name| name.as_str() == text);
-    name.ok_or_else(String::new)
-}
-
 /// A provider whose preset is known.
 struct Draft<'a> {
     view: View<'a>,
@@ -129,7 +99,7 @@ struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     fn new(view: View<'a>, name: PresetName, preset: Preset) -> Self {
-        let own = read_servers(&view);
+        let own = servers::read(&view);
         let servers = Servers::new(|protocol| {
             let usual = preset.servers.of(protocol);
             own.of(protocol).as_ref().or(usual.as_ref()).cloned()
@@ -138,9 +108,7 @@ impl<'a> Draft<'a> {
             .parsed("tenant", forms::tenant)
             .map(|found| found.value.to_owned());
         let tenant = tenant.or_else(|| preset.tenant.clone());
-        let flow = view
-            .word("flow", FLOW_WORDS)
-            .unwrap_or(Flow::AuthorizationCode);
+        let flow = view.word("flow").unwrap_or(Flow::AuthorizationCode);
         Self {
             view,
             name,
@@ -186,10 +154,8 @@ impl<'a> Draft<'a> {
             revocation_url: self.url("revocation_url"),
             issuer: self.issuer(),
             scopes,
-            sasl: view.word("sasl", SASL_WORDS).unwrap_or(self.preset.sasl),
-            client_auth: view
-                .word("client_auth", CLIENT_AUTH_WORDS)
-                .unwrap_or(ClientAuth::Body),
+            sasl: view.word("sasl").unwrap_or(self.preset.sasl),
+            client_auth: view.word("client_auth").unwrap_or(ClientAuth::Body),
             redirect_uri,
             authorization_params,
             ehlo_name: view
@@ -267,7 +233,7 @@ impl<'a> Draft<'a> {
 
     /// Whether the file names a flow that there is, or none; else that was reported already.
     fn flow_is_known(&self) -> bool {
-        !self.view.has("flow") || self.view.word("flow", FLOW_WORDS).is_some()
+        !self.view.has("flow") || self.view.word::<Flow>("flow").is_some()
     }
 
     fn check_flow(&self, report: &mut Report) {
@@ -363,9 +329,7 @@ impl<'a> Draft<'a> {
                 "takes the place of client_secret: leave one of them out",
             );
         }
-        if view.has("client_certificate")
-            && view.word("client_auth", CLIENT_AUTH_WORDS) == Some(ClientAuth::Basic)
-        {
+        if view.has("client_certificate") && view.word("client_auth") == Some(ClientAuth::Basic) {
             wrong(
                 "client_auth",
                 "basic is for a client_secret: a client_certificate goes into the form",
@@ -406,7 +370,7 @@ impl<'a> Draft<'a> {
             let path = servers.path(protocol.name());
             let server = servers.map(protocol.name(), &path);
             let address = server.parsed("address", forms::address);
-            let plain = server.word("tls", TLS_WORDS) == Some(UpstreamTls::None);
+            let plain = server.word("tls") == Some(UpstreamTls::None);
             if plain && address.is_some_and(|found| !forms::is_loopback(&found.value.0)) {
                 let message = "plain text off loopback: the token could be read on the way. Use \
                                implicit or starttls";
@@ -493,22 +457,4 @@ impl<'a> Draft<'a> {
             report.warn(line, path, message);
         }
     }
-}
-
-/// The servers that are whole.
-pub(super) fn read_servers(view: &View<'_>) -> Servers {
-    let servers = view.map("servers", "");
-    Servers::new(|protocol| {
-        let server = servers.map(protocol.name(), "");
-        let (host, port) = server.parsed("address", forms::address)?.value;
-        let usual = match port {
-            25 | 110 | 143 | 587 => UpstreamTls::StartTls,
-            _ => UpstreamTls::Implicit,
-        };
-        Some(Server {
-            host,
-            port,
-            tls: server.word("tls", TLS_WORDS).unwrap_or(usual),
-        })
-    })
 }

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::{
     fault::Report,
     forms, keys,
+    model::ListenerTls,
     view::{Found, View},
 };
 use crate::input::network::{Addresses, SITE};
@@ -81,7 +82,7 @@ impl Crowd {
 fn plain_text(view: &View<'_>, report: &mut Report) {
     let off_loopback =
         |bind: &Found<Vec<SocketAddr>>| bind.value.iter().any(|at| !at.ip().is_loopback());
-    let plain = view.word("tls", &[("none", ())]).is_some();
+    let plain = view.word("tls") == Some(ListenerTls::None);
     if !plain || !view.texts("bind", forms::bind).iter().any(off_loopback) {
         return;
     }

@@ -52,7 +52,7 @@ fn table(table: &Table) -> Value {
 fn kind(kind_of: &Kind) -> Value {
     match kind_of {
         Kind::Text(_) => json!({ "type": "string", "minLength": 1 }),
-        Kind::Choice(choice) => json!({ "enum": choice.words }),
+        Kind::Choice(choice) => json!({ "enum": (choice.words)() }),
         Kind::Limit(bound) => limit(bound),
         Kind::Secret => json!({ "$ref": "#/$defs/secret" }),
         Kind::List(item) => json!({ "type": "array", "items": kind(item) }),

@@ -2,6 +2,7 @@
 //! JSON schema all read these tables.
 
 use super::{
+    choice::Choice,
     fault::Report,
     forms, hint,
     limits::{Bound, Unit},
@@ -58,14 +59,6 @@ pub(super) struct Form {
     pub(super) what: &'static str,
     /// Says what is wrong, without the text itself.
     pub(super) check: fn(&str) -> Result<(), String>,
-}
-
-/// One word of several.
-#[derive(Debug)]
-pub(super) struct Choice {
-    pub(super) words: &'static [&'static str],
-    /// Words that people will try, and what to tell them.
-    pub(super) refused: &'static [(&'static str, &'static str)],
 }
 
 /// The keys of a secret.
@@ -166,18 +159,19 @@ fn single<'a>(node: &'a Node, what: &str, path: &str, report: &mut Report) -> Op
 }
 
 fn check_choice(node: &Node, choice: &Choice, path: &str, report: &mut Report) {
-    let what = format!("one of {}", choice.words.join(", "));
+    let words = (choice.words)();
+    let what = format!("one of {}", words.join(", "));
     let Some(text) = single(node, &what, path, report) else {
         return;
     };
-    if choice.words.contains(&text) {
+    if words.contains(&text) {
         return;
     }
     if let Some((_, message)) = choice.refused.iter().find(|(word, _)| *word == text) {
         report.fault(node.line, path, *message);
         return;
     }
-    let hint = hint::did_you_mean(text, choice.words.iter().copied());
+    let hint = hint::did_you_mean(text, words.into_iter());
     report.fault(node.line, path, format!("must be {what}{hint}"));
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    choice::Words,
     secret::SecretSource,
     shape::{Kind, Table, join},
     yaml::{Node, NodeKind},
@@ -81,13 +82,29 @@ impl<'a> View<'a> {
             .map(|found| found.value)
     }
 
-    /// A text that is one of the given words.
-    pub(super) fn word<T: Copy>(&self, name: &str, words: &[(&str, T)]) -> Option<T> {
-        let text = self.get(name)?.text()?;
-        words
-            .iter()
-            .find(|(word, _)| *word == text)
-            .map(|(_, value)| *value)
+    /// The value that the word of a choice stands for.
+    pub(super) fn word<T: Words>(&self, name: &str) -> Option<T> {
+        self.debug_assert_choice::<T>(name);
+        T::of(self.get(name)?.text()?)
+    }
+
+    /// The values of a key that takes one or several words of a choice.
+    pub(super) fn words<T: Words>(&self, name: &str) -> Vec<T> {
+        self.debug_assert_choice::<T>(name);
+        let words = self.several(name).into_iter().filter_map(Node::text);
+        words.filter_map(T::of).collect()
+    }
+
+    /// A key is read as the choice that it was checked as.
+    fn debug_assert_choice<T: Words>(&self, name: &str) {
+        let words = match self.table.key(name).map(|key| &key.kind) {
+            Some(Kind::Choice(choice) | Kind::OneOrMore(Kind::Choice(choice))) => (choice.words)(),
+            _ => Vec::new(),
+        };
+        debug_assert!(
+            words.iter().all(|word| T::of(word).is_some()) && words.len() == T::all().len(),
+            "{name} is declared with other words"
+        );
     }
 
     /// The items of a list.

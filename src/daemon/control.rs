@@ -4,6 +4,9 @@
 //! line of JSON asks, one line of JSON answers. Nothing secret crosses it: a command that changes
 //! the state directory only says which account to read again.
 
+mod desk;
+mod message;
+
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -12,8 +15,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -21,8 +22,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+pub(super) use desk::Desk;
+pub use message::{Answer, Listening, Question, Status};
+
 use super::DaemonError;
-use crate::observe::event::Deed;
 use crate::store::folder;
 
 /// The folder of the sockets, in the state folder.
@@ -37,38 +40,6 @@ const LONGEST_ANSWER: u64 = 16 * 1024 * 1024;
 const AT_ONCE: usize = 8;
 /// The longest path of a Unix socket, in octets (unix(7), less the NUL).
 const LONGEST_PATH: usize = 107;
-
-/// A question to a running `serve`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "snake_case")]
-pub enum Question {
-    /// How the accounts stand, who is connected, and what was counted.
-    Status,
-    /// A command did this: it belongs in the audit log.
-    Audit {
-        /// What was done.
-        deed: Deed,
-    },
-    /// The token record of this account was changed: read it again.
-    TokensChanged {
-        /// The account's key.
-        account: String,
-    },
-    /// This account, or one device password of it, was revoked: end its sessions. Of an account, forget
-    /// the tokens too, and refuse it until the next sign-in.
-    Revoke {
-        /// The account's key.
-        account: String,
-        /// The label of the device password.
-        #[serde(default)]
-        label: Option<String>,
-    },
-    /// The device passwords of this account were changed: read them again.
-    PasswordsChanged {
-        /// The account's key.
-        account: String,
-    },
-}
 
 /// The socket of this process; its file goes when dropped.
 pub struct Control {
@@ -105,7 +76,7 @@ impl Control {
     /// Answers questions until cancelled.
     pub async fn answer(
         self,
-        answer: impl Fn(Question) -> Value + Send + Sync + 'static,
+        answer: impl Fn(Question) -> Answer + Send + Sync + 'static,
         stop: CancellationToken,
     ) {
         let answer = Arc::new(answer);
@@ -142,7 +113,7 @@ impl Drop for Control {
 
 async fn one_answer(
     stream: UnixStream,
-    answer: &(impl Fn(Question) -> Value + Sync),
+    answer: &(impl Fn(Question) -> Answer + Sync),
 ) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
@@ -151,18 +122,25 @@ async fn one_answer(
         .await?;
     let reply = match serde_json::from_str(&line) {
         Ok(question) => answer(question),
-        Err(error) => serde_json::json!({ "error": error.to_string() }),
+        Err(error) => Answer::Fault {
+            error: error.to_string(),
+        },
     };
+    let reply = serde_json::to_string(&reply)?;
     writer.write_all(format!("{reply}\n").as_bytes()).await?;
     writer.shutdown().await
 }
 
 /// Asks every process that serves from `state_dir`; those that do not answer are passed over.
-pub async fn ask(state_dir: &Path, question: &Question) -> Vec<Value> {
+pub async fn ask(state_dir: &Path, question: &Question) -> Vec<Answer> {
     let mut answers = Vec::new();
     for socket in sockets(state_dir) {
         match timeout(TIME, ask_one(&socket, question)).await {
             Ok(Ok(answer)) => answers.push(answer),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                let socket = socket.display();
+                warn!(%socket, %error, "the answer of a running serve was not understood: is it of another version?");
+            }
             Ok(Err(error)) => debug!(socket = %socket.display(), %error, "not answered"),
             Err(_) => debug!(socket = %socket.display(), "no answer in time"),
         }
@@ -170,20 +148,31 @@ pub async fn ask(state_dir: &Path, question: &Question) -> Vec<Value> {
     answers
 }
 
+/// How the processes that serve from `state_dir` stand.
+pub async fn statuses(state_dir: &Path) -> Vec<Status> {
+    let answers = ask(state_dir, &Question::Status).await.into_iter();
+    let status = |answer| match answer {
+        Answer::Status(status) => Some(*status),
+        _ => None,
+    };
+    answers.filter_map(status).collect()
+}
+
 /// Tells the processes that serve from `state_dir`, one after the other, until one has done what was
 /// asked; says whether one did.
 pub async fn tell_one(state_dir: &Path, question: &Question) -> bool {
     for socket in sockets(state_dir) {
         let answer = timeout(TIME, ask_one(&socket, question)).await;
-        let done = |answer: &Value| answer.get("done").and_then(Value::as_bool);
-        if answer.is_ok_and(|answer| answer.as_ref().ok().and_then(done) == Some(true)) {
+        if let Ok(Ok(answer)) = answer
+            && answer.is_done()
+        {
             return true;
         }
     }
     false
 }
 
-async fn ask_one(socket: &Path, question: &Question) -> io::Result<Value> {
+async fn ask_one(socket: &Path, question: &Question) -> io::Result<Answer> {
     // Connecting to a local socket does not block for long; it is done here because the short path
     // holds only while the folder is open.
     let stream = short(socket, |path| std::os::unix::net::UnixStream::connect(path))?;
@@ -193,7 +182,8 @@ async fn ask_one(socket: &Path, question: &Question) -> io::Result<Value> {
     stream.write_all(format!("{text}\n").as_bytes()).await?;
     let mut reply = Vec::new();
     stream.take(LONGEST_ANSWER).read_to_end(&mut reply).await?;
-    Ok(serde_json::from_slice(&reply)?)
+    serde_json::from_slice(&reply)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// The sockets in `state_dir`. In a folder that is a link or another user's nobody is asked: whoever answers
@@ -247,17 +237,19 @@ mod tests {
         let control = Control::listen(&deep).unwrap();
         let path = control.path.clone();
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(control.answer(
-            |question| serde_json::json!({ "asked": question }),
-            stop.clone(),
-        ));
+        let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let heard = asked.clone();
+        let answer = move |question| {
+            heard.lock().unwrap().push(question);
+            Answer::ended(2)
+        };
+        let serving = tokio::spawn(control.answer(answer, stop.clone()));
         let question = Question::TokensChanged {
             account: "a@x.test".to_owned(),
         };
         let answers = ask(&deep, &question).await;
-        let expected =
-            serde_json::json!({ "asked": { "do": "tokens_changed", "account": "a@x.test" } });
-        assert_eq!(answers, [expected]);
+        assert_eq!(answers, [Answer::ended(2)]);
+        assert_eq!(*asked.lock().unwrap(), [question]);
         stop.cancel();
         serving.await.unwrap();
         assert!(!path.exists());

@@ -5,6 +5,7 @@ mod bind;
 mod certificate;
 pub mod control;
 pub mod doctor;
+mod doors;
 pub mod inspect;
 pub mod mark;
 mod run;

@@ -1,38 +1,34 @@
 //! The running proxy: start, reload, drain.
 
-use std::collections::HashMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::net::TcpListener;
+use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::DaemonError;
 use super::audit::Sinks;
-use super::bind::{Bound, Missing, Unbound, bind, bind_all};
+use super::bind::bind_all;
 use super::certificate::{ensure_certificate, server_tls};
-use super::control::{Control, Question};
+use super::control::{Control, Desk};
+use super::doors::Doors;
 use super::mark;
 use super::watcher::{self, Memory, Watcher};
 use super::wiring::{self, Base, CurrentHttp};
-use crate::access::Identity;
 use crate::config::{self, Config};
-use crate::net::listen;
 use crate::net::stream::set_keep_alive;
-use crate::net::tls::{self, Reload, ServerTls};
+use crate::net::tls::{self, Reload};
 use crate::notify::Notifier;
 use crate::observe::SystemClock;
-use crate::session::{self, Listener, ListenerTls, Pacing, Registry, Shared, Strangers, Troubles};
+use crate::session::{Pacing, Registry, Shared, Strangers, Troubles};
 
 /// How often certificate files are looked at.
 const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(2);
@@ -40,10 +36,6 @@ const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(2);
 const RENEW_CERTIFICATES: Duration = Duration::from_secs(3600);
 /// How often password files are looked at, in case nobody told of a change.
 const LOOK_AT_PASSWORDS: Duration = Duration::from_secs(1);
-/// How often an address that this machine does not have is tried again.
-const BIND_AGAIN: Duration = Duration::from_secs(10);
-/// Failed accepts in a row, at ten a second, that cost one line.
-const ACCEPT_FAILURES_A_LINE: u64 = 600;
 /// Time for sessions to end once they were told to.
 const LAST_GASP: Duration = Duration::from_secs(5);
 
@@ -57,10 +49,7 @@ struct House {
     shared: Arc<Shared>,
     client_config: ArcSwap<ClientConfig>,
     http: CurrentHttp,
-    server_tls: ArcSwapOption<ServerTls>,
-    /// By listener name and configured address.
-    sockets: Mutex<HashMap<(String, SocketAddr), Socket>>,
-    sessions: TaskTracker,
+    doors: Arc<Doors>,
     stop: CancellationToken,
     config: Arc<ArcSwap<Config>>,
     notifier: Arc<Notifier>,
@@ -68,14 +57,6 @@ struct House {
     look_ahead: Arc<Notify>,
     descriptors: usize,
     sinks: Sinks,
-}
-
-/// A listening socket.
-struct Socket {
-    /// The address it really has, where the configuration says port 0.
-    address: SocketAddr,
-    listener: Arc<ArcSwap<Listener>>,
-    stop: CancellationToken,
 }
 
 /// Serves by the configuration in `file` until SIGTERM or SIGINT; SIGHUP reads it again.
@@ -162,14 +143,14 @@ pub fn start(config: Config) -> Result<Running, DaemonError> {
     notifier.set(notify_settings);
     let sinks = Sinks::new(base.events, notifier.clone());
     sinks.set(config.load().audit.file.as_deref());
+    let stop = CancellationToken::new();
+    let doors = Doors::new(&shared, server_tls, &stop, config.clone());
     let house = Arc::new(House {
         shared,
         client_config: ArcSwap::new(base.client_config),
         http: base.http,
-        server_tls: ArcSwapOption::new(server_tls),
-        sockets: Mutex::default(),
-        sessions: TaskTracker::new(),
-        stop: CancellationToken::new(),
+        doors,
+        stop,
         config,
         notifier,
         look_ahead: Arc::default(),
@@ -177,10 +158,10 @@ pub fn start(config: Config) -> Result<Running, DaemonError> {
         sinks,
     });
     for bound in bound {
-        house.open(bound);
+        house.doors.open(bound);
     }
     for missing in missing {
-        house.open_later(missing);
+        house.doors.open_later(missing);
     }
     house.clone().look_after(control);
     let config = house.config.load();
@@ -223,7 +204,7 @@ impl Running {
 
     /// Listeners' names and addresses.
     pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        self.house.addresses()
+        self.house.doors.addresses()
     }
 
     /// Reads the configuration again. A wrong one is reported and the old one stays; sessions are
@@ -248,10 +229,10 @@ impl Running {
         let drain = house.config.load().limits.drain;
         house.stop.cancel();
         house.shared.registry.stop_waiting();
-        house.sessions.close();
-        if timeout(drain, house.sessions.wait()).await.is_err() {
+        house.doors.sessions.close();
+        if timeout(drain, house.doors.sessions.wait()).await.is_err() {
             house.shared.registry.stop_sessions();
-            let _ = timeout(LAST_GASP, house.sessions.wait()).await;
+            let _ = timeout(LAST_GASP, house.doors.sessions.wait()).await;
         }
         house.shared.tell_of_strangers(true);
         house.notifier.stop().await;
@@ -263,122 +244,6 @@ impl Running {
 }
 
 impl House {
-    /// Begins to accept on a bound socket.
-    fn open(self: &Arc<Self>, bound: Bound) {
-        let Bound {
-            listener,
-            configured,
-            address,
-            socket,
-        } = bound;
-        let Some(settings) = self.listener(&listener) else {
-            error!(
-                listener = listener.name,
-                "not opened: there is no certificate for TLS"
-            );
-            return;
-        };
-        let settings = Arc::new(ArcSwap::from_pointee(settings));
-        let stop = self.stop.child_token();
-        tokio::spawn(self.clone().accept(socket, settings.clone(), stop.clone()));
-        let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
-        let socket = Socket {
-            address,
-            listener: settings,
-            stop,
-        };
-        sockets.insert((listener.name, configured), socket);
-    }
-
-    /// Says that an address is missing, and tries it again until it is there or the configuration
-    /// changes.
-    fn open_later(self: &Arc<Self>, missing: Missing) {
-        error!(
-            "{}; it is tried again every {} s",
-            missing.text,
-            BIND_AGAIN.as_secs()
-        );
-        let Missing {
-            listener, address, ..
-        } = missing;
-        let (house, config) = (self.clone(), self.config.load_full());
-        let tries = async move {
-            loop {
-                tokio::time::sleep(BIND_AGAIN).await;
-                if !Arc::ptr_eq(&config, &house.config.load_full()) {
-                    return;
-                }
-                match bind(address, &listener) {
-                    Ok(bound) => {
-                        info!(listener = listener.name, %address, "listening now");
-                        return house.open(bound);
-                    }
-                    Err(Unbound::Missing(_)) => {}
-                    Err(Unbound::Failed(text)) => error!("{text}"),
-                }
-            }
-        };
-        tokio::spawn(self.stop.clone().run_until_cancelled_owned(tries));
-    }
-
-    async fn accept(
-        self: Arc<Self>,
-        socket: TcpListener,
-        listener: Arc<ArcSwap<Listener>>,
-        stop: CancellationToken,
-    ) {
-        loop {
-            let mut failures = 0_u64;
-            // Out of descriptors, this happens ten times a second.
-            let report = |error: &std::io::Error| {
-                if failures.is_multiple_of(ACCEPT_FAILURES_A_LINE) {
-                    error!(%error, "a connection was not accepted");
-                }
-                failures += 1;
-            };
-            let next = async {
-                self.shared.registry.room().await;
-                listen::accept(&socket, report).await
-            };
-            let (stream, client) = tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                accepted = next => accepted,
-            };
-            let arrival = session::arrive(&self.shared, listener.load_full(), stream, client);
-            if let Some(arrival) = arrival {
-                self.sessions.spawn(arrival.serve());
-            }
-        }
-    }
-
-    /// What sessions need of a listener. `None` when it wants TLS and there is none: it must not
-    /// fall back to plain text.
-    fn listener(&self, listener: &config::Listener) -> Option<Listener> {
-        let config = self.config.load();
-        let server_config = self.server_tls.load().as_ref().map(|tls| tls.config());
-        let tls = match listener.tls {
-            config::ListenerTls::Implicit => ListenerTls::Implicit(server_config?),
-            config::ListenerTls::StartTls => ListenerTls::StartTls(server_config?),
-            config::ListenerTls::None => ListenerTls::None,
-        };
-        Some(Listener {
-            name: listener.name.as_str().into(),
-            protocol: listener.protocol,
-            tls,
-            allow_from: listener.allow_from.clone(),
-            most: listener.connections,
-            proxy_protocol_from: listener.proxy_protocol_from.clone(),
-            login_as: listener.login_as.as_deref().map(|account| {
-                let covering = config.covering(account);
-                let covered_by = covering.map(|covering| covering.key.as_str().into());
-                Identity::by_network(account.into(), covered_by)
-            }),
-            auth_hidden: listener.auth_hidden,
-            ehlo_name: listener.ehlo_name.as_deref().map(Into::into),
-        })
-    }
-
     fn reload(self: &Arc<Self>, config: Config) {
         let old = self.config.load_full();
         if old.state_dir != config.state_dir || old.store_key.place() != config.store_key.place() {
@@ -389,7 +254,7 @@ impl House {
         let renewed = client.map_err(DaemonError::from).and_then(|client| {
             let server = server_tls(&config)?;
             self.http.replace(wiring::http_client(&config, &client));
-            self.server_tls.store(server);
+            self.doors.server_tls.store(server);
             self.client_config.store(client);
             Ok(())
         });
@@ -419,47 +284,20 @@ impl House {
         for (from, to) in renamed(&old, &config) {
             shared.registry.rename(from, to);
         }
-        self.rebind(&config);
+        self.doors.rebind(&config);
         self.look_ahead.notify_one();
         info!("configuration reloaded");
-    }
-
-    /// Opens new listeners, closes removed ones, gives the others their new settings.
-    fn rebind(self: &Arc<Self>, config: &Config) {
-        let mut wanted = HashMap::new();
-        for listener in config.listeners.iter().filter(|one| one.is_served()) {
-            for address in &listener.bind {
-                wanted.insert((listener.name.clone(), *address), listener);
-            }
-        }
-        {
-            let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
-            sockets.retain(|key, socket| {
-                let settings = wanted
-                    .remove(key)
-                    .and_then(|listener| self.listener(listener));
-                let stays = settings.is_some();
-                match settings {
-                    Some(settings) => socket.listener.store(Arc::new(settings)),
-                    None => socket.stop.cancel(),
-                }
-                stays
-            });
-        }
-        for ((_, address), listener) in wanted {
-            match bind(address, listener) {
-                Ok(bound) => self.open(bound),
-                Err(Unbound::Missing(missing)) => self.open_later(missing),
-                Err(Unbound::Failed(text)) => error!("{text}"),
-            }
-        }
     }
 
     /// Starts the tasks that run as long as the proxy does.
     fn look_after(self: Arc<Self>, control: Control) {
         tokio::spawn(self.shared.tokens.clone().run_background(self.stop.clone()));
-        let house = self.clone();
-        tokio::spawn(control.answer(move |question| house.answer(&question), self.stop.clone()));
+        let desk = Desk {
+            shared: self.shared.clone(),
+            doors: self.doors.clone(),
+            counters: self.sinks.counters.clone(),
+        };
+        tokio::spawn(control.answer(move |question| desk.answer(&question), self.stop.clone()));
         let house = self.clone();
         tokio::spawn(self.stop.clone().run_until_cancelled_owned(async move {
             loop {
@@ -493,70 +331,13 @@ impl House {
         if renew && let Err(error) = ensure_certificate(&self.config.load()) {
             error!("the local certificate was not renewed: {error}");
         }
-        let Some(tls) = self.server_tls.load_full() else {
+        let Some(tls) = self.doors.server_tls.load_full() else {
             return;
         };
         match tls.reload_if_changed() {
             Reload::Unchanged => {}
             Reload::Reloaded => info!("new certificate in use"),
             Reload::Broken(error) => error!("new certificate not used, the old one stays: {error}"),
-        }
-    }
-
-    fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = sockets
-            .iter()
-            .map(|((name, _), socket)| (name.clone(), socket.address))
-            .collect();
-        all.sort();
-        all
-    }
-
-    /// The listeners for other processes, with the ports they really have.
-    fn listening(&self) -> Vec<serde_json::Value> {
-        let one = |(name, address)| serde_json::json!({ "name": name, "address": address });
-        self.addresses().into_iter().map(one).collect()
-    }
-
-    fn answer(&self, question: &Question) -> serde_json::Value {
-        match question {
-            Question::Status => {
-                let sessions = self.shared.registry.sessions();
-                serde_json::json!({
-                    "version": 1,
-                    "pid": std::process::id(),
-                    "accounts": self.shared.tokens.status(),
-                    "counters": self.sinks.counters.to_json(sessions.len()),
-                    "sessions": sessions,
-                    "waiting": self.shared.registry.waiting(),
-                    "mail_trouble": self.shared.troubles.list(),
-                    "listeners": self.listening(),
-                })
-            }
-            Question::Audit { deed } => {
-                self.shared.events.emit(&deed.clone().into());
-                serde_json::json!({ "version": 1, "done": true })
-            }
-            Question::TokensChanged { account } => {
-                self.shared.tokens.invalidate(account);
-                serde_json::json!({ "version": 1, "done": true })
-            }
-            Question::Revoke { account, label } => {
-                let sessions = self.shared.registry.revoke(account, label.as_deref());
-                if label.is_none() {
-                    self.shared.tokens.block(account);
-                }
-                warn!(account, label, sessions, "revoked by an operator");
-                serde_json::json!({ "version": 1, "done": true, "sessions": sessions })
-            }
-            Question::PasswordsChanged { account } => {
-                let done = self.shared.gatekeeper.reload(account);
-                if let Err(error) = &done {
-                    error!(account, "device passwords not read: {error}");
-                }
-                serde_json::json!({ "version": 1, "done": done.is_ok() })
-            }
         }
     }
 }

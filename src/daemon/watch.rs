@@ -5,13 +5,13 @@
 use crate::input::account::account_key;
 use std::collections::HashMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::wiring;
 use crate::config::{self, Config, ListenerTls, PresetName};
 use crate::net::tls;
 use crate::notify::stage;
-use crate::oauth::{self, missing_scopes};
+use crate::oauth::{self, AccountStatus, State, missing_scopes};
 use crate::observe::Event;
 use crate::observe::time::{day, minutes};
 
@@ -56,44 +56,8 @@ impl Warning {
     }
 }
 
-/// An account as `status` shows it, as far as it is needed here.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct Seen {
-    account: String,
-    state: String,
-    refresh_token: bool,
-    refreshed_at: Option<u64>,
-    signed_in_at: Option<u64>,
-    expires_at: Option<u64>,
-    scopes: Vec<String>,
-    error: Option<SeenError>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct SeenError {
-    at: Option<u64>,
-    sentence: String,
-}
-
-impl Seen {
-    /// From the JSON of an [`oauth::AccountStatus`], which may be another process's.
-    pub fn of(status: &serde_json::Value) -> Self {
-        Self::deserialize(status).unwrap_or_default()
-    }
-
-    fn needs_sign_in(&self) -> bool {
-        self.state == "needs-sign-in"
-    }
-
-    fn works(&self) -> bool {
-        ["valid", "refreshing", "degraded"].contains(&self.state.as_str())
-    }
-}
-
 /// Everything that `status` warns of at `now` (Unix seconds). Reads certificates.
-pub fn warnings(config: &Config, accounts: &[Seen], now: u64) -> Vec<Warning> {
+pub fn warnings(config: &Config, accounts: &[AccountStatus], now: u64) -> Vec<Warning> {
     let mut all = of_configuration(config, now);
     all.extend(of_accounts(config, accounts, now));
     all
@@ -208,7 +172,7 @@ fn certificates(config: &Config, now: u64, all: &mut Vec<Warning>) {
 }
 
 /// What the status of the accounts tells.
-pub fn of_accounts(config: &Config, accounts: &[Seen], now: u64) -> Vec<Warning> {
+pub fn of_accounts(config: &Config, accounts: &[AccountStatus], now: u64) -> Vec<Warning> {
     let known: HashMap<String, oauth::Account> = wiring::accounts(config)
         .into_iter()
         .map(|account| (account.key.clone(), account))
@@ -239,14 +203,19 @@ pub fn of_accounts(config: &Config, accounts: &[Seen], now: u64) -> Vec<Warning>
 }
 
 /// A refresh token that nobody has used for long.
-fn unused(account: &oauth::Account, preset: PresetName, seen: &Seen, now: u64) -> Option<Warning> {
+fn unused(
+    account: &oauth::Account,
+    preset: PresetName,
+    seen: &AccountStatus,
+    now: u64,
+) -> Option<Warning> {
     let life = match preset {
         _ if preset.is_microsoft() => MICROSOFT_UNUSED,
         PresetName::Google => GOOGLE_UNUSED,
         _ => return None,
     };
     let used = seen.refreshed_at.filter(|_| seen.refresh_token)?;
-    if seen.needs_sign_in() {
+    if seen.state == State::NeedsSignIn {
         return None; // It has ended for another reason.
     }
     let at = used.saturating_add(life);
@@ -266,8 +235,12 @@ fn unused(account: &oauth::Account, preset: PresetName, seen: &Seen, now: u64) -
 }
 
 /// A consent to less than is needed.
-fn narrow(account: &oauth::Account, seen: &Seen) -> Option<Warning> {
-    if !seen.refresh_token || !seen.works() {
+fn narrow(account: &oauth::Account, seen: &AccountStatus) -> Option<Warning> {
+    let works = matches!(
+        seen.state,
+        State::Valid | State::Refreshing | State::Degraded
+    );
+    if !seen.refresh_token || !works {
         return None;
     }
     let missing = missing_scopes(&account.provider.scopes, &seen.scopes);
@@ -292,8 +265,8 @@ fn narrow(account: &oauth::Account, seen: &Seen) -> Option<Warning> {
 }
 
 /// The likely cause where a sign-in at Google ended after just seven days.
-fn testing(preset: PresetName, seen: &Seen, now: u64) -> Option<&'static str> {
-    if preset != PresetName::Google || !seen.needs_sign_in() {
+fn testing(preset: PresetName, seen: &AccountStatus, now: u64) -> Option<&'static str> {
+    if preset != PresetName::Google || seen.state != State::NeedsSignIn {
         return None;
     }
     let ended = seen
@@ -310,7 +283,12 @@ fn testing(preset: PresetName, seen: &Seen, now: u64) -> Option<&'static str> {
 }
 
 /// What is likely behind an account's trouble.
-pub(super) fn hint(config: &Config, account: &str, seen: &Seen, now: u64) -> Option<&'static str> {
+pub(super) fn hint(
+    config: &Config,
+    account: &str,
+    seen: &AccountStatus,
+    now: u64,
+) -> Option<&'static str> {
     testing(provider(config, account)?.preset, seen, now)
 }
 
@@ -321,7 +299,7 @@ pub(super) fn provider<'a>(config: &'a Config, account: &str) -> Option<&'a conf
 }
 
 /// Passing trouble that has lasted since `since`, so long that the access token may die of it.
-pub(super) fn long_trouble(config: &Config, seen: &Seen, since: u64) -> Option<Warning> {
+pub(super) fn long_trouble(config: &Config, seen: &AccountStatus, since: u64) -> Option<Warning> {
     let key = account_key(&seen.account);
     let name = &provider(config, &key)?.name;
     let error = seen.error.as_ref()?;

@@ -18,11 +18,22 @@ fn config(provider: &str) -> Config {
     config::parse(&yaml, Path::new("/etc")).unwrap().config
 }
 
+/// A status of the account with these fields.
+fn seen(mut status: serde_json::Value) -> AccountStatus {
+    let known = [
+        ("account", "Alice@x.test"),
+        ("provider", "p"),
+        ("flow", "device_code"),
+    ];
+    for (name, value) in known {
+        status[name] = value.into();
+    }
+    serde_json::from_value(status).unwrap()
+}
+
 /// The warnings for the account with this status: what and when.
 fn of(provider: &str, status: serde_json::Value) -> Vec<(&'static str, Option<u64>, String)> {
-    let mut status = status;
-    status["account"] = "Alice@x.test".into();
-    let all = of_accounts(&config(provider), &[Seen::of(&status)], NOW);
+    let all = of_accounts(&config(provider), &[seen(status)], NOW);
     all.into_iter()
         .map(|one| (one.what, one.expires_at, one.sentence))
         .collect()
@@ -109,7 +120,7 @@ fn googles_seven_days_are_recognised() {
     let google = "preset: google, client_secret: { file: s }";
     let status = |days: u64, state: &str| {
         json!({ "state": state, "signed_in_at": NOW - 100 * DAY, "refresh_token": true,
-                "refreshed_at": NOW - 90 * DAY, "error": { "at": NOW - 100 * DAY + days * DAY } })
+                "refreshed_at": NOW - 90 * DAY, "error": { "at": NOW - 100 * DAY + days * DAY, "class": "sign-in", "sentence": "x", "detail": "" } })
     };
     for (days, warned) in [(2, 0), (6, 0), (7, 1), (8, 1), (9, 0), (60, 0)] {
         let all = of(google, status(days, "needs-sign-in"));
@@ -122,7 +133,7 @@ fn googles_seven_days_are_recognised() {
     );
     assert_eq!(of(google, status(7, "valid")), []);
     assert_eq!(of("preset: microsoft", status(7, "needs-sign-in")), []);
-    let seen = Seen::of(&status(7, "needs-sign-in"));
+    let seen = seen(status(7, "needs-sign-in"));
     assert!(hint(&config(google), "alice@x.test", &seen, NOW).is_some());
     assert!(hint(&config(google), "nobody@x.test", &seen, NOW).is_none());
 }

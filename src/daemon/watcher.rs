@@ -8,9 +8,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tracing::{debug, warn};
 
-use super::watch::{self, LONG_TROUBLE, Seen, Warning};
+use super::watch::{self, LONG_TROUBLE, Warning};
 use super::wiring::Base;
-use crate::config::{self, Config, NotifyTarget};
+use crate::config::{self, Config, NoticeKind, NotifyTarget};
 use crate::ground::SecretReader;
 use crate::notify::{Facts, FindFacts, Hook, Kind, Notifier, Settings, Target, stage};
 use crate::oauth::{AccountStatus, State, Tokens};
@@ -23,7 +23,6 @@ const LAST_DAYS: u64 = 7;
 
 /// The hooks of the configuration.
 pub(super) fn settings(config: &Config) -> Settings {
-    let kind = |word: &&'static str| Kind::ALL.into_iter().find(|kind| kind.as_str() == *word);
     let hook = |notify: &config::Notify| Hook {
         target: match &notify.target {
             NotifyTarget::Command(argv) => Target::Command(argv.clone()),
@@ -35,12 +34,24 @@ pub(super) fn settings(config: &Config) -> Settings {
                 }),
             },
         },
-        kinds: notify.events.iter().filter_map(kind).collect(),
+        kinds: notify.events.iter().copied().map(kind).collect(),
         timeout: notify.timeout,
     };
     Settings {
         hooks: config.notify.iter().map(hook).collect(),
         reminder: config.notify_reminder,
+    }
+}
+
+/// The notices of a word of the configuration.
+fn kind(of: NoticeKind) -> Kind {
+    match of {
+        NoticeKind::NeedsSignIn => Kind::NeedsSignIn,
+        NoticeKind::Misconfigured => Kind::Misconfigured,
+        NoticeKind::WillExpire => Kind::WillExpire,
+        NoticeKind::Recovered => Kind::Recovered,
+        NoticeKind::Revoked => Kind::Revoked,
+        NoticeKind::BruteForce => Kind::BruteForce,
     }
 }
 
@@ -53,7 +64,7 @@ pub(super) fn facts(tokens: Tokens, config: Arc<ArcSwap<Config>>) -> FindFacts {
         };
         let hint = tokens
             .status_of(account)
-            .and_then(|status| watch::hint(&config, account, &seen(&status), SystemClock.now()));
+            .and_then(|status| watch::hint(&config, account, &status, SystemClock.now()));
         Facts {
             provider: Some(provider.name.clone()),
             hint: hint.map(str::to_owned),
@@ -126,8 +137,8 @@ impl Watcher {
         self.tokens.look().await;
         let config = self.config.load_full();
         let statuses = self.tokens.status();
-        let seen: Vec<Seen> = statuses.iter().map(seen).collect();
-        let lasting = self.memory.lasting(&config, &statuses, &seen, now);
+        let lasting = self.memory.lasting(&config, &statuses, now);
+        let seen = statuses.clone();
         let reminder = config.notify_reminder.as_secs();
         // Certificates are files.
         let warnings = tokio::task::spawn_blocking(move || watch::warnings(&config, &seen, now));
@@ -191,16 +202,10 @@ impl Memory {
     }
 
     /// Passing trouble that does not pass.
-    fn lasting(
-        &mut self,
-        config: &Config,
-        statuses: &[AccountStatus],
-        seen: &[Seen],
-        now: u64,
-    ) -> Vec<Warning> {
+    fn lasting(&mut self, config: &Config, statuses: &[AccountStatus], now: u64) -> Vec<Warning> {
         let mut troubled = HashMap::new();
         let mut lasting = Vec::new();
-        for (status, seen) in statuses.iter().zip(seen) {
+        for status in statuses {
             let before = self.troubled.get(&status.account).copied();
             let still = match status.state {
                 State::Degraded => true,
@@ -214,17 +219,12 @@ impl Memory {
             let since = before.unwrap_or(now);
             troubled.insert(status.account.clone(), since);
             if now.saturating_sub(since) >= LONG_TROUBLE {
-                lasting.extend(watch::long_trouble(config, seen, since));
+                lasting.extend(watch::long_trouble(config, status, since));
             }
         }
         self.troubled = troubled;
         lasting
     }
-}
-
-/// What the watch needs of a status.
-fn seen(status: &AccountStatus) -> Seen {
-    Seen::of(&serde_json::to_value(status).unwrap_or_default())
 }
 
 #[cfg(test)]

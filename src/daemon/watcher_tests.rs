@@ -45,7 +45,7 @@ fn trouble_that_lasts_an_hour_is_told() {
         account: "Alice@x.test".to_owned(),
         covered_by: None,
         provider: "p".to_owned(),
-        flow: "authorization_code",
+        flow: crate::oauth::Flow::AuthorizationCode,
         state,
         expires_at: Some(NOW + 4000),
         signed_in_at: None,
@@ -66,8 +66,7 @@ fn trouble_that_lasts_an_hour_is_told() {
     };
     let mut look = |state: State, after: u64| {
         let status = [status(state)];
-        let seen: Vec<_> = status.iter().map(seen).collect();
-        memory.lasting(&config, &status, &seen, NOW + after)
+        memory.lasting(&config, &status, NOW + after)
     };
     assert_eq!(look(State::Refreshing, 0), []);
     assert_eq!(look(State::Degraded, 10), []);

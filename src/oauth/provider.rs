@@ -12,7 +12,7 @@ use super::error::printable;
 use crate::ground::SecretReader;
 
 /// Which grant brings the first token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Flow {
     /// Browser sign-in with PKCE (RFC 6749 §4.1, RFC 7636, RFC 8252).

@@ -13,7 +13,7 @@ use super::clients::{TLS, wrong_opening};
 use super::destination::Destination;
 use super::pacing::Permit;
 use super::plan::{Listener, Plan, Shared};
-use super::registry::{Evicted, SessionInfo, Waiting};
+use super::registry::{Entry, Evicted, Waiting};
 use super::splice::Spliced;
 use super::strangers::Stranger;
 use super::talk::{Said, Talk};
@@ -277,7 +277,7 @@ impl Login {
             .ok()?;
         let account = to.account().to_string();
         let label = to.identity.label().to_string();
-        let info = SessionInfo::new(to.identity.clone(), self.client, &self.listener.name);
+        let entry = Entry::new(to.identity.clone(), self.client, &self.listener.name);
         let watch = watch(&self.shared, to, &upstream.unread, upstream.veil);
         let from_upstream = if upstream.unread.is_empty() {
             to_client
@@ -285,7 +285,7 @@ impl Login {
             [&to_client[..], &upstream.unread].concat().into()
         };
         Span::current().record("account", &account);
-        let session = waiting.log_in(info, done.begun);
+        let session = waiting.log_in(entry, done.begun);
         info!(label, "logged in");
         let login = Box::new(event::Login {
             session: session.id,

@@ -26,6 +26,6 @@ pub use arrival::{Arrival, arrive};
 pub use knocks::Knocks;
 pub use pacing::Pacing;
 pub use plan::{Alias, Limits, Listener, ListenerTls, Plan, Route, Shared};
-pub use registry::{Evicted, Full, LEAVING, Registry, RegistryLimits, SessionInfo};
+pub use registry::{Entry, Evicted, Full, LEAVING, Registry, RegistryLimits, SessionInfo};
 pub use strangers::Strangers;
 pub use troubles::{MailTrouble, Troubles};

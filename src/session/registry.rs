@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -70,7 +70,7 @@ pub enum Full {
 }
 
 /// A session, for `status`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionInfo {
     /// The account's key: of the user, also where a catch-all covers it.
     pub account: String,
@@ -85,22 +85,27 @@ pub struct SessionInfo {
     pub listener: String,
     /// Unix seconds.
     pub since: u64,
-    #[serde(skip)]
+}
+
+/// A session, and whose it is.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    info: SessionInfo,
     identity: Identity,
 }
 
-impl SessionInfo {
+impl Entry {
     /// A session that begins now.
     pub fn new(identity: Identity, client: SocketAddr, listener: &str) -> Self {
-        Self {
+        let info = SessionInfo {
             account: identity.account().to_string(),
             covered_by: identity.covered_by().map(ToString::to_string),
             label: identity.label().to_string(),
             client,
             listener: listener.to_owned(),
             since: SystemClock.now(),
-            identity,
-        }
+        };
+        Self { info, identity }
     }
 }
 
@@ -123,7 +128,7 @@ struct Inner {
     leaving: HashMap<u64, Evicted>,
     /// Right passwords on their way to a session.
     entering: HashMap<u64, Stop>,
-    sessions: BTreeMap<u64, (SessionInfo, Stop)>,
+    sessions: BTreeMap<u64, (Entry, Stop)>,
     /// Networks that somebody has logged in from, and when, counted in connections: they make room last.
     known: HashMap<Network, u64>,
     /// The listener of every connection, whatever its stage.
@@ -262,7 +267,7 @@ impl Registry {
         self.inner()
             .sessions
             .values()
-            .map(|(info, _)| info.clone())
+            .map(|(one, _)| one.info.clone())
             .collect()
     }
 
@@ -303,8 +308,12 @@ impl Registry {
         let key = (account.to_owned(), label.map(str::to_owned));
         inner.revoked.insert(key, moment);
         let sessions = inner.sessions.values();
-        let of_account = sessions
-            .filter(|(info, _)| info.identity.revocable().any(|one| one == (account, label)));
+        let of_account = sessions.filter(|(session, _)| {
+            session
+                .identity
+                .revocable()
+                .any(|one| one == (account, label))
+        });
         of_account
             .map(|(_, stop)| stop.stop(Evicted::Revoked))
             .count()
@@ -482,10 +491,10 @@ impl Waiting {
 
     /// The connection has logged in. `begun`: what [`Registry::moment`] said before; if the account or the
     /// password was revoked since, the session ends at once.
-    pub fn log_in(mut self, info: SessionInfo, begun: u64) -> Session {
+    pub fn log_in(mut self, session: Entry, begun: u64) -> Session {
         let stop = Stop::default();
         let mut inner = self.registry.inner();
-        let revoked = info.identity.revocable().any(|(account, label)| {
+        let revoked = session.identity.revocable().any(|(account, label)| {
             let key = (account.to_owned(), label.map(str::to_owned));
             inner.revoked.get(&key).is_some_and(|at| *at > begun)
         });
@@ -494,8 +503,8 @@ impl Waiting {
         }
         inner.forget_waiter(self.id);
         inner.entering.remove(&self.id);
-        let client = info.client.ip();
-        inner.sessions.insert(self.id, (info, stop.clone()));
+        let client = session.info.client.ip();
+        inner.sessions.insert(self.id, (session, stop.clone()));
         inner.know(Network::of(client));
         drop(inner);
         self.logged_in = true;

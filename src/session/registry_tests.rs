@@ -64,10 +64,7 @@ fn sessions_are_never_evicted() {
     let client = SocketAddr::new(address(1), 1);
     let sessions: Vec<_> = (0..5)
         .map(|n| {
-            admit(&registry, n).log_in(
-                SessionInfo::new(identity("bob", "default"), client, "imap"),
-                0,
-            )
+            admit(&registry, n).log_in(Entry::new(identity("bob", "default"), client, "imap"), 0)
         })
         .collect();
     assert_eq!(
@@ -88,7 +85,7 @@ fn revoking_ends_the_sessions_of_one_account_and_logins_under_way() {
     });
     let client = SocketAddr::new(address(1), 1);
     let log_in = |n: u8, (account, label): (&str, &str), before: u64| {
-        let info = SessionInfo::new(identity(account, label), client, "imap");
+        let info = Entry::new(identity(account, label), client, "imap");
         admit(&registry, n).log_in(info, before)
     };
     let before = registry.moment();
@@ -211,10 +208,7 @@ fn a_listener_has_its_own_bound_which_counts_all_and_survives_new_settings() {
     let (small, other): (Arc<str>, Arc<str>) = ("scanners".into(), "imap".into());
     let client = SocketAddr::new(address(1), 1);
     let one = registry.admit(address(1), &small, Some(2)).unwrap();
-    let session = one.log_in(
-        SessionInfo::new(identity("bob", "default"), client, &small),
-        0,
-    );
+    let session = one.log_in(Entry::new(identity("bob", "default"), client, &small), 0);
     let waits = registry.admit(address(2), &small, Some(2)).unwrap();
     let elsewhere = registry.admit(address(3), &other, None).unwrap();
     // A third makes the one that waits leave; the name alone says which listener it is.
@@ -223,10 +217,7 @@ fn a_listener_has_its_own_bound_which_counts_all_and_survives_new_settings() {
         .unwrap();
     assert_eq!(evicted(&waits), Some(Evicted::Crowded));
     assert_eq!(evicted(&elsewhere), None);
-    let second = third.log_in(
-        SessionInfo::new(identity("bob", "default"), client, &small),
-        0,
-    );
+    let second = third.log_in(Entry::new(identity("bob", "default"), client, &small), 0);
     drop(waits);
     assert_eq!(
         registry.admit(address(5), &small, Some(2)).err(),
@@ -273,8 +264,7 @@ fn networks_that_have_logged_in_make_room_last() {
         waiting_per_address: 16,
     });
     let client = SocketAddr::new(address(1), 1);
-    let session =
-        admit(&registry, 1).log_in(SessionInfo::new(identity("bob", "x"), client, "imap"), 0);
+    let session = admit(&registry, 1).log_in(Entry::new(identity("bob", "x"), client, "imap"), 0);
     drop(session);
     let paying: Vec<_> = (0..2).map(|_| admit(&registry, 1)).collect();
     let mut strangers = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::rest::suggested;
@@ -17,7 +17,7 @@ use crate::proto::Protocol;
 const MOST: usize = 4096;
 
 /// The last trouble of an account with its mail server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailTrouble {
     /// The account's key.
     pub account: String,

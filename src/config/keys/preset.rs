@@ -1,6 +1,7 @@
 //! The keys of a preset.
 
-use super::{SASL, SERVERS, may, text};
+use super::provider::{SASL, SERVERS};
+use super::{may, text};
 use crate::config::{
     forms,
     shape::{Kind, Table},

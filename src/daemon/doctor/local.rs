@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -15,7 +14,7 @@ use super::subject::Subject;
 use super::talk::handshake;
 use crate::access;
 use crate::config::{Listener, ListenerTls};
-use crate::daemon::wiring;
+use crate::daemon::{control, wiring};
 use crate::net::probe::connect_each;
 use crate::net::tls::{self, CertFault, CertInfo};
 use crate::oauth::table::shell;
@@ -90,7 +89,7 @@ async fn listed(subject: &Subject<'_>) -> Result<Vec<access::Entry>, String> {
 /// control socket.
 pub(super) async fn listeners(
     subject: &Subject<'_>,
-    answers: &[Value],
+    answers: &[control::Status],
     limit: Duration,
 ) -> Finding {
     let config = subject.config;
@@ -261,18 +260,12 @@ impl Summary {
 }
 
 /// Where a running `serve` says that the listener is; else what the configuration says.
-fn addresses(listener: &Listener, answers: &[Value]) -> Vec<SocketAddr> {
-    let told: Option<Vec<SocketAddr>> = answers
-        .iter()
-        .filter_map(|answer| answer.get("listeners")?.as_array())
-        .map(|listeners| {
-            let mine = listeners
-                .iter()
-                .filter(|one| one.get("name").and_then(Value::as_str) == Some(&*listener.name));
-            mine.filter_map(|one| one.get("address")?.as_str()?.parse().ok())
-                .collect()
-        })
-        .next();
+fn addresses(listener: &Listener, answers: &[control::Status]) -> Vec<SocketAddr> {
+    let told = answers.first().map(|answer| {
+        let mine = answer.listeners.iter();
+        let mine = mine.filter(|one| one.name == listener.name);
+        mine.map(|one| one.address).collect()
+    });
     told.unwrap_or_else(|| {
         let known = listener.bind.iter().filter(|address| address.port() != 0);
         known.copied().collect()

@@ -19,19 +19,17 @@ pub use step::{Outcome, Report, Step};
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use self::login::Verdict;
 use self::scopes::Judged;
 use self::step::{Done, Finding, Walk};
 use self::subject::Subject;
 use self::talk::Talk;
-use super::control::{self, Question};
+use super::control;
 use super::inspect;
 use super::wiring::{self, Base};
 use crate::config::{self, Config, UpstreamTls};
 use crate::net::stream::Stream;
-use crate::oauth::{self, Tokens};
+use crate::oauth::{self, AccountStatus, Tokens};
 use crate::observe::{Clock as _, SystemClock};
 use crate::proto::Protocol;
 
@@ -138,7 +136,7 @@ impl Around<'_> {
         let talk = reach(subject, walk, limits.connect_time).await?;
         let talk = walk.take(login::greeting(subject, talk).await)?;
 
-        let answers = control::ask(&self.config.state_dir, &Question::Status).await;
+        let answers = control::statuses(&self.config.state_dir).await;
         let running = answers.iter().find_map(|answer| status_of(answer, subject));
         let store = &self.base.store;
         let got = token::token(subject, self.tokens, store, running).await;
@@ -312,11 +310,7 @@ fn no_server(config: &Config, protocol: Protocol, provider: Option<&config::Prov
 }
 
 /// What a running `serve` says of the account.
-fn status_of<'a>(answer: &'a Value, subject: &Subject<'_>) -> Option<&'a Value> {
-    let accounts = answer.get("accounts")?.as_array()?;
-    let of = |user: &str| {
-        let mine = |one: &&Value| one.get("account").and_then(Value::as_str) == Some(user);
-        accounts.iter().find(mine)
-    };
+fn status_of<'a>(answer: &'a control::Status, subject: &Subject<'_>) -> Option<&'a AccountStatus> {
+    let of = |user: &str| answer.accounts.iter().find(|one| one.account == user);
     of(&subject.who.user).or_else(|| of(&subject.holder.user))
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::time::timeout;
 
 use super::mend;
@@ -13,7 +12,9 @@ use super::subject::Subject;
 use crate::daemon::wiring;
 use crate::net::dial::resolve;
 use crate::net::probe::connect_each;
-use crate::oauth::{AccessToken, AccountStatus, Class, TokenClaims, TokenError, Tokens, table};
+use crate::oauth::{
+    AccessToken, AccountStatus, Class, State, TokenClaims, TokenError, Tokens, table,
+};
 use crate::observe::time::minutes;
 use crate::observe::{Clock as _, SystemClock};
 use crate::proto::printable;
@@ -34,7 +35,7 @@ pub(super) async fn token(
     subject: &Subject<'_>,
     tokens: &Tokens,
     store: &dyn TokenStore,
-    running: Option<&Value>,
+    running: Option<&AccountStatus>,
 ) -> Done<Held> {
     let now = SystemClock.now();
     if let Some(finding) = paused(subject, tokens, running, now).await {
@@ -73,12 +74,12 @@ fn status_of(subject: &Subject<'_>, tokens: &Tokens) -> Option<AccountStatus> {
 async fn paused(
     subject: &Subject<'_>,
     tokens: &Tokens,
-    running: Option<&Value>,
+    running: Option<&AccountStatus>,
     now: u64,
 ) -> Option<Finding> {
     let running = running?;
-    let until = running.get("retry_at")?.as_u64()?;
-    if until <= now || running.get("state")?.as_str()? != "degraded" {
+    let until = running.retry_at?;
+    if until <= now || running.state != State::Degraded {
         return None;
     }
     tokens.look().await;
@@ -86,15 +87,14 @@ async fn paused(
     if mine.expires_at.is_some_and(|end| end > now + MARGIN) {
         return None;
     }
-    let error = running.get("error")?;
-    let words = |name: &str| error.get(name).and_then(Value::as_str).map(str::to_owned);
+    let told = running.error.as_ref()?;
     let text = format!(
         "{} The running serve asks again at {}; nothing was asked now",
-        words("sentence").unwrap_or_default(),
+        told.sentence,
         minutes(until)
     );
     let error = TokenError::temporary(&text, "", Some(until));
-    let finding = Finding::failed(text).code(words("code"));
+    let finding = Finding::failed(text).code(told.code.clone());
     Some(finding.mend(mend::token(subject, &error)))
 }
 
@@ -107,7 +107,7 @@ fn good(
 ) -> Finding {
     let mut text = format!(
         "{}; access token {} old, until {} ({} left)",
-        status.flow,
+        status.flow.name(),
         span(now.saturating_sub(token.issued_at)),
         minutes(token.expires_at),
         span(token.expires_at.saturating_sub(now))
@@ -117,7 +117,7 @@ fn good(
     }
     let detailed = |finding: Finding| {
         let mut finding = finding
-            .detail("flow", status.flow)
+            .detail("flow", status.flow.name())
             .detail("issued_at", token.issued_at)
             .detail("expires_at", token.expires_at)
             .detail("refresh_token", status.refresh_token);

@@ -1,13 +1,16 @@
 //! What people may know about an account's tokens. No secrets.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{core::Core, event::Standing};
-use crate::oauth::{error::TokenError, provider::Account};
+use crate::oauth::{
+    error::TokenError,
+    provider::{Account, Flow},
+};
 use crate::observe::Class;
 
 /// Where an account stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Not looked at yet.
@@ -26,8 +29,23 @@ pub enum State {
     Misconfigured,
 }
 
+impl State {
+    /// Its word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::SignedOut => "signed-out",
+            Self::Valid => "valid",
+            Self::Refreshing => "refreshing",
+            Self::Degraded => "degraded",
+            Self::NeedsSignIn => "needs-sign-in",
+            Self::Misconfigured => "misconfigured",
+        }
+    }
+}
+
 /// One account, for `status`. All times are Unix seconds.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountStatus {
     /// The user name as configured.
     pub account: String,
@@ -36,8 +54,8 @@ pub struct AccountStatus {
     pub covered_by: Option<String>,
     /// The provider's name.
     pub provider: String,
-    /// The flow's name.
-    pub flow: &'static str,
+    /// How its tokens are had.
+    pub flow: Flow,
     /// Where it stands.
     pub state: State,
     /// When the access token ends.
@@ -49,10 +67,13 @@ pub struct AccountStatus {
     /// Before this time the provider is not asked again.
     pub retry_at: Option<u64>,
     /// Whether there is a refresh token.
+    #[serde(default)]
     pub refresh_token: bool,
     /// The newest tokens are only in memory, because saving them failed.
+    #[serde(default)]
     pub unsaved: bool,
     /// The granted scopes.
+    #[serde(default)]
     pub scopes: Vec<String>,
     /// Who signed in, as the provider says.
     pub identity: Option<String>,
@@ -63,7 +84,7 @@ pub struct AccountStatus {
 }
 
 /// An error in a status.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastError {
     /// When it happened, Unix seconds, if known.
     pub at: Option<u64>,
@@ -108,7 +129,7 @@ pub(super) fn status(account: &Account, core: &Core, now_ms: u64) -> AccountStat
         account: account.user.clone(),
         covered_by: None,
         provider: account.provider.name.clone(),
-        flow: account.provider.flow.name(),
+        flow: account.provider.flow,
         state,
         expires_at: core.expires_at(),
         signed_in_at: Some(facts.signed_in_at).filter(|at| *at > 0),
