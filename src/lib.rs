@@ -11,6 +11,9 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 mod environment;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ground;
 pub mod input;
 pub mod net;
