@@ -54,7 +54,9 @@ pub fn stored_network(text: &str) -> Option<String> {
 /// Of those texts that name networks: whether all lie among the addresses of all, and whether the public
 /// ones are no more than a site's.
 pub fn addresses<'a>(texts: impl IntoIterator<Item = &'a str>) -> (bool, bool) {
-    let parsed = texts.into_iter().filter_map(|text| network::parse(text).ok());
+    let parsed = texts
+        .into_iter()
+        .filter_map(|text| network::parse(text).ok());
     let networks: Vec<_> = parsed.collect();
     let all = network::Addresses::of(&networks);
     let among = networks.iter().all(|network| all.overlap(*network));

@@ -223,7 +223,7 @@ impl<'a, P: Iterator<Item = Piece<'a>>> Play<'a, P> {
         let shown = format!("{credentials:?}");
         assert!(!holds(shown.as_bytes(), PASSWORD), "{shown}");
         let password = credentials.password.expose_secret().to_vec();
-        let most = self.limits.line + 2 * self.limits.literal;
+        let most = 2 * (self.limits.line + self.limits.literal);
         assert!(credentials.user.len() + password.len() <= most);
         self.story.logins.push((credentials.user, password));
         if self.input.is(6) {

@@ -12,18 +12,23 @@ const LONGEST: usize = 700;
 /// The same with the longest list that is kept of a server, see `Capabilities` of IMAP.
 const LONGEST_LIST: usize = 256 * 129 + LONGEST;
 
-/// Looks at all that was said to a client: whole lines of its protocol, none of them endless, and nothing
-/// of what it sent but its tags.
+/// Looks at all that was said to a client: whole lines of its protocol, none of them endless.
 pub fn check(protocol: Protocol, said: &[u8]) {
-    check_lines(protocol, said, LONGEST);
+    check_lines(protocol, said, LONGEST, check_secret);
 }
 
 /// The same for what was said with a hostile server's list of capabilities.
 pub fn check_list(protocol: Protocol, said: &[u8]) {
-    check_lines(protocol, said, LONGEST_LIST);
+    // What the server says is the server's.
+    check_lines(protocol, said, LONGEST_LIST, |_, _| {});
 }
 
-fn check_lines(protocol: Protocol, said: &[u8], longest: usize) {
+fn check_lines(
+    protocol: Protocol,
+    said: &[u8],
+    longest: usize,
+    check_more: impl Fn(Protocol, &[u8]),
+) {
     if said.is_empty() {
         return;
     }
@@ -38,6 +43,7 @@ fn check_lines(protocol: Protocol, said: &[u8], longest: usize) {
             line.escape_ascii()
         );
         check_line(protocol, line);
+        check_more(protocol, line);
     }
 }
 
@@ -63,9 +69,14 @@ fn check_line(protocol: Protocol, line: &[u8]) {
         }
     };
     assert!(fits, "not of {protocol}: {shown}");
-    let own = match protocol {
-        Protocol::Imap => rest,
-        Protocol::Pop3 | Protocol::Smtp => line,
+}
+
+/// Nothing is said of what the client sent but its tags.
+fn check_secret(protocol: Protocol, line: &[u8]) {
+    let own = match (protocol, line.iter().position(|octet| *octet == b' ')) {
+        (Protocol::Imap, Some(end)) => &line[end..],
+        _ => line,
     };
+    let shown = line.escape_ascii();
     assert!(!holds(own, PASSWORD), "a password was said: {shown}");
 }

@@ -198,7 +198,7 @@ fn announce(protocol: Protocol, capabilities: &Capabilities) {
         let announced = String::from_utf8_lossy(&announced).to_ascii_uppercase();
         for line in announced.lines() {
             let line = line.strip_prefix("250").map_or(line, |rest| &rest[1..]);
-            for word in line.split(' ') {
+            for word in line.split([' ', ']']) {
                 check_word(protocol, protection, word);
                 if protocol != Protocol::Imap {
                     break;
@@ -216,7 +216,11 @@ fn check_word(protocol: Protocol, protection: Protection, word: &str) {
         Protocol::Smtp => word.starts_with('X'),
     };
     assert!(!theirs, "{word} is announced");
-    let tls = matches!(word, "STARTTLS" | "STLS" | "LOGINDISABLED");
+    let tls = match protocol {
+        Protocol::Imap => matches!(word, "STARTTLS" | "LOGINDISABLED"),
+        Protocol::Pop3 => word == "STLS",
+        Protocol::Smtp => word == "STARTTLS",
+    };
     assert!(
         !tls || protection == Protection::StartTlsFirst,
         "{word} is announced"
