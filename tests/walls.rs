@@ -32,12 +32,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "observe", "input",
         ],
     ),
+    (
+        "doctor",
+        &[
+            "daemon", "upstream", "session", "proto", "access", "oauth", "net", "store", "config",
+            "observe", "input",
+        ],
+    ),
     ("sandbox", &["net", "observe"]),
     (
         "cli",
         &[
-            "daemon", "session", "proto", "access", "oauth", "net", "store", "config", "sandbox",
-            "observe", "input",
+            "doctor", "daemon", "session", "proto", "access", "oauth", "net", "store", "config",
+            "sandbox", "observe", "input",
         ],
     ),
 ];

@@ -409,7 +409,8 @@ pub fn plan(config: &Config, client_config: &Arc<ClientConfig>, before: Option<&
     }
 }
 
-fn server(
+/// A mail server of a provider, of which nothing is known yet.
+pub fn server(
     provider: &config::Provider,
     protocol: Protocol,
     server: &config::Server,
@@ -421,20 +422,24 @@ fn server(
         config::UpstreamTls::StartTls => (false, UpstreamTls::StartTls),
         config::UpstreamTls::None => (false, UpstreamTls::Ready),
     };
-    let mechanism = match provider.sasl {
-        config::SaslMechanism::Xoauth2 => Mechanism::Xoauth2,
-        config::SaslMechanism::Oauthbearer => Mechanism::Oauthbearer,
-    };
     let address = (server.host.as_str(), server.port);
     Server::new(
         (&provider.name, protocol),
         address,
         tls,
-        mechanism,
+        mechanism(provider.sasl),
         client_config.clone(),
         egress.clone(),
     )
     .greeted_as(provider.ehlo_name.clone())
+}
+
+/// The SASL mechanism of a provider.
+pub fn mechanism(sasl: config::SaslMechanism) -> Mechanism {
+    match sasl {
+        config::SaslMechanism::Xoauth2 => Mechanism::Xoauth2,
+        config::SaslMechanism::Oauthbearer => Mechanism::Oauthbearer,
+    }
 }
 
 fn limits(config: &Config) -> Limits {

@@ -11,7 +11,6 @@ use tokio::time::timeout;
 use super::network::{described, readable, with_chain};
 use super::step::Finding;
 use super::subject::Subject;
-use super::talk::handshake;
 use crate::access;
 use crate::config::{Listener, ListenerTls};
 use crate::daemon::{control, wiring};
@@ -366,7 +365,8 @@ async fn tls_of(subject: &Subject<'_>, stream: TcpStream, limit: Duration) -> Se
         Err(error) => return Seen::Odd(error.to_string()),
     };
     let name = own.names.first().map_or("localhost", String::as_str);
-    let shaken = handshake(&config, name, stream, limit).await;
+    let shaken = timeout(limit, tls::handshake(&config, name, stream)).await;
+    let shaken = shaken.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
     let Some(mut shown) = witness.chain().into_iter().next().map(readable) else {
         let why = shaken.err().map(|error| error.to_string());
         return Seen::Odd(format!("no TLS: {}", why.unwrap_or_default()));

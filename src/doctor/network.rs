@@ -1,42 +1,65 @@
 //! The way to the server: name, port, certificate.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-
+use super::login;
 use super::mend;
-use super::step::{Done, Finding};
+use super::step::{Finding, Walk};
 use super::subject::Subject;
-use super::talk::handshake;
-use crate::net::dial::{self, resolve};
-use crate::net::egress::Egress;
-use crate::net::probe::connect_each;
-use crate::net::stream::Stream;
-use crate::net::tls::{self, CertInfo};
+use crate::net::dial::DialError;
+use crate::net::probe::Attempt;
+use crate::net::tls::{self, CertInfo, Witness};
 use crate::observe::time::minutes;
+use crate::observe::{Clock as _, SystemClock};
 use crate::proto::printable;
+use crate::upstream::{Observer, Stage, Unusable};
 
 /// A server's certificate that ends within so many days is worth a word.
 const ENDS_SOON: i64 = 7;
 /// Longest text taken from a certificate.
 const LONGEST: usize = 200;
 
+/// Tells what was found at each stage of the way to the server.
+pub(super) struct Findings<'a, 'w> {
+    pub(super) subject: &'a Subject<'a>,
+    pub(super) walk: &'a mut Walk<'w>,
+    /// Sees the certificates.
+    pub(super) witness: &'a Witness,
+}
+
+impl Observer for Findings<'_, '_> {
+    fn ended(&mut self, stage: Stage<'_>) {
+        let subject = self.subject;
+        let finding = match stage {
+            Stage::Resolved(found) => dns(subject, found),
+            Stage::Connected(attempts) => tcp(subject, attempts),
+            Stage::Proxied(proxy, dialled) => {
+                let text = format!("left to the egress proxy {proxy}");
+                self.walk.note(Finding::skipped(text));
+                egress(subject, proxy, dialled)
+            }
+            Stage::Agreed(agreed) => login::agreed(subject, agreed),
+            Stage::Secured(secured) => tls(subject, secured, self.witness),
+            Stage::Greeted(greeted) => login::greeting(subject, greeted),
+        };
+        self.walk.note(finding);
+    }
+}
+
 /// All addresses of the server's name.
-pub(super) async fn dns(subject: &Subject<'_>, limit: Duration) -> Done<Vec<SocketAddr>> {
-    let (host, port) = (&subject.server.host, subject.server.port);
-    let failed = |why: String| {
-        let text = format!("the name {host} cannot be resolved: {why}");
-        Err(Finding::failed(text).mend(mend::dns(subject)))
-    };
-    let found = match timeout(limit, resolve(host, port)).await {
-        Ok(Ok(found)) => found,
-        Ok(Err(error)) => {
-            let cause = std::error::Error::source(&error);
-            return failed(cause.map_or_else(|| error.to_string(), ToString::to_string));
+fn dns(subject: &Subject<'_>, found: Result<&[SocketAddr], &Unusable>) -> Finding {
+    let host = &subject.server.host;
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => {
+            // Without the name, which stands before it.
+            let why = match error {
+                Unusable::Dial(DialError::Resolve { source, .. }) => source.to_string(),
+                other => other.to_string(),
+            };
+            let text = format!("the name {host} cannot be resolved: {why}");
+            return Finding::failed(text).mend(mend::dns(subject));
         }
-        Err(_) => return failed(format!("no answer within {} s", limit.as_secs_f32())),
     };
     let of = |v6: bool| -> Vec<String> {
         let of_family = found.iter().filter(|address| address.is_ipv6() == v6);
@@ -58,49 +81,37 @@ pub(super) async fn dns(subject: &Subject<'_>, limit: Duration) -> Done<Vec<Sock
     } else {
         format!("{host}: {}; {}", list("IPv4", &v4), list("IPv6", &v6))
     };
-    let finding = Finding::ok(text)
+    Finding::ok(text)
         .detail("host", host.as_str())
         .detail("ipv4", v4)
-        .detail("ipv6", v6);
-    Ok((found, finding))
+        .detail("ipv6", v6)
 }
 
 /// Through the egress proxy, which resolves the name too.
-pub(super) async fn egress(
-    subject: &Subject<'_>,
-    egress: &Egress,
-    proxy: &str,
-    limit: Duration,
-) -> Done<TcpStream> {
-    let (host, port) = (&subject.server.host, subject.server.port);
-    let done = dial::connect(egress, host, port, limit).await;
-    let detailed = |finding: Finding| finding.detail("egress", proxy);
-    match done {
-        Ok(stream) => {
+fn egress(subject: &Subject<'_>, proxy: &str, dialled: Result<(), &DialError>) -> Finding {
+    let finding = match dialled {
+        Ok(()) => {
             let text = format!("{} through the egress proxy {proxy}", subject.address());
-            Ok((stream, detailed(Finding::ok(text))))
+            Finding::ok(text)
         }
         Err(error) => {
             let text = printable(&error.to_string(), 300);
-            Err(detailed(Finding::failed(text)).mend(mend::egress(subject, proxy)))
+            Finding::failed(text).mend(mend::egress(subject, proxy))
         }
-    }
+    };
+    finding.detail("egress", proxy)
 }
 
-/// Every address is tried; the first that answered is used.
-pub(super) async fn tcp(
-    subject: &Subject<'_>,
-    addresses: &[SocketAddr],
-    limit: Duration,
-) -> Done<TcpStream> {
+/// Every address was tried; the first that answered is used.
+fn tcp(subject: &Subject<'_>, attempts: &[Attempt]) -> Finding {
     let mut answered = Vec::new();
     let mut failures = Vec::new();
     let mut elsewhere = Vec::new();
-    for attempt in connect_each(addresses, limit).await {
-        match attempt.connected {
-            Ok(stream) => answered.push((attempt.address, attempt.took, stream)),
+    for attempt in attempts {
+        match &attempt.connected {
+            Ok(_) => answered.push((attempt.address, attempt.took)),
             // A machine without IPv6 is a common thing and does no harm.
-            Err(error) if has_no_way(&attempt.address, &error) => elsewhere.push(attempt.address),
+            Err(error) if has_no_way(&attempt.address, error) => elsewhere.push(attempt.address),
             Err(error) => failures.push((attempt.address, error)),
         }
     }
@@ -113,8 +124,8 @@ pub(super) async fn tcp(
         let finding = finding.detail("failed", words.clone());
         finding.detail("no_route", no_way.clone())
     };
-    let first = answered.iter().min_by_key(|(_, took, _)| *took);
-    let Some(first) = first.map(|(address, ..)| *address) else {
+    let first = answered.iter().min_by_key(|(_, took)| *took);
+    let Some((first, _)) = first else {
         let kinds: Vec<_> = failures
             .iter()
             .map(|(address, error)| (*address, error.kind()))
@@ -126,11 +137,11 @@ pub(super) async fn tcp(
             subject.address(),
             words.join("; ")
         );
-        return Err(with(Finding::failed(text)).mend(mend::tcp(subject, &kinds)));
+        return with(Finding::failed(text)).mend(mend::tcp(subject, &kinds));
     };
     let all: Vec<String> = answered
         .iter()
-        .map(|(address, took, _)| format!("{address} ({} ms)", took.as_millis()))
+        .map(|(address, took)| format!("{address} ({} ms)", took.as_millis()))
         .collect();
     let mut text = format!("answered: {}", all.join(", "));
     if !no_way.is_empty() {
@@ -146,13 +157,9 @@ pub(super) async fn tcp(
             subject.server.port
         )])
     };
-    let finding = with(finding)
+    with(finding)
         .detail("used", first.to_string())
-        .detail("answered", all);
-    let stream = answered.into_iter().find(|(address, ..)| *address == first);
-    stream
-        .map(|(_, _, stream)| (stream, finding))
-        .ok_or_else(|| Finding::failed("no connection"))
+        .detail("answered", all)
 }
 
 /// Whether this machine has no way to the address at all.
@@ -166,21 +173,15 @@ fn has_no_way(address: &SocketAddr, error: &std::io::Error) -> bool {
 }
 
 /// The handshake and what the server showed in it.
-pub(super) async fn tls(
+fn tls(
     subject: &Subject<'_>,
-    socket: TcpStream,
-    limit: Duration,
-    now: u64,
-) -> Done<Stream> {
-    let (config, witness) = match tls::examining_config(subject.config.trust.extra_ca.as_deref()) {
-        Ok(made) => made,
-        Err(error) => return Err(Finding::failed(error.to_string())),
-    };
-    let shaken = handshake(&config, &subject.server.host, socket, limit).await;
+    secured: Result<&'static str, &Unusable>,
+    witness: &Witness,
+) -> Finding {
     let chain: Vec<CertInfo> = witness.chain().into_iter().map(readable).collect();
     let shown = chain.first();
-    match shaken {
-        Ok((stream, version)) => {
+    let finding = match secured {
+        Ok(version) => {
             let soon = shown.is_some_and(|shown| shown.days_left < ENDS_SOON);
             let text = format!("{version}; {}", described(shown));
             let finding = if soon {
@@ -191,40 +192,43 @@ pub(super) async fn tls(
             } else {
                 Finding::ok(text)
             };
-            Ok((
-                stream,
-                with_chain(finding.detail("version", version), &chain),
-            ))
+            finding.detail("version", version)
         }
-        Err(error) => {
-            let finding = match tls::handshake_fault(&error) {
-                tls::HandshakeFault::Certificate(fault, _) => {
-                    let why = match fault {
-                        tls::CertFault::OtherName => "is made out to other names",
-                        tls::CertFault::UnknownIssuer => "was issued by nobody this machine trusts",
-                        tls::CertFault::Expired => "has ended",
-                        tls::CertFault::NotYetValid => "is not valid yet",
-                        _ => "is not good",
-                    };
-                    let host = &subject.server.host;
-                    let text = format!("the certificate of {host} {why}: {}", described(shown));
-                    Finding::failed(text).mend(mend::certificate(subject, fault, shown, now))
-                }
-                fault => {
-                    let why = match fault {
-                        tls::HandshakeFault::Plain => "what answers speaks no TLS".to_owned(),
-                        tls::HandshakeFault::TooOld => {
-                            "the server does neither TLS 1.3 nor TLS 1.2 with ECDHE".to_owned()
-                        }
-                        _ => printable(&error.to_string(), LONGEST),
-                    };
-                    let text = format!("TLS with {} failed: {why}", subject.address());
-                    Finding::failed(text).mend(mend::tls(subject, fault))
-                }
+        Err(Unusable::Tls(error)) => refused(subject, tls::handshake_fault(error), error, shown),
+        Err(error) => refused(subject, tls::HandshakeFault::Broken, error, shown),
+    };
+    with_chain(finding, &chain)
+}
+
+/// Why there is no TLS; `error` has the words for what is nothing known.
+fn refused(
+    subject: &Subject<'_>,
+    fault: tls::HandshakeFault,
+    error: &dyn std::fmt::Display,
+    shown: Option<&CertInfo>,
+) -> Finding {
+    let why = match fault {
+        tls::HandshakeFault::Certificate(fault, _) => {
+            let why = match fault {
+                tls::CertFault::OtherName => "is made out to other names",
+                tls::CertFault::UnknownIssuer => "was issued by nobody this machine trusts",
+                tls::CertFault::Expired => "has ended",
+                tls::CertFault::NotYetValid => "is not valid yet",
+                _ => "is not good",
             };
-            Err(with_chain(finding, &chain))
+            let host = &subject.server.host;
+            let text = format!("the certificate of {host} {why}: {}", described(shown));
+            let now = SystemClock.now();
+            return Finding::failed(text).mend(mend::certificate(subject, fault, shown, now));
         }
-    }
+        tls::HandshakeFault::Plain => "what answers speaks no TLS".to_owned(),
+        tls::HandshakeFault::TooOld => {
+            "the server does neither TLS 1.3 nor TLS 1.2 with ECDHE".to_owned()
+        }
+        _ => printable(&error.to_string(), LONGEST),
+    };
+    let text = format!("TLS with {} failed: {why}", subject.address());
+    Finding::failed(text).mend(mend::tls(subject, fault))
 }
 
 /// The words of a certificate, made fit to print.

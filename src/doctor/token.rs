@@ -194,6 +194,11 @@ async fn none(
     finding.mend(mend::token(subject, error))
 }
 
+/// The server refused the token at hand, and this is why there is no other.
+pub(super) async fn no_new_token(subject: &Subject<'_>, error: &TokenError) -> Finding {
+    none(subject, error, None, SystemClock.now()).await
+}
+
 /// Why the sign-in service cannot be reached; `None` when it can.
 async fn endpoint(subject: &Subject<'_>, limit: Duration) -> Option<String> {
     let url = &subject.provider.token_url;
@@ -295,8 +300,8 @@ fn span(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::doctor::step::Outcome;
-    use crate::daemon::doctor::subject::tests::Sample;
+    use crate::doctor::step::Outcome;
+    use crate::doctor::subject::tests::Sample;
 
     #[test]
     fn another_identity_is_only_suspected() {

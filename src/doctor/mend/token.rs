@@ -1,12 +1,12 @@
 //! No token, or one that lacks something.
 
 use crate::config::PresetName;
-use crate::daemon::doctor::subject::Subject;
+use crate::doctor::subject::Subject;
 use crate::oauth::TokenError;
 use crate::oauth::table;
 
 /// There is no token.
-pub(in crate::daemon::doctor) fn token(subject: &Subject<'_>, error: &TokenError) -> Vec<String> {
+pub(in crate::doctor) fn token(subject: &Subject<'_>, error: &TokenError) -> Vec<String> {
     let code = error.code.as_deref().unwrap_or_default();
     let mut lines = match subject.row(code) {
         Some(row) => subject.steps(row, &error.detail),
@@ -17,11 +17,7 @@ pub(in crate::daemon::doctor) fn token(subject: &Subject<'_>, error: &TokenError
 }
 
 /// A scope is missing that the protocol needs; `asked`: it was asked for and not granted.
-pub(in crate::daemon::doctor) fn scope(
-    subject: &Subject<'_>,
-    missing: &str,
-    asked: bool,
-) -> Vec<String> {
+pub(in crate::doctor) fn scope(subject: &Subject<'_>, missing: &str, asked: bool) -> Vec<String> {
     let mut lines = Vec::new();
     if !asked {
         lines.push(format!(
@@ -46,7 +42,7 @@ pub(in crate::daemon::doctor) fn scope(
 }
 
 /// The token opens something else than mailboxes.
-pub(in crate::daemon::doctor) fn other_resource(subject: &Subject<'_>) -> Vec<String> {
+pub(in crate::doctor) fn other_resource(subject: &Subject<'_>) -> Vec<String> {
     let resource = match subject.provider.preset {
         PresetName::MicrosoftGccHigh | PresetName::MicrosoftDod => "outlook.office365.us",
         PresetName::MicrosoftChina => "partner.outlook.cn",
@@ -67,7 +63,7 @@ pub(in crate::daemon::doctor) fn other_resource(subject: &Subject<'_>) -> Vec<St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::doctor::subject::tests::Sample;
+    use crate::doctor::subject::tests::Sample;
     use crate::oauth::Class;
 
     fn error(class: Class, code: &str) -> TokenError {

@@ -175,14 +175,14 @@ pub(super) mod tests {
     use crate::oauth::table::shell;
 
     /// A checked configuration with one account, `alice@contoso.com` of provider `contoso`.
-    pub(in crate::daemon::doctor) struct Sample {
+    pub(in crate::doctor) struct Sample {
         config: Config,
         who: oauth::Account,
     }
 
     impl Sample {
         /// `provider` and `account` are further lines of their YAML maps.
-        pub(in crate::daemon::doctor) fn new(provider: &str, account: &str) -> Self {
+        pub(in crate::doctor) fn new(provider: &str, account: &str) -> Self {
             let text = format!(
                 "listeners: [{{ name: imap, protocol: imap, bind: '127.0.0.1:1993', tls: implicit }}]\n\
                  providers: [{{ name: contoso, {provider} }}]\n\
@@ -197,7 +197,7 @@ pub(super) mod tests {
         }
 
         /// A public client of Microsoft's with sign-in in a browser.
-        pub(in crate::daemon::doctor) fn microsoft() -> Self {
+        pub(in crate::doctor) fn microsoft() -> Self {
             Self::new(
                 "preset: microsoft, tenant: contoso.onmicrosoft.com, client_id: client-1",
                 "",
@@ -205,7 +205,7 @@ pub(super) mod tests {
         }
 
         /// App-only access at Microsoft.
-        pub(in crate::daemon::doctor) fn app_only() -> Self {
+        pub(in crate::doctor) fn app_only() -> Self {
             Self::new(
                 "preset: microsoft, tenant: contoso.onmicrosoft.com, client_id: client-1, \
                  client_secret: { file: secrets/contoso }, flow: client_credentials",
@@ -213,7 +213,7 @@ pub(super) mod tests {
             )
         }
 
-        pub(in crate::daemon::doctor) fn subject(&self) -> Subject<'_> {
+        pub(in crate::doctor) fn subject(&self) -> Subject<'_> {
             let provider = &self.config.providers[0];
             Subject {
                 config: &self.config,
@@ -226,7 +226,7 @@ pub(super) mod tests {
             }
         }
 
-        pub(in crate::daemon::doctor) fn provider(&self) -> Arc<oauth::Provider> {
+        pub(in crate::doctor) fn provider(&self) -> Arc<oauth::Provider> {
             self.who.provider.clone()
         }
     }

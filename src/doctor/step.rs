@@ -120,7 +120,7 @@ pub(super) struct Walk<'a> {
     /// When the step under way began.
     began: Instant,
     steps: &'a mut Vec<Step>,
-    tell: &'a mut dyn FnMut(&Step),
+    tell: &'a mut (dyn FnMut(&Step) + Send),
 }
 
 impl<'a> Walk<'a> {
@@ -128,7 +128,7 @@ impl<'a> Walk<'a> {
         protocol: &'static str,
         plan: &'a [&'static str],
         steps: &'a mut Vec<Step>,
-        tell: &'a mut dyn FnMut(&Step),
+        tell: &'a mut (dyn FnMut(&Step) + Send),
     ) -> Self {
         Self {
             protocol,

@@ -1,7 +1,7 @@
 //! The mail server refuses the token, or takes it and opens no mailbox.
 
 use super::ENTRA;
-use crate::daemon::doctor::subject::{Subject, powershell};
+use crate::doctor::subject::{Subject, powershell};
 use crate::oauth::table::Row;
 use crate::oauth::table::shell;
 use crate::proto::Protocol;
@@ -9,7 +9,7 @@ use crate::proto::dialogue::RefusedBecause;
 
 /// The server took the token and opens no mailbox: the causes that are possible, likeliest first.
 /// `identity` is who signed in, `object_id` the one in an app-only token.
-pub(in crate::daemon::doctor) fn not_connected(
+pub(in crate::doctor) fn not_connected(
     subject: &Subject<'_>,
     identity: Option<&str>,
     object_id: Option<&str>,
@@ -49,7 +49,7 @@ pub(in crate::daemon::doctor) fn not_connected(
 }
 
 /// The server refuses the token itself. `row` is what the table makes of its words.
-pub(in crate::daemon::doctor) fn refused(
+pub(in crate::doctor) fn refused(
     subject: &Subject<'_>,
     row: Option<&Row>,
     because: RefusedBecause,
@@ -140,10 +140,7 @@ fn refused_token(
 }
 
 /// Somebody else signed in, and the server does not let that one in.
-pub(in crate::daemon::doctor) fn other_identity(
-    subject: &Subject<'_>,
-    identity: &str,
-) -> Vec<String> {
+pub(in crate::doctor) fn other_identity(subject: &Subject<'_>, identity: &str) -> Vec<String> {
     let mailbox = subject.mailbox();
     if subject.protocol == Protocol::Smtp && subject.is_microsoft() {
         return other_sender(subject, identity);
@@ -282,7 +279,7 @@ fn app_access(subject: &Subject<'_>, object_id: Option<&str>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::doctor::subject::tests::Sample;
+    use crate::doctor::subject::tests::Sample;
 
     #[test]
     fn not_connected_names_the_likely_causes_in_order() {

@@ -5,6 +5,7 @@
 //! Nothing here changes more than a login through `serve` would: tokens come from the same engine,
 //! under the same locks.
 
+pub mod inspect;
 mod local;
 mod login;
 mod mend;
@@ -12,26 +13,23 @@ mod network;
 mod scopes;
 mod step;
 mod subject;
-mod talk;
 mod token;
 
 pub use step::{Outcome, Report, Step};
 
 use std::time::Duration;
 
-use self::login::Verdict;
+use self::network::Findings;
 use self::scopes::Judged;
 use self::step::{Done, Finding, Walk};
 use self::subject::Subject;
-use self::talk::Talk;
-use super::control;
-use super::inspect;
-use super::wiring::{self, Base};
 use crate::config::{self, Config, UpstreamTls};
-use crate::net::stream::Stream;
+use crate::daemon::control;
+use crate::daemon::wiring::{self, Base};
+use crate::net::tls;
 use crate::oauth::{self, AccountStatus, Tokens};
-use crate::observe::{Clock as _, SystemClock};
 use crate::proto::Protocol;
+use crate::upstream::{self, Connection, Conversation};
 
 /// Time for reaching our own listeners.
 const LOCAL: Duration = Duration::from_secs(5);
@@ -44,7 +42,7 @@ pub async fn examine(
     config: &Config,
     base: &Base,
     account: &config::Account,
-    tell: &mut dyn FnMut(&Step),
+    tell: &mut (dyn FnMut(&Step) + Send),
 ) -> Report {
     let mut steps = Vec::new();
     let tokens = base.tokens(config);
@@ -98,7 +96,12 @@ struct Around<'a> {
 }
 
 impl Around<'_> {
-    async fn walk(&self, protocol: Protocol, steps: &mut Vec<Step>, tell: &mut dyn FnMut(&Step)) {
+    async fn walk(
+        &self,
+        protocol: Protocol,
+        steps: &mut Vec<Step>,
+        tell: &mut (dyn FnMut(&Step) + Send),
+    ) {
         let provider = self.config.providers.get(self.account.provider);
         let server = provider.and_then(|provider| provider.servers.of(protocol).as_ref());
         let who = wiring::account(self.config, self.account);
@@ -133,14 +136,30 @@ impl Around<'_> {
     async fn steps(&self, subject: &Subject<'_>, walk: &mut Walk<'_>) -> Option<()> {
         let limits = &self.config.limits;
         walk.take(configuration(subject))?;
-        let talk = reach(subject, walk, limits.connect_time).await?;
-        let talk = walk.take(login::greeting(subject, talk).await)?;
+        let extra_ca = self.config.trust.extra_ca.as_deref();
+        let (client_config, witness) = match tls::examining_config(extra_ca) {
+            Ok(made) => made,
+            Err(error) => {
+                walk.note(Finding::failed(error.to_string()));
+                return None;
+            }
+        };
+        let (provider, protocol) = (subject.provider, subject.protocol);
+        let egress = wiring::mail_egress(self.config);
+        let server = wiring::server(provider, protocol, subject.server, &client_config, &egress);
+        let mut findings = Findings {
+            subject,
+            walk,
+            witness: &witness,
+        };
+        let ready = upstream::connect(&server, limits.connect_time, Some(&mut findings)).await;
+        let ready = ready.ok()?;
 
         let answers = control::statuses(&self.config.state_dir).await;
         let running = answers.iter().find_map(|answer| status_of(answer, subject));
         let store = &self.base.store;
         let got = token::token(subject, self.tokens, store, running).await;
-        let mut held = walk.take(got)?;
+        let held = walk.take(got)?;
         let claims = held.claims.clone();
         let scopes = match scopes::judge(subject, &held.status.scopes, claims.as_ref()) {
             Ok(judged) => judged,
@@ -152,19 +171,19 @@ impl Around<'_> {
         let identity = token::identity(subject, held.status.identity.as_deref(), claims.as_ref());
 
         // Whether a doubt about the token is a fault, only the server knows.
-        let first = held.token.id;
-        let mut verdict = login::log_in(subject, talk, &mut held, self.tokens, true).await;
-        if verdict.as_ref().is_err_and(talk::Broken::is_gone)
-            && let Some(again) = reach_again(subject, limits.connect_time).await
-        {
-            // The connection had waited for the token, perhaps too long, or was closed on a refusal.
-            let renew = held.token.id == first;
-            verdict = login::log_in(subject, again, &mut held, self.tokens, renew).await;
-        }
-        let session = match verdict {
-            Ok(Verdict::In(session)) => Ok(session),
-            Ok(Verdict::Out(refused)) => Err(login::refused(subject, &held, &refused)),
-            Err(error) => Err(login::no_verdict(subject, &error)),
+        let login = upstream::Login {
+            server: &server,
+            account: &subject.who.key,
+            mailbox: subject.mailbox(),
+            tokens: self.tokens,
+            connect_time: limits.connect_time,
+            answer_time: limits.connect_time,
+        };
+        // It has waited for the token, perhaps too long.
+        let connection = Connection::Waited(ready);
+        let session = match login.run(held.token.clone(), connection).await {
+            Ok(logged_in) => Ok(Conversation::new(protocol, logged_in, limits.connect_time)),
+            Err(failure) => Err(login::failed(subject, &held, &failure).await),
         };
         let login_took = walk.lap();
         let session = match session {
@@ -215,45 +234,6 @@ fn blame(walk: &mut Walk<'_>, judged: [Judged; 2], finding: Finding, took: Durat
         walk.note_in(judged.finding, Duration::ZERO);
     }
     walk.note_in(finding, took);
-}
-
-/// Name, port, TLS.
-async fn reach(subject: &Subject<'_>, walk: &mut Walk<'_>, limit: Duration) -> Option<Talk> {
-    let egress = wiring::mail_egress(subject.config);
-    let mut socket = if let Some(proxy) = egress.proxy_for(&subject.server.host) {
-        let proxy = proxy.to_string();
-        walk.note(Finding::skipped(format!(
-            "left to the egress proxy {proxy}"
-        )));
-        walk.take(network::egress(subject, &egress, &proxy, limit).await)?
-    } else {
-        let addresses = walk.take(network::dns(subject, limit).await)?;
-        walk.take(network::tcp(subject, &addresses, limit).await)?
-    };
-    let now = SystemClock.now();
-    let mut agreed = None;
-    let stream = match subject.server.tls {
-        UpstreamTls::None => Stream::Plain(socket),
-        UpstreamTls::Implicit => walk.take(network::tls(subject, socket, limit, now).await)?,
-        UpstreamTls::StartTls => {
-            let both = walk.take(login::start_tls(subject, socket, limit).await)?;
-            socket = both.0;
-            agreed = Some(both.1);
-            walk.take(network::tls(subject, socket, limit, now).await)?
-        }
-    };
-    Some(login::begin(subject, stream, agreed, limit))
-}
-
-/// The same once more, without telling.
-async fn reach_again(subject: &Subject<'_>, limit: Duration) -> Option<Talk> {
-    let plan = plan(Some(subject.server.tls));
-    let plan = plan.get(1..)?;
-    let mut steps = Vec::new();
-    let mut tell = |_: &Step| {};
-    let mut walk = Walk::new(subject.protocol.name(), plan, &mut steps, &mut tell);
-    let talk = reach(subject, &mut walk, limit).await?;
-    walk.take(login::greeting(subject, talk).await)
 }
 
 /// What is set, and whether it can work.

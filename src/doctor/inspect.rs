@@ -8,9 +8,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::watch;
 use crate::access;
 use crate::config::{Config, ListenerTls, Provider, SecretSource};
+use crate::daemon::watch;
 use crate::net::tls;
 use crate::observe::{Clock as _, SystemClock};
 use crate::proto::Protocol;

@@ -4,14 +4,14 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::config::UpstreamTls;
-use crate::daemon::doctor::subject::Subject;
+use crate::doctor::subject::Subject;
 use crate::net::tls::{CertFault, CertInfo, HandshakeFault};
 use crate::oauth::table::shell;
 use crate::observe::time::minutes;
 use crate::proto::Protocol;
 
 /// The name has no address.
-pub(in crate::daemon::doctor) fn dns(subject: &Subject<'_>) -> Vec<String> {
+pub(in crate::doctor) fn dns(subject: &Subject<'_>) -> Vec<String> {
     let host = &subject.server.host;
     vec![
         format!(
@@ -27,7 +27,7 @@ pub(in crate::daemon::doctor) fn dns(subject: &Subject<'_>) -> Vec<String> {
 }
 
 /// No address took the connection.
-pub(in crate::daemon::doctor) fn tcp(
+pub(in crate::doctor) fn tcp(
     subject: &Subject<'_>,
     failures: &[(SocketAddr, io::ErrorKind)],
 ) -> Vec<String> {
@@ -61,7 +61,7 @@ pub(in crate::daemon::doctor) fn tcp(
 }
 
 /// The egress proxy does not bring us there.
-pub(in crate::daemon::doctor) fn egress(subject: &Subject<'_>, proxy: &str) -> Vec<String> {
+pub(in crate::doctor) fn egress(subject: &Subject<'_>, proxy: &str) -> Vec<String> {
     let (host, port) = (&subject.server.host, subject.server.port);
     let file = subject.config.file.display();
     vec![
@@ -89,7 +89,7 @@ fn usual_ports(protocol: Protocol) -> (u16, u16) {
 }
 
 /// The handshake failed for another reason than the certificate.
-pub(in crate::daemon::doctor) fn tls(subject: &Subject<'_>, fault: HandshakeFault) -> Vec<String> {
+pub(in crate::doctor) fn tls(subject: &Subject<'_>, fault: HandshakeFault) -> Vec<String> {
     let place = subject.place(&format!("servers.{}", subject.protocol.name()));
     let (host, port) = (&subject.server.host, subject.server.port);
     let mut lines = Vec::new();
@@ -118,7 +118,7 @@ pub(in crate::daemon::doctor) fn tls(subject: &Subject<'_>, fault: HandshakeFaul
 }
 
 /// The server says nothing where it should greet in plain text.
-pub(in crate::daemon::doctor) fn silent(subject: &Subject<'_>) -> Vec<String> {
+pub(in crate::doctor) fn silent(subject: &Subject<'_>) -> Vec<String> {
     vec![format!(
         "Port {} may wait for TLS from the first byte: set tls: implicit ({}).",
         subject.server.port,
@@ -127,7 +127,7 @@ pub(in crate::daemon::doctor) fn silent(subject: &Subject<'_>) -> Vec<String> {
 }
 
 /// Plain text came behind the reply to STARTTLS.
-pub(in crate::daemon::doctor) fn injected(subject: &Subject<'_>) -> Vec<String> {
+pub(in crate::doctor) fn injected(subject: &Subject<'_>) -> Vec<String> {
     let port = usual_ports(subject.protocol).0;
     vec![format!(
         "Somebody on the way puts words into the server's mouth, or the server is broken: use port {port} \
@@ -137,7 +137,7 @@ pub(in crate::daemon::doctor) fn injected(subject: &Subject<'_>) -> Vec<String> 
 }
 
 /// The server does not take the name in our EHLO.
-pub(in crate::daemon::doctor) fn ehlo_name(subject: &Subject<'_>) -> Vec<String> {
+pub(in crate::doctor) fn ehlo_name(subject: &Subject<'_>) -> Vec<String> {
     vec![
         format!(
             "Set {} to a name that {} takes: this machine's full name as DNS has it \
@@ -150,7 +150,7 @@ pub(in crate::daemon::doctor) fn ehlo_name(subject: &Subject<'_>) -> Vec<String>
 }
 
 /// The certificate is not good.
-pub(in crate::daemon::doctor) fn certificate(
+pub(in crate::doctor) fn certificate(
     subject: &Subject<'_>,
     fault: CertFault,
     shown: Option<&CertInfo>,
@@ -205,7 +205,7 @@ pub(in crate::daemon::doctor) fn certificate(
 }
 
 /// STARTTLS was refused, or something else came.
-pub(in crate::daemon::doctor) fn start_tls(subject: &Subject<'_>) -> Vec<String> {
+pub(in crate::doctor) fn start_tls(subject: &Subject<'_>) -> Vec<String> {
     vec![format!(
         "The server does no STARTTLS on port {}: use port {} with tls: implicit ({}). mailsplice never \
          goes on in plain text.",
@@ -216,7 +216,7 @@ pub(in crate::daemon::doctor) fn start_tls(subject: &Subject<'_>) -> Vec<String>
 }
 
 /// What answers is no server of the protocol that can be used.
-pub(in crate::daemon::doctor) fn wrong_server(subject: &Subject<'_>) -> Vec<String> {
+pub(in crate::doctor) fn wrong_server(subject: &Subject<'_>) -> Vec<String> {
     vec![format!(
         "Is {} the {} server? Correct {}. A server that closes at once may be too busy, or refuse \
          this network.",
@@ -227,7 +227,7 @@ pub(in crate::daemon::doctor) fn wrong_server(subject: &Subject<'_>) -> Vec<Stri
 }
 
 /// The sign-in service cannot be reached, as `found` says.
-pub(in crate::daemon::doctor) fn endpoint(subject: &Subject<'_>, found: &str) -> Vec<String> {
+pub(in crate::doctor) fn endpoint(subject: &Subject<'_>, found: &str) -> Vec<String> {
     let url = &subject.provider.token_url;
     let host = url.host_str().unwrap_or("?");
     let port = url.port_or_known_default().unwrap_or(443);
@@ -249,7 +249,7 @@ pub(in crate::daemon::doctor) fn endpoint(subject: &Subject<'_>, found: &str) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::doctor::subject::tests::Sample;
+    use crate::doctor::subject::tests::Sample;
 
     fn shown(names: &[&str]) -> CertInfo {
         CertInfo {

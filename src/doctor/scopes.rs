@@ -247,8 +247,8 @@ fn is_microsoft_pair(one: &str, other: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::doctor::step::Outcome;
-    use crate::daemon::doctor::subject::tests::Sample;
+    use crate::doctor::step::Outcome;
+    use crate::doctor::subject::tests::Sample;
 
     fn list(scopes: &[&str]) -> Vec<String> {
         scopes.iter().map(|scope| (*scope).to_owned()).collect()
