@@ -12,6 +12,9 @@ pub mod config;
 pub mod daemon;
 pub mod doctor;
 mod environment;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ground;
 pub mod input;
 pub mod net;
