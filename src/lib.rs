@@ -5,6 +5,7 @@
 //! `tests/walls.rs` keeps them.
 
 #![forbid(unsafe_code)]
+#![warn(clippy::disallowed_types)]
 
 pub mod access;
 pub mod cli;
