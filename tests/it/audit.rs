@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::support::endpoint::Reply;
 use crate::support::proxy::run;
-use crate::support::{Client, Lab, PASSWORD, Proxy, USER, escaped, login};
+use crate::support::{Client, Lab, PASSWORD, Proxy, USER, escaped, login, until};
 use serde_json::{Value, json};
 
 const FILE: &str = "audit: { file: audit.jsonl }\n";
@@ -35,18 +35,20 @@ fn audit(path: &Path) -> Vec<Value> {
     lines(&std::fs::read_to_string(path).unwrap_or_default())
 }
 
-/// Waits until the file has as many lines.
+/// Waits until a file has so many events at least.
+async fn written(path: &Path, count: usize) -> Vec<Value> {
+    until::file(path, |text| {
+        let whole = text.is_empty() || text.ends_with('\n');
+        Some(lines(text)).filter(|events| whole && events.len() >= count)
+    })
+    .await
+}
+
+/// Waits until the audit log has as many events, and no more.
 async fn events(lab: &Lab, count: usize) -> Vec<Value> {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-    loop {
-        let events = audit(&lab.path("audit.jsonl"));
-        if events.len() >= count {
-            assert_eq!(events.len(), count, "{events:#?}");
-            return events;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "{events:#?}");
-        tokio::task::yield_now().await;
-    }
+    let events = written(&lab.path("audit.jsonl"), count).await;
+    assert_eq!(events.len(), count, "{events:#?}");
+    events
 }
 
 /// An event without what differs from run to run, which has to be there, of the right kind.
@@ -474,13 +476,9 @@ async fn a_file_that_was_moved_away_is_made_anew_at_sighup() {
     let other = lab.yaml("audit: { file: other.jsonl }\n");
     std::fs::write(lab.path("proxy.yaml"), other).unwrap();
     proxy.signal("-HUP");
-    while proxy.log().matches("configuration reloaded").count() < 2 {
-        tokio::task::yield_now().await;
-    }
+    proxy.logged_times("configuration reloaded", 2).await;
     drop(session);
-    while audit(&lab.path("other.jsonl")).is_empty() {
-        tokio::task::yield_now().await;
-    }
+    written(&lab.path("other.jsonl"), 1).await;
     events(&lab, 1).await;
 }
 
@@ -498,9 +496,9 @@ async fn a_full_disk_disturbs_nobody_and_loses_nothing() {
         drop(logged_in(&proxy).await);
     }
     // What the file does not take stands in the log.
-    while lines(&proxy.log()).len() < 7 {
-        tokio::task::yield_now().await;
-    }
+    proxy
+        .log_has("seven events", |log| lines(log).len() >= 7)
+        .await;
     let ends = lines(&proxy.log());
     let ends = ends.iter().filter(|event| event["event"] == "session_end");
     assert_eq!(ends.count(), 3);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::endpoint::Reply;
 use crate::support::proxy::run;
-use crate::support::{Client, Lab, Proxy, USER, login};
+use crate::support::{Client, Lab, Proxy, USER, login, until};
 use mailsplice::config;
 use mailsplice::daemon::control::{self, Question};
 use mailsplice::daemon::wiring::{self, Base};
@@ -80,17 +80,11 @@ async fn try_login(proxy: &Proxy) -> String {
 
 /// Waits until a file holds so many lines.
 async fn lines(file: &Path, count: usize) -> Vec<String> {
-    let wait = async {
-        loop {
-            let text = std::fs::read_to_string(file).unwrap_or_default();
-            if text.lines().count() >= count && text.ends_with('\n') {
-                return text.lines().map(str::to_owned).collect();
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    let waited = tokio::time::timeout(Duration::from_secs(60), wait).await;
-    waited.unwrap_or_else(|_| panic!("not {count} lines in {}", file.display()))
+    until::file(file, |text| {
+        let enough = text.lines().count() >= count && text.ends_with('\n');
+        enough.then(|| text.lines().map(str::to_owned).collect())
+    })
+    .await
 }
 
 fn without_secrets(text: &str) {
@@ -261,20 +255,12 @@ async fn a_hanging_hook_delays_no_login_and_is_killed_with_its_children() {
     for _ in 0..20 {
         assert!(try_login(&proxy).await.starts_with("a OK"));
     }
-    let alive = || {
-        let stat = std::fs::read_to_string(format!("/proc/{child}/stat"));
-        stat.is_ok_and(|stat| !stat.contains(") Z "))
-    };
-    assert!(alive(), "the hook was to hang meanwhile");
+    let stat = std::fs::read_to_string(format!("/proc/{child}/stat"));
+    let alive = stat.is_ok_and(|stat| !stat.contains(") Z "));
+    assert!(alive, "the hook was to hang meanwhile");
     proxy.signal("-TERM");
     assert!(proxy.child.wait().await.unwrap().success());
-    let killed = async {
-        while alive() {
-            tokio::task::yield_now().await;
-        }
-    };
-    let waited = tokio::time::timeout(Duration::from_secs(60), killed).await;
-    waited.expect("its child lives on");
+    until::gone(&child).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

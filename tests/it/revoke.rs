@@ -262,9 +262,7 @@ async fn a_refresh_under_way_does_not_bring_the_tokens_back() {
     let mut client = Client::plain(proxy.address("plain")).await;
     let asked = idp.token_requests().len();
     client.send(login()).await;
-    while idp.token_requests().len() == asked {
-        tokio::task::yield_now().await;
-    }
+    idp.asked(asked + 1).await;
     run(&lab, &["revoke", USER], "").success();
     let answer = client.until("a ").await.pop().unwrap();
     assert!(

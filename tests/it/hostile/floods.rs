@@ -181,13 +181,26 @@ async fn strangers_do_not_make_the_proxy_knock_at_the_provider() {
 #[tokio::test]
 async fn an_unused_connection_waits_for_the_next_client() {
     let lab = Lab::new().await;
-    let proxy = lab.serve().await;
+    lab.prepare(&lab.yaml(""));
+    let proxy = Proxy::start(&lab, &[("RUST_LOG", "mailsplice=debug")]).await;
+    let kept = "a connection that nobody needed waits for the next client";
+    // A client that only looks: the server is asked what it announces, and that connection is kept.
+    let mut client = Client::plain(proxy.address("plain")).await;
+    client.line().await;
+    proxy.logged(kept).await;
+    // The next one finds it, and leaves without it; the third one takes it.
     let mut client = Client::tls(&lab, proxy.address("tls")).await;
     client.line().await;
-    lab.upstream.until(|seen| seen.connections >= 1).await;
-    let known = lab.upstream.seen().connections;
     drop(client);
     let mut client = Client::plain(proxy.address("plain")).await;
     assert!(log_in(&mut client).await.starts_with("a OK"));
-    assert!(lab.upstream.seen().connections <= known + 1);
+    assert_eq!(lab.upstream.seen().connections, 1);
+    // Without a waiting one there is one for each client; where it leaves, that is kept as well.
+    let mut client = Client::tls(&lab, proxy.address("tls")).await;
+    client.line().await;
+    drop(client);
+    proxy.logged_times(kept, 2).await;
+    let mut client = Client::plain(proxy.address("plain")).await;
+    assert!(log_in(&mut client).await.starts_with("a OK"));
+    assert_eq!(lab.upstream.seen().connections, 2);
 }

@@ -4,7 +4,7 @@ mod pasted;
 mod who;
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output, Stdio};
 
 use crate::support::idp::{Behaviour, Idp};
 use crate::support::proxy::{BINARY, Ran};
@@ -39,6 +39,9 @@ async fn people(scopes: &str) -> (Lab, Idp) {
 struct Login {
     child: Child,
     stdout: BufReader<ChildStdout>,
+    stderr: BufReader<ChildStderr>,
+    /// What it said on stderr until it was ready.
+    said: String,
     /// Where the browser ended.
     address: String,
 }
@@ -57,10 +60,17 @@ impl Login {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut url = String::new();
         stdout.read_line(&mut url).unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        while !said.ends_with("press Enter:\n") {
+            assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
+        }
         let address = browse(url.trim()).await;
         Self {
             child,
             stdout,
+            stderr,
+            said,
             address,
         }
     }
@@ -70,11 +80,16 @@ impl Login {
     }
 
     fn end(mut self) -> Ran {
-        let mut rest = Vec::new();
-        self.stdout.read_to_end(&mut rest).unwrap();
-        let mut output = self.child.wait_with_output().unwrap();
-        output.stdout = rest;
-        Ran(output)
+        let mut stdout = Vec::new();
+        self.stdout.read_to_end(&mut stdout).unwrap();
+        let mut stderr = self.said.into_bytes();
+        self.stderr.read_to_end(&mut stderr).unwrap();
+        let status = self.child.wait().unwrap();
+        Ran(Output {
+            status,
+            stdout,
+            stderr,
+        })
     }
 }
 

@@ -6,8 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
+
+use super::until::within;
 
 /// What the endpoint does with a request.
 #[derive(Clone)]
@@ -32,7 +35,7 @@ pub struct Endpoint {
 #[derive(Default)]
 struct Shared {
     /// Bodies of the requests so far.
-    requests: Vec<String>,
+    requests: watch::Sender<Vec<String>>,
     next: VecDeque<Reply>,
     always: Option<Reply>,
     issued: u64,
@@ -81,11 +84,18 @@ impl Endpoint {
     }
 
     pub fn requests(&self) -> Vec<String> {
-        self.shared.lock().unwrap().requests.clone()
+        self.shared.lock().unwrap().requests.borrow().clone()
     }
 
     pub fn count(&self) -> usize {
-        self.shared.lock().unwrap().requests.len()
+        self.shared.lock().unwrap().requests.borrow().len()
+    }
+
+    /// Waits for the request of this number, counted from one.
+    pub async fn asked(&self, count: usize) {
+        let mut requests = self.shared.lock().unwrap().requests.subscribe();
+        let wait = requests.wait_for(|requests| requests.len() >= count);
+        drop(within("a request for a token", wait).await.unwrap());
     }
 }
 
@@ -123,7 +133,7 @@ where
     let body = read_body(&mut stream).await?;
     let reply = {
         let mut shared = shared.lock().unwrap();
-        shared.requests.push(body);
+        shared.requests.send_modify(|all| all.push(body));
         let lifetime = shared.lifetime;
         let always = shared.always.clone();
         let next = shared.next.pop_front();

@@ -9,6 +9,7 @@ pub mod idp;
 pub mod lines;
 pub mod proxy;
 pub mod rotation;
+pub mod until;
 pub mod upstream;
 
 use std::path::PathBuf;

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
+use tokio::sync::watch;
 
 use super::Lab;
 
@@ -18,7 +18,7 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_mailsplice");
 pub struct Proxy {
     pub child: Child,
     pub addresses: HashMap<String, SocketAddr>,
-    log: Arc<Mutex<String>>,
+    log: watch::Sender<String>,
 }
 
 impl Proxy {
@@ -46,12 +46,12 @@ impl Proxy {
         let expected = std::fs::read_to_string(lab.path("proxy.yaml")).unwrap();
         let expected = expected.matches(" protocol: ").count();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let log = Arc::new(Mutex::new(String::new()));
+        let log = watch::Sender::new(String::new());
         let mut addresses = HashMap::new();
         let ready = async {
             while addresses.len() < expected {
                 let line = lines.next_line().await.unwrap();
-                let line = line.unwrap_or_else(|| panic!("ended: {}", log.lock().unwrap()));
+                let line = line.unwrap_or_else(|| panic!("ended: {}", log.borrow().as_str()));
                 if let Some((name, rest)) = line
                     .strip_prefix("mailsplice: ")
                     .and_then(|line| line.split_once(" ready on "))
@@ -59,7 +59,7 @@ impl Proxy {
                     let address = rest.split([',', ' ']).next().unwrap();
                     addresses.insert(name.to_owned(), address.parse().unwrap());
                 }
-                log.lock().unwrap().push_str(&(line + "\n"));
+                log.send_modify(|log| log.push_str(&(line + "\n")));
             }
         };
         tokio::time::timeout(Duration::from_secs(30), ready)
@@ -68,7 +68,7 @@ impl Proxy {
         let kept = log.clone();
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                kept.lock().unwrap().push_str(&(line + "\n"));
+                kept.send_modify(|log| log.push_str(&(line + "\n")));
             }
         });
         Self {
@@ -83,7 +83,7 @@ impl Proxy {
     }
 
     pub fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        self.log.borrow().clone()
     }
 
     /// Waits for a word in the log.
@@ -93,14 +93,17 @@ impl Proxy {
 
     /// Waits until a word is in the log that many times.
     pub async fn logged_times(&self, word: &str, times: usize) {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-        while self.log().matches(word).count() < times {
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "no {word:?} in:\n{}",
-                self.log()
-            );
-            tokio::task::yield_now().await;
+        self.log_has(word, |log| log.matches(word).count() >= times)
+            .await;
+    }
+
+    /// Waits until the log satisfies `enough`; `what` names it.
+    pub async fn log_has(&self, what: &str, mut enough: impl FnMut(&str) -> bool) {
+        let mut log = self.log.subscribe();
+        let wait = log.wait_for(|log| enough(log));
+        let found = tokio::time::timeout(Duration::from_secs(20), wait).await;
+        if found.is_err() {
+            panic!("no {what:?} in:\n{}", self.log());
         }
     }
 

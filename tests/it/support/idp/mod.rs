@@ -16,6 +16,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use url::Url;
 
 use self::server::World;
+use super::until::within;
 
 type Fields = HashMap<String, String>;
 
@@ -226,7 +227,7 @@ impl Idp {
 
     /// All requests so far.
     pub fn log(&self) -> Vec<Seen> {
-        self.world().log.clone()
+        self.world().log.borrow().clone()
     }
 
     /// The requests to the token endpoint so far.
@@ -235,6 +236,14 @@ impl Idp {
             .into_iter()
             .filter(|seen| seen.path == "/token")
             .collect()
+    }
+
+    /// Waits for the request to the token endpoint of this number, counted from one.
+    pub async fn asked(&self, count: usize) {
+        let mut log = self.world().log.subscribe();
+        let of_token = |log: &[Seen]| log.iter().filter(|seen| seen.path == "/token").count();
+        let wait = log.wait_for(|log| of_token(log) >= count);
+        drop(within("a request for a token", wait).await.unwrap());
     }
 
     /// The user an access token was issued to, if it is still good; for mail servers.
@@ -248,6 +257,7 @@ impl Idp {
     /// Every secret handed out or received so far, to be searched for in logs.
     pub fn secrets(&self) -> Vec<String> {
         let world = self.world();
+        let log = world.log.borrow();
         let mut secrets: Vec<String> = world.access.keys().cloned().collect();
         secrets.extend(world.refresh.keys().cloned());
         secrets.extend(world.codes.keys().cloned());
@@ -262,12 +272,7 @@ impl Idp {
             "device_code",
             "state",
         ] {
-            secrets.extend(
-                world
-                    .log
-                    .iter()
-                    .filter_map(|seen| seen.fields.get(name).cloned()),
-            );
+            secrets.extend(log.iter().filter_map(|seen| seen.fields.get(name).cloned()));
         }
         secrets
     }

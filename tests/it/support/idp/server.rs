@@ -19,6 +19,7 @@ use base64::{
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 use url::Url;
 
 use super::{Behaviour, Fields, Reply, Reset, Seen, jwt};
@@ -58,7 +59,7 @@ pub(super) struct World {
     pub(super) behaviour: Behaviour,
     pub(super) script: VecDeque<Reply>,
     pub(super) always: Option<Reply>,
-    pub(super) log: Vec<Seen>,
+    pub(super) log: watch::Sender<Vec<Seen>>,
     pub(super) issued: u64,
     pub(super) codes: HashMap<String, Fields>,
     pub(super) devices: HashMap<String, Option<bool>>,
@@ -179,13 +180,14 @@ impl World {
                 .and_then(|value: &axum::http::HeaderValue| value.to_str().ok())
                 .map(str::to_owned)
         };
-        self.log.push(Seen {
+        let seen = Seen {
             method,
             path,
             fields: fields.clone(),
             authorization: header(header::AUTHORIZATION),
             user_agent: header(header::USER_AGENT),
-        });
+        };
+        self.log.send_modify(|log| log.push(seen));
     }
 }
 
