@@ -352,7 +352,7 @@ async fn a_refusal_by_the_mail_server_has_its_code() {
     // Let in, and then not served.
     lab.upstream.set(|manners| {
         manners.refused.clear();
-        manners.answer = Some("TAG BAD User is authenticated but not connected.\r\n".to_owned());
+        manners.answer = Some("TAG BAD User is authenticated but not connected.".to_owned());
     });
     assert!(answer(&mut client, &login()).await.starts_with("a OK"));
     client.send("b SELECT INBOX\r\n").await;

@@ -5,12 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use crate::support::endpoint::Reply;
-use crate::support::lines::{LineServer, Speaks};
 use crate::support::proxy::{Ran, run};
 use crate::support::{Client, Lab, PASSWORD, Proxy, USER, Upstream, login, server_config};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use mailsplice::net::tls::provider;
+use mailsplice::proto::Protocol;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio_rustls::rustls::ServerConfig;
@@ -558,9 +558,9 @@ async fn smtp_with_a_shared_name_asks_for_who_signed_in_and_never_for_mailbox_ri
     const SCOPE: &str = "https://outlook.office.com/SMTP.Send";
     const SHARED: &str = "shared@contoso.test";
     let lab = Lab::new().await;
-    let smtp = LineServer::start(Speaks::Smtp, server_config(&lab.ca)).await;
-    smtp.set(|habits| {
-        habits.verdict = Some("535 5.7.3 Authentication unsuccessful [host.test]".to_owned());
+    let smtp = Upstream::speaking(Protocol::Smtp, Some(server_config(&lab.ca))).await;
+    smtp.set(|manners| {
+        manners.verdict = Some("535 5.7.3 Authentication unsuccessful [host.test]".to_owned());
     });
     let server = format!(
         "smtp: {{ address: 'localhost:{}', tls: implicit }}",

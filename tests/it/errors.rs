@@ -308,7 +308,7 @@ async fn meet(lab: &Lab, proxy: &Proxy, case: &Case, password: &str) {
             } else {
                 "TAG"
             };
-            manners.answer = Some(format!("{tag} {example}\r\n"));
+            manners.answer = Some(format!("{tag} {example}"));
         }),
     }
     let mut client = Client::plain(proxy.address("plain")).await;

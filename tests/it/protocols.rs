@@ -3,18 +3,18 @@
 
 use crate::support::client::upgraded;
 use crate::support::endpoint::Reply;
-use crate::support::lines::{LineServer, Speaks};
 use crate::support::proxy::run;
-use crate::support::{Client, Lab, PASSWORD, Proxy, USER, server_config};
+use crate::support::{Client, Lab, PASSWORD, Proxy, USER, Upstream, server_config};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use mailsplice::proto::Protocol;
 use serde_json::Value;
 
 /// The usual configuration with both servers, and with listeners of both protocols in every kind.
-async fn lab(accounts: &str, more: &str) -> (Lab, LineServer, LineServer, String) {
+async fn lab(accounts: &str, more: &str) -> (Lab, Upstream, Upstream, String) {
     let lab = Lab::new().await;
-    let pop3 = LineServer::start(Speaks::Pop3, server_config(&lab.ca)).await;
-    let smtp = LineServer::start(Speaks::Smtp, server_config(&lab.ca)).await;
+    let pop3 = Upstream::speaking(Protocol::Pop3, Some(server_config(&lab.ca))).await;
+    let smtp = Upstream::speaking(Protocol::Smtp, Some(server_config(&lab.ca))).await;
     let servers = format!(
         "      pop3: {{ address: 'localhost:{}', tls: implicit }}
       smtp: {{ address: 'localhost:{}', tls: implicit }}
@@ -71,7 +71,7 @@ async fn pop3_logins_on_every_listener_hand_over_what_was_pipelined() {
             format!("USER {USER}\r\nPASS {PASSWORD}\r\n"),
             format!("AUTH PLAIN {}\r\n", plain_message()),
         ] {
-            let before = pop3.heard().after.len();
+            let before = pop3.seen().after.concat().len();
             let mut client = connect(&lab, &proxy, "pop3", kind).await;
             client.send(format!("{login}STAT\r\nRETR 1\r\n")).await;
             let lines = client.until("ECHO RETR 1").await;
@@ -79,11 +79,12 @@ async fn pop3_logins_on_every_listener_hand_over_what_was_pipelined() {
                 lines[lines.len() - 3..],
                 ["+OK in", "ECHO STAT", "ECHO RETR 1"]
             );
-            let heard = pop3.until(|heard| heard.after.len() >= before + 14).await;
-            assert_eq!(&heard.after[before..], b"STAT\r\nRETR 1\r\n");
+            let seen = pop3
+                .until(|seen| seen.after.concat().len() >= before + 14)
+                .await;
+            assert_eq!(&seen.after.concat()[before..], b"STAT\r\nRETR 1\r\n");
             assert!(
-                heard
-                    .logins
+                seen.authenticates
                     .last()
                     .unwrap()
                     .starts_with(&format!("user={USER}\x01"))
@@ -98,7 +99,7 @@ async fn smtp_logins_on_every_listener_hand_over_what_was_pipelined() {
     let proxy = Proxy::start(&lab, &[]).await;
     let mail = "MAIL FROM:<a@b> SMTPUTF8\r\nRCPT TO:<c@d>\r\nBDAT 4 LAST\r\n\u{e4}x\n";
     for kind in ["tls", "starttls", "plain"] {
-        let before = smtp.heard().after.len();
+        let before = smtp.seen().after.concat().len();
         let mut client = connect(&lab, &proxy, "smtp", kind).await;
         client.send("EHLO device\r\n").await;
         let announced = client.until("250 ").await;
@@ -115,11 +116,11 @@ async fn smtp_logins_on_every_listener_hand_over_what_was_pipelined() {
             .send(format!("AUTH PLAIN {}\r\n{mail}", plain_message()))
             .await;
         assert_eq!(client.line().await, "235 2.7.0 in");
-        let heard = smtp
-            .until(|heard| heard.after.len() >= before + mail.len())
+        let seen = smtp
+            .until(|seen| seen.after.concat().len() >= before + mail.len())
             .await;
-        assert_eq!(&heard.after[before..], mail.as_bytes());
-        let login = heard.logins.last().unwrap();
+        assert_eq!(&seen.after.concat()[before..], mail.as_bytes());
+        let login = seen.authenticates.last().unwrap();
         assert!(login.starts_with("user=sender@contoso.test\x01"), "{login}");
     }
 }
@@ -159,9 +160,9 @@ async fn refusals_are_in_the_protocols_own_terms() {
     // The mail server: switched off, throttled, gone.
     let disabled = "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for \
                     the Tenant. Visit https://aka.ms/smtp_auth_disabled for more information.";
-    smtp.set(|habits| habits.verdict = Some(disabled.to_owned()));
-    pop3.set(|habits| {
-        habits.verdict = Some("-ERR Protocol error. Connection is closed. 10".to_owned());
+    smtp.set(|manners| manners.verdict = Some(disabled.to_owned()));
+    pop3.set(|manners| {
+        manners.verdict = Some("-ERR Protocol error. Connection is closed. 10".to_owned());
     });
     let proxy = Proxy::start(&lab, &[]).await;
     let mut pop = Client::plain(proxy.address("pop3-plain")).await;
@@ -183,7 +184,7 @@ async fn refusals_are_in_the_protocols_own_terms() {
         assert!(answer.starts_with(expected), "{answer}\n{}", proxy.log());
     }
     for server in [&pop3, &smtp] {
-        server.set(|habits| habits.absent = true);
+        server.set(|manners| manners.absent = true);
     }
     for (client, expected) in [(&mut pop, "-ERR [SYS/TEMP] "), (&mut mail, "454 4.7.0 ")] {
         client.send(format!("AUTH PLAIN {right}\r\n")).await;
@@ -212,11 +213,11 @@ async fn a_device_that_never_logs_in_sends_as_the_listener_says() {
         .await;
     assert_eq!(client.line().await, "250 mailsplice");
     assert_eq!(client.line().await, "ECHO MAIL FROM:<scan@contoso.test>");
-    let heard = smtp.heard();
-    assert_eq!(heard.after, b"MAIL FROM:<scan@contoso.test>\r\n");
+    let seen = smtp.seen();
+    assert_eq!(seen.after.concat(), b"MAIL FROM:<scan@contoso.test>\r\n");
     assert!(
-        heard.logins[0].starts_with(&format!("user={USER}\x01")),
-        "{heard:?}"
+        seen.authenticates[0].starts_with(&format!("user={USER}\x01")),
+        "{seen:?}"
     );
     // The same device from another network; and on a listener that has no login_as.
     let mut other = Client::plain(proxy.address("elsewhere")).await;
@@ -227,13 +228,13 @@ async fn a_device_that_never_logs_in_sends_as_the_listener_says() {
     plain.line().await;
     assert!(plain.line().await.starts_with("530 5.7.0"));
     // Trouble keeps the mail in the device.
-    smtp.set(|habits| habits.verdict = Some("454 4.7.0 busy".to_owned()));
+    smtp.set(|manners| manners.verdict = Some("454 4.7.0 busy".to_owned()));
     let mut client = Client::plain(proxy.address("scanners")).await;
     client.line().await;
     client.send("MAIL FROM:<scan@contoso.test>\r\n").await;
     let answer = client.line().await;
     assert!(answer.starts_with("451 4.7.0 "), "{answer}");
-    assert_eq!(smtp.heard().logins.len(), 2);
+    assert_eq!(smtp.seen().authenticates.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -253,7 +254,7 @@ async fn short_names_lead_to_their_account_from_their_networks() {
         assert_eq!(log_in(name, PASSWORD).await, "235 2.7.0 in");
     }
     assert!(log_in("scan", "wrong").await.starts_with("535 5.7.8"));
-    assert!(smtp.heard().logins[0].starts_with(&format!("user={USER}\x01")));
+    assert!(smtp.seen().authenticates[0].starts_with(&format!("user={USER}\x01")));
     drop(proxy);
     let elsewhere = yaml.replace("aliases_from: [127.0.0.1]", "aliases_from: [192.0.2.1]");
     std::fs::write(lab.path("proxy.yaml"), elsewhere).unwrap();
@@ -299,7 +300,7 @@ async fn no_account_has_more_sessions_than_allowed() {
 async fn trouble_after_the_login_is_recognised_in_smtp_too() {
     let (lab, _pop3, smtp, _) = lab("", "").await;
     let denied = "554 5.2.252 SendAsDenied; a@b not allowed to send as c@d";
-    smtp.set(|habits| habits.answer = Some(denied.to_owned()));
+    smtp.set(|manners| manners.answer = Some(denied.to_owned()));
     let proxy = Proxy::start(&lab, &[]).await;
     let mut client = Client::plain(proxy.address("smtp-plain")).await;
     client.line().await;
@@ -367,8 +368,8 @@ async fn a_load_balancer_says_who_the_client_is_and_nobody_else_does() {
 #[tokio::test(flavor = "multi_thread")]
 async fn doctor_walks_through_every_protocol_that_is_listened_for() {
     let (lab, pop3, smtp, yaml) = lab("", "").await;
-    pop3.set(|habits| habits.answer = Some("+OK 3 120".to_owned()));
-    smtp.set(|habits| habits.answer = Some("250 2.0.0 ok".to_owned()));
+    pop3.set(|manners| manners.answer = Some("+OK 3 120".to_owned()));
+    smtp.set(|manners| manners.answer = Some("250 2.0.0 ok".to_owned()));
     let without_imap = yaml
         .lines()
         .filter(|line| !line.contains("protocol: imap"))
@@ -393,7 +394,7 @@ async fn doctor_walks_through_every_protocol_that_is_listened_for() {
     // SMTP switched off for the organisation: the step, the code and the mend.
     let disabled = "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for \
                     the Tenant. Visit https://aka.ms/smtp_auth_disabled for more information.";
-    smtp.set(|habits| habits.verdict = Some(disabled.to_owned()));
+    smtp.set(|manners| manners.verdict = Some(disabled.to_owned()));
     let out = run(&lab, &["doctor", USER], "");
     assert_eq!(out.status(), 1);
     let said = out.stdout();
@@ -524,7 +525,7 @@ async fn a_client_that_the_load_balancer_cannot_name_has_no_rights_of_a_network(
         answer("balanced", header, login(&near), "535").await;
         answer("balanced", header, login(&anywhere), "235").await;
     }
-    assert_eq!(smtp.heard().logins.len(), nameless.len());
+    assert_eq!(smtp.seen().authenticates.len(), nameless.len());
     answer("devices", &named, mail(), "ECHO").await;
     answer("balanced", &named, login(&near), "235").await;
     assert!(
@@ -546,8 +547,8 @@ async fn the_name_in_ehlo_can_be_set_and_one_that_is_refused_is_named() {
         client.send(format!("AUTH PLAIN {auth}\r\n")).await;
         (greeting, first, client.line().await)
     };
-    smtp.set(|habits| {
-        habits.ehlo = Some("550-5.7.1 Your name\r\n550 5.7.1 has no address".to_owned());
+    smtp.set(|manners| {
+        manners.ehlo = Some("550-5.7.1 Your name\r\n550 5.7.1 has no address".to_owned());
     });
     let proxy = Proxy::start(&lab, &[]).await;
     let (greeting, first, refused) = greeted(&proxy).await;
@@ -566,12 +567,12 @@ async fn the_name_in_ehlo_can_be_set_and_one_that_is_refused_is_named() {
     ] {
         assert!(doctor.contains(part), "{part} not in:\n{doctor}");
     }
-    let heard = smtp.heard();
-    assert!(heard.logins.is_empty());
-    assert!(heard.names.iter().all(|name| name == "[127.0.0.1]"));
+    let seen = smtp.seen();
+    assert!(seen.authenticates.is_empty());
+    assert!(seen.names.iter().all(|name| name == "[127.0.0.1]"));
     drop(proxy);
 
-    smtp.set(|habits| habits.ehlo = None);
+    smtp.set(|manners| manners.ehlo = None);
     let own = yaml
         .replace(
             "    servers:\n",
@@ -587,10 +588,10 @@ async fn the_name_in_ehlo_can_be_set_and_one_that_is_refused_is_named() {
     assert_eq!(greeting, "220 [192.0.2.10] ESMTP ready");
     assert_eq!(first, "250-[192.0.2.10]");
     assert_eq!(accepted, "235 2.7.0 in");
-    let before = smtp.heard().names.len();
-    assert_eq!(smtp.heard().names[before - 1], "mail.contoso.test");
+    let before = smtp.seen().names.len();
+    assert_eq!(smtp.seen().names[before - 1], "mail.contoso.test");
     run(&lab, &["doctor", USER], "");
-    let names = smtp.heard().names;
+    let names = smtp.seen().names;
     assert!(names.len() > before);
     assert!(
         names[before..]

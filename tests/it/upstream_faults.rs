@@ -5,12 +5,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::support::lines::{LineServer, Speaks};
 use crate::support::proxy::run;
-use crate::support::{Client, Lab, PASSWORD, Proxy, USER, login, server_config};
+use crate::support::{Client, Lab, PASSWORD, Proxy, USER, Upstream, login, server_config};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mailsplice::net::tls::provider;
+use mailsplice::proto::Protocol;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -470,8 +470,8 @@ async fn verdicts(proxy: &Proxy) -> [String; 3] {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_refuses_a_token_and_closes_means_the_same_to_serve_and_doctor() {
     let lab = Lab::new().await;
-    let pop3 = LineServer::start(Speaks::Pop3, server_config(&lab.ca)).await;
-    let smtp = LineServer::start(Speaks::Smtp, server_config(&lab.ca)).await;
+    let pop3 = Upstream::speaking(Protocol::Pop3, Some(server_config(&lab.ca))).await;
+    let smtp = Upstream::speaking(Protocol::Smtp, Some(server_config(&lab.ca))).await;
     let plain = "bind: '127.0.0.1:0', tls: none }";
     let listeners = format!(
         "listeners:\n  - {{ name: pop3, protocol: pop3, {plain}\n  - {{ name: smtp, protocol: smtp, {plain}\n"
@@ -498,10 +498,10 @@ async fn a_server_that_refuses_a_token_and_closes_means_the_same_to_serve_and_do
             manners.closing = Some(words[0].to_owned());
         });
         for (server, words, done) in [(&pop3, words[1], "+OK 0 0"), (&smtp, words[2], "250 OK")] {
-            server.set(|habits| {
-                habits.answer = Some(done.to_owned());
-                habits.refused.clone_from(&tokens);
-                habits.closing = words.to_owned();
+            server.set(|manners| {
+                manners.answer = Some(done.to_owned());
+                manners.refused.clone_from(&tokens);
+                manners.closing = Some(words.to_owned());
             });
         }
     };

@@ -6,7 +6,6 @@ pub mod client;
 pub mod egress;
 pub mod endpoint;
 pub mod idp;
-pub mod lines;
 pub mod proxy;
 pub mod rotation;
 pub mod until;
