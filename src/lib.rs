@@ -10,7 +10,11 @@ pub mod access;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod doctor;
 mod environment;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ground;
 pub mod input;
 pub mod net;

@@ -9,22 +9,22 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("proto", &[]),
     // A leaf: names and texts that all rooms must read alike.
-    ("input", &[]),
+    ("input", &["proto"]),
     ("config", &["input", "proto"]),
     ("store", &["input"]),
     ("observe", &[]),
-    ("net", &["observe"]),
+    ("net", &["input", "observe"]),
     ("access", &["input", "proto", "store", "observe"]),
     ("oauth", &["input", "net", "proto", "store", "observe"]),
     // Hooks post through the one HTTP client, and keep a book beside the records.
-    ("notify", &["net", "store", "observe"]),
+    ("notify", &["input", "net", "store", "observe"]),
     (
         "session",
         &[
             "upstream", "input", "proto", "access", "oauth", "net", "observe",
         ],
     ),
-    ("upstream", &["proto", "oauth", "net", "observe"]),
+    ("upstream", &["input", "proto", "oauth", "net", "observe"]),
     (
         "daemon",
         &[
@@ -32,12 +32,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "observe", "input",
         ],
     ),
+    (
+        "doctor",
+        &[
+            "daemon", "upstream", "session", "proto", "access", "oauth", "net", "store", "config",
+            "observe", "input",
+        ],
+    ),
     ("sandbox", &["net", "observe"]),
     (
         "cli",
         &[
-            "daemon", "session", "proto", "access", "oauth", "net", "store", "config", "sandbox",
-            "observe", "input",
+            "doctor", "daemon", "session", "proto", "access", "oauth", "net", "store", "config",
+            "sandbox", "observe", "input",
         ],
     ),
 ];

@@ -67,12 +67,12 @@ async fn login(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
         flow if flow.is_unattended() && (arguments.device || arguments.paste) => bail!(
             "provider {} uses {}: nobody signs in, leave out --device and --paste",
             who.provider.name,
-            flow.name()
+            flow.as_str()
         ),
         Flow::ClientCredentials | Flow::ServiceAccount => {
             word(format_args!(
                 "Nobody signs in with {}; getting a token ...",
-                who.provider.flow.name()
+                who.provider.flow.as_str()
             ));
             let _ = show();
             signin::unattended(&who, &base.http)
@@ -92,7 +92,7 @@ async fn login(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
     let deed = Deed::SignIn(SignIn {
         account: who.key.clone(),
         provider: who.provider.name.clone(),
-        flow: who.provider.flow.name().into(),
+        flow: who.provider.flow.as_str().into(),
         identity: identity.map(str::to_owned),
     });
     base.tokens(config)

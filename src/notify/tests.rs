@@ -232,7 +232,7 @@ fn the_json_is_what_the_document_says() {
     };
     assert_eq!(json(&consent)["account"], "alice@x.test");
     assert_eq!(json(&brute_force(1))["client"], "192.0.2.7");
-    for kind in Kind::ALL {
+    for kind in NoticeKind::ALL {
         assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
     }
     let login = Event::MailTrouble {
@@ -404,7 +404,7 @@ async fn ten_thousand_events_wait_in_bounded_room() {
     let mut hook = webhook("https://h.test/x");
     hook.timeout = Duration::from_secs(3600);
     let mut only_revoked = webhook("https://h.test/y");
-    only_revoked.kinds = vec![Kind::Revoked];
+    only_revoked.kinds = vec![NoticeKind::Revoked];
     let notifier = notifier(dir.path(), &http, vec![hook, only_revoked]);
     for number in 0..10_000 {
         notifier.take(NOW * 1000, &needs_sign_in(&format!("user{number}@x.test")));

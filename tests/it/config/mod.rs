@@ -13,7 +13,7 @@ use std::{
 };
 
 use mailsplice::config::{
-    self, Config, Fault, Limits, ListenerTls, Loaded, NotifyTarget, SecretSource, UpstreamTls,
+    self, Config, Fault, Limits, Loaded, NotifyTarget, SecretSource, TlsMode,
 };
 use mailsplice::proto::Protocol;
 
@@ -88,7 +88,7 @@ fn the_example_with_everything_switched_on_is_without_fault() {
     let scanners = &config.listeners[1];
     assert_eq!(
         (scanners.protocol, scanners.tls),
-        (Protocol::Smtp, ListenerTls::None)
+        (Protocol::Smtp, TlsMode::None)
     );
     assert_eq!(scanners.login_as.as_deref(), Some("alice@contoso.com"));
     assert_eq!(scanners.delivery, config::Delivery::Splice);
@@ -156,7 +156,7 @@ fn check_example(config: &Config) {
         ("imap", Protocol::Imap)
     );
     assert_eq!(imap.bind, ["127.0.0.1:1993".parse().unwrap()]);
-    assert_eq!(imap.tls, ListenerTls::Implicit);
+    assert_eq!(imap.tls, TlsMode::Implicit);
     let provider = &config.providers[0];
     assert_eq!(
         provider.token_url.as_str(),
@@ -164,7 +164,7 @@ fn check_example(config: &Config) {
     );
     let smtp = provider.servers.of(Protocol::Smtp).as_ref().unwrap();
     assert_eq!((smtp.host.as_str(), smtp.port), ("smtp.office365.com", 587));
-    assert_eq!(smtp.tls, UpstreamTls::StartTls);
+    assert_eq!(smtp.tls, TlsMode::StartTls);
     let account = &config.accounts[0];
     assert_eq!(
         (account.user.as_str(), account.provider),

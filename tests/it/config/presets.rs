@@ -1,6 +1,6 @@
 //! What presets fill in, against the providers' documentation; and what the file sets over it.
 
-use mailsplice::config::{Flow, PresetName, Provider, SaslMechanism, Server, UpstreamTls};
+use mailsplice::config::{Flow, Mechanism, PresetName, Provider, Server, TlsMode};
 use mailsplice::proto::Protocol;
 
 use super::{parse, with_provider};
@@ -16,9 +16,9 @@ fn preset(name: PresetName) -> Provider {
 fn show(server: Option<&Server>) -> String {
     let server = server.unwrap();
     let tls = match server.tls {
-        UpstreamTls::Implicit => "tls",
-        UpstreamTls::StartTls => "starttls",
-        UpstreamTls::None => "none",
+        TlsMode::Implicit => "tls",
+        TlsMode::StartTls => "starttls",
+        TlsMode::None => "none",
     };
     format!("{}:{} {tls}", server.host, server.port)
 }
@@ -94,7 +94,7 @@ fn microsofts_clouds() {
         assert_eq!(provider.preset, name);
         assert_eq!(provider.tenant.as_deref(), Some("common"));
         assert_eq!(provider.flow, Flow::AuthorizationCode);
-        assert_eq!(provider.sasl, SaslMechanism::Xoauth2);
+        assert_eq!(provider.sasl, Mechanism::Xoauth2);
         assert_eq!(provider.redirect_uri, "http://localhost:{port}/");
         assert_eq!((provider.revocation_url, provider.issuer), (None, None));
     }
@@ -145,7 +145,7 @@ fn the_other_providers() {
     );
     assert_eq!(
         (yahoo.sasl, yahoo.scopes),
-        (SaslMechanism::Oauthbearer, vec!["mail-w".to_owned()])
+        (Mechanism::Oauthbearer, vec!["mail-w".to_owned()])
     );
     let aol = preset(PresetName::Aol);
     assert_eq!(
@@ -235,7 +235,7 @@ fn what_the_file_sets_goes_over_the_preset() {
     assert_eq!(provider.token_url.as_str(), "http://localhost:81/t");
     // The preset's issuer and revocation endpoint belong to its own token endpoint.
     assert_eq!((provider.issuer, provider.revocation_url), (None, None));
-    assert_eq!(provider.sasl, SaslMechanism::Oauthbearer);
+    assert_eq!(provider.sasl, Mechanism::Oauthbearer);
     assert_eq!(provider.redirect_uri, "http://localhost:8765/back");
     let params: Vec<_> = provider
         .authorization_params
