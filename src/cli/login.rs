@@ -163,13 +163,14 @@ async fn paste(who: &Account, http: &CurrentHttp) -> anyhow::Result<Grant> {
     let sign_in = Arc::new(sign_in);
     word(format_args!("Sign in as {} in any browser:", who.user));
     say(sign_in.url());
+    let ready = paste::ready()?;
     word(format_args!(
         "It ends at a page that cannot be shown ({} …). Copy that page's whole address, paste it \
          here and press Enter:",
         sign_in.redirect_uri()
     ));
     shown()?;
-    let code = paste::code(&sign_in).await?;
+    let code = ready.code(&sign_in).await?;
     let Some(sign_in) = Arc::into_inner(sign_in) else {
         bail!("the sign-in is still in use");
     };
