@@ -56,6 +56,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "notify", "observe", "input",
         ],
     ),
+    // What `fuzz/` reaches of the inside, under a feature of its own.
+    (
+        "fuzzing",
+        &["daemon", "input", "oauth", "proto", "upstream"],
+    ),
     ("sandbox", &["net", "observe"]),
     (
         "cli",
