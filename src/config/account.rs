@@ -1,13 +1,14 @@
 //! Accounts: who may log in, and where their mail is.
 
 use crate::input::account::{CATCH_ALL, account_key};
+use crate::input::words::Flow;
 use std::collections::{HashMap, HashSet};
 
 use super::{
     fault::Report,
     forms, hint, keys,
     listener::ProtocolSet,
-    model::{Account, Flow},
+    model::Account,
     provider::Named,
     view::{Found, View},
     yaml::Node,

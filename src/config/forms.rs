@@ -1,15 +1,14 @@
 //! Forms that a text may have: each parsed by one function, for the check and the decoder alike.
 //! Messages never hold the text.
 
+use crate::input::words::{NoProxy, ProxyKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
+use time::{Date, format_description::BorrowedFormatItem, macros::format_description};
 use url::{Host, Url};
 
-use super::{
-    model::{EgressKind, NoProxy},
-    shape::Form,
-};
+use super::shape::Form;
 use crate::input::network;
 
 /// RFC 5321 §4.5.3.1: 64 octets, an @, 255 octets.
@@ -157,36 +156,12 @@ pub(super) fn webhook(text: &str) -> Result<Url, String> {
 
 /// A day of the calendar, `2027-01-31`: its begin in UTC, Unix seconds.
 pub(super) fn date(text: &str) -> Result<u64, String> {
-    let wrong = || "must be a date as in 2027-01-31 (year-month-day)".to_owned();
-    let digits = |text: &str, count: usize| {
-        let good = text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
-        good.then(|| text.parse::<u64>().ok()).flatten()
-    };
-    let mut parts = text.splitn(3, '-');
-    let mut part = |count| parts.next().and_then(|text| digits(text, count));
-    let (year, month, day) = match (part(4), part(2), part(2)) {
-        (Some(year), Some(month), Some(day)) => (year, month, day),
-        _ => return Err(wrong()),
-    };
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days = match month {
-        2 => 28 + u64::from(leap),
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => 0,
-    };
-    if year < 1970 || !(1..=days).contains(&day) {
-        return Err(wrong());
-    }
-    // Howard Hinnant's civil-to-days, with years beginning in March.
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let day_of_year = (153 * month + 2) / 5 + day - 1;
-    let since_0 = year * 365 + year / 4 - year / 100 + year / 400 + day_of_year;
-    Ok((since_0 - 719_468) * 86_400)
+    const FORM: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
+    // A sign before the year is part of that form, and none of ours.
+    let day = Some(text).filter(|text| text.starts_with(|c: char| c.is_ascii_digit()));
+    day.and_then(|text| Date::parse(text, FORM).ok())
+        .and_then(|day| day.midnight().assume_utc().unix_timestamp().try_into().ok())
+        .ok_or_else(|| "must be a date as in 2027-01-31 (year-month-day)".to_owned())
 }
 
 /// Where the browser comes back to: this machine alone.
@@ -314,7 +289,7 @@ pub(super) fn is_domain(text: &str) -> bool {
 
 /// `http://host:port` or `socks5://host:port`; the port is always written, as no two kinds of
 /// proxy agree on a usual one.
-pub(super) fn proxy(text: &str) -> Result<(EgressKind, String, u16), String> {
+pub(super) fn proxy(text: &str) -> Result<(ProxyKind, String, u16), String> {
     if text.contains('@') {
         let message = "must not hold a user name or password: set egress.username, and \
                        egress.password to where the password lies";
@@ -324,9 +299,9 @@ pub(super) fn proxy(text: &str) -> Result<(EgressKind, String, u16), String> {
     let form = "must be http://HOST:PORT or socks5://HOST:PORT";
     let (scheme, rest) = text.split_once("://").ok_or(form)?;
     let kind = match scheme.to_ascii_lowercase().as_str() {
-        "http" => EgressKind::Http,
+        "http" => ProxyKind::Http,
         // curl's word for a proxy that resolves names, as all do here.
-        "socks5" | "socks5h" => EgressKind::Socks5,
+        "socks5" | "socks5h" => ProxyKind::Socks5,
         "https" => {
             let message = "TLS to the proxy itself is not spoken: write http:// (what goes through \
                            it is TLS to the server all the same)";

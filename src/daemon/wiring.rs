@@ -20,8 +20,6 @@ use crate::net::relay::RelayLimits;
 use crate::net::tls;
 use crate::oauth::{self, EngineSettings, Tokens};
 use crate::observe::{Events, SystemClock};
-use crate::proto::dialogue::UpstreamTls;
-use crate::proto::sasl::Mechanism;
 use crate::proto::{self, ByProtocol, Protocol};
 use crate::session::{Alias, Knocks, LEAVING, Limits, Plan, RegistryLimits, Route};
 use crate::store::{FileStore, StoreKey, folder};
@@ -178,21 +176,11 @@ fn way_out(proxy: &config::Egress, used: bool) -> Egress {
     if !used {
         return Egress::direct();
     }
-    let kind = match proxy.kind {
-        config::EgressKind::Http => egress::ProxyKind::Http,
-        config::EgressKind::Socks5 => egress::ProxyKind::Socks5,
-    };
-    let credentials = proxy.credentials.clone().map(|(username, source)| {
-        let read = move || source.read().map_err(|error| error.to_string());
-        egress::Credentials::new(&username, Arc::new(read))
-    });
-    let exception = |exception: &config::NoProxy| match exception {
-        config::NoProxy::Name(name) => egress::Exception::Name(name.clone()),
-        config::NoProxy::Below(name) => egress::Exception::Below(name.clone()),
-        config::NoProxy::Network(network) => egress::Exception::Network(*network),
-    };
-    let server = egress::ProxyServer::new(kind, &proxy.host, proxy.port, credentials);
-    Egress::through(server, proxy.no_proxy.iter().map(exception).collect())
+    let credentials = proxy.credentials.as_ref();
+    let credentials =
+        credentials.map(|(username, source)| egress::Credentials::new(username, reader(source)));
+    let server = egress::ProxyServer::new(proxy.kind, &proxy.host, proxy.port, credentials);
+    Egress::through(server, proxy.no_proxy.clone())
 }
 
 /// Reads the store key; a missing key file is made.
@@ -302,8 +290,8 @@ pub fn account(config: &Config, account: &config::Account) -> Option<oauth::Acco
     Some(one.with_mailbox(&account.mailbox))
 }
 
-/// A secret's place as the OAuth room reads it.
-fn reader(source: &SecretSource) -> SecretReader {
+/// A secret's place, for whoever reads it when it is needed.
+pub fn reader(source: &SecretSource) -> SecretReader {
     let source = source.clone();
     Arc::new(move || source.read().map_err(|error| error.to_string()))
 }
@@ -326,22 +314,14 @@ pub fn provider(provider: &config::Provider) -> oauth::Provider {
         client_secret: provider.client_secret.as_ref().map(reader),
         client_certificate: provider.client_certificate.as_ref().map(client_certificate),
         service_account_key: provider.service_account_key.as_ref().map(reader),
-        flow: match provider.flow {
-            config::Flow::AuthorizationCode => oauth::Flow::AuthorizationCode,
-            config::Flow::DeviceCode => oauth::Flow::DeviceCode,
-            config::Flow::ClientCredentials => oauth::Flow::ClientCredentials,
-            config::Flow::ServiceAccount => oauth::Flow::ServiceAccount,
-        },
+        flow: provider.flow,
         authorization_url: provider.authorization_url.clone(),
         token_url: provider.token_url.clone(),
         device_authorization_url: provider.device_authorization_url.clone(),
         revocation_url: provider.revocation_url.clone(),
         issuer: provider.issuer.clone(),
         scopes: provider.scopes.clone(),
-        client_auth: match provider.client_auth {
-            config::ClientAuth::Body => oauth::ClientAuth::Body,
-            config::ClientAuth::Basic => oauth::ClientAuth::Basic,
-        },
+        client_auth: provider.client_auth,
         redirect_uri: provider.redirect_uri.clone(),
         authorization_params: provider.authorization_params.clone(),
         microsoft: provider.preset.is_microsoft(),
@@ -417,29 +397,16 @@ pub fn server(
     client_config: &Arc<ClientConfig>,
     egress: &Egress,
 ) -> Server {
-    let tls = match server.tls {
-        config::UpstreamTls::Implicit => (true, UpstreamTls::Ready),
-        config::UpstreamTls::StartTls => (false, UpstreamTls::StartTls),
-        config::UpstreamTls::None => (false, UpstreamTls::Ready),
-    };
     let address = (server.host.as_str(), server.port);
     Server::new(
         (&provider.name, protocol),
         address,
-        tls,
-        mechanism(provider.sasl),
+        server.tls,
+        provider.sasl,
         client_config.clone(),
         egress.clone(),
     )
     .greeted_as(provider.ehlo_name.clone())
-}
-
-/// The SASL mechanism of a provider.
-pub fn mechanism(sasl: config::SaslMechanism) -> Mechanism {
-    match sasl {
-        config::SaslMechanism::Xoauth2 => Mechanism::Xoauth2,
-        config::SaslMechanism::Oauthbearer => Mechanism::Oauthbearer,
-    }
 }
 
 fn limits(config: &Config) -> Limits {

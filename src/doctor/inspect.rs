@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::access;
-use crate::config::{Config, ListenerTls, Provider, SecretSource};
+use crate::config::{Config, Provider, SecretSource, TlsMode};
 use crate::daemon::watch;
 use crate::net::tls;
 use crate::observe::{Clock as _, SystemClock};
@@ -206,7 +206,7 @@ fn certificates(config: &Config, findings: &mut Vec<Finding>) {
     if config
         .listeners
         .iter()
-        .all(|listener| listener.tls == ListenerTls::None)
+        .all(|listener| listener.tls == TlsMode::None)
     {
         return;
     }

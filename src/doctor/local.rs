@@ -12,8 +12,9 @@ use super::network::{described, readable, with_chain};
 use super::step::Finding;
 use super::subject::Subject;
 use crate::access;
-use crate::config::{Listener, ListenerTls};
+use crate::config::{Listener, TlsMode};
 use crate::daemon::{control, wiring};
+use crate::input::network;
 use crate::net::probe::connect_each;
 use crate::net::tls::{self, CertFault, CertInfo};
 use crate::oauth::table::shell;
@@ -279,10 +280,9 @@ async fn look(
     limit: Duration,
 ) -> Seen {
     let reachable = reachable(address);
-    let allowed = |net: &ipnet::IpNet| net.contains(&reachable.ip());
-    let closed = !listener.allow_from.is_empty() && !listener.allow_from.iter().any(allowed);
+    let allowed = network::allow(&listener.allow_from, reachable.ip());
     // From where a load balancer speaks we would have to be one.
-    if closed || listener.proxy_protocol_from.iter().any(allowed) {
+    if !allowed || network::hold(&listener.proxy_protocol_from, reachable.ip()) {
         return Seen::NotForUs;
     }
     let mut stream = match connect_each(&[reachable], limit).await.pop() {
@@ -293,14 +293,14 @@ async fn look(
         None => return Seen::Nobody("no address".to_owned()),
     };
     let plain = match listener.tls {
-        ListenerTls::Implicit => Ok(()),
-        ListenerTls::None => plain(&mut stream, subject.protocol, false, limit).await,
-        ListenerTls::StartTls => plain(&mut stream, subject.protocol, true, limit).await,
+        TlsMode::Implicit => Ok(()),
+        TlsMode::None => plain(&mut stream, subject.protocol, false, limit).await,
+        TlsMode::StartTls => plain(&mut stream, subject.protocol, true, limit).await,
     };
     if let Err(why) = plain {
         return Seen::Odd(why);
     }
-    if listener.tls == ListenerTls::None {
+    if listener.tls == TlsMode::None {
         return Seen::Plain;
     }
     tls_of(subject, stream, limit).await

@@ -4,8 +4,7 @@ use super::mend;
 use super::step::Finding;
 use super::subject::Subject;
 use super::token::{Held, known_identity, no_new_token};
-use crate::config::UpstreamTls;
-use crate::daemon::wiring;
+use crate::config::TlsMode;
 use crate::oauth::Class;
 use crate::oauth::table::Row;
 use crate::proto::dialogue::{Fault, RefusedBecause};
@@ -37,7 +36,7 @@ pub(super) fn greeting(subject: &Subject<'_>, greeted: Result<&Ready, &Unusable>
             let text = format!("{}: {error}", subject.address());
             let mends = match error {
                 Unusable::TimedOut(_) | Unusable::Silent(_)
-                    if subject.server.tls == UpstreamTls::None =>
+                    if subject.server.tls == TlsMode::None =>
                 {
                     mend::silent(subject)
                 }
@@ -47,7 +46,7 @@ pub(super) fn greeting(subject: &Subject<'_>, greeted: Result<&Ready, &Unusable>
             return Finding::failed(text).mend(mends);
         }
     };
-    let mechanism = mechanism(subject);
+    let mechanism = subject.provider.sasl;
     let other = match mechanism {
         Mechanism::Xoauth2 => Mechanism::Oauthbearer,
         Mechanism::Oauthbearer => Mechanism::Xoauth2,
@@ -72,10 +71,6 @@ pub(super) fn greeting(subject: &Subject<'_>, greeted: Result<&Ready, &Unusable>
         )])
     };
     finding.detail("mechanism", name)
-}
-
-fn mechanism(subject: &Subject<'_>) -> Mechanism {
-    wiring::mechanism(subject.provider.sasl)
 }
 
 /// Why there is no login.
@@ -134,7 +129,7 @@ fn try_later(subject: &Subject<'_>) -> Vec<String> {
 
 /// The server took the token.
 pub(super) fn accepted(subject: &Subject<'_>) -> Finding {
-    let plain = if subject.server.tls == UpstreamTls::None {
+    let plain = if subject.server.tls == TlsMode::None {
         ", in plain text on loopback"
     } else {
         ""
@@ -143,7 +138,7 @@ pub(super) fn accepted(subject: &Subject<'_>) -> Finding {
         "{} lets {} in with {}{plain}",
         subject.server.host,
         subject.mailbox(),
-        mechanism(subject).name()
+        subject.provider.sasl.name()
     ))
 }
 

@@ -23,7 +23,7 @@ use self::network::Findings;
 use self::scopes::Judged;
 use self::step::{Done, Finding, Walk};
 use self::subject::Subject;
-use crate::config::{self, Config, UpstreamTls};
+use crate::config::{self, Config, TlsMode};
 use crate::daemon::control;
 use crate::daemon::wiring::{self, Base};
 use crate::net::tls;
@@ -67,12 +67,12 @@ pub async fn examine(
 }
 
 /// The steps of a protocol whose connection is protected like this.
-fn plan(tls: Option<UpstreamTls>) -> Vec<&'static str> {
+fn plan(tls: Option<TlsMode>) -> Vec<&'static str> {
     let mut plan = vec!["configuration", "dns", "tcp"];
     match tls {
-        Some(UpstreamTls::StartTls) => plan.extend(["starttls", "tls"]),
-        Some(UpstreamTls::None) => {}
-        Some(UpstreamTls::Implicit) | None => plan.push("tls"),
+        Some(TlsMode::StartTls) => plan.extend(["starttls", "tls"]),
+        Some(TlsMode::None) => {}
+        Some(TlsMode::Implicit) | None => plan.push("tls"),
     }
     plan.extend([
         "greeting",
@@ -240,9 +240,9 @@ fn blame(walk: &mut Walk<'_>, judged: [Judged; 2], finding: Finding, took: Durat
 fn configuration(subject: &Subject<'_>) -> Done<()> {
     let provider = subject.provider;
     let tls = match subject.server.tls {
-        UpstreamTls::Implicit => "TLS",
-        UpstreamTls::StartTls => "STARTTLS",
-        UpstreamTls::None => "plain text",
+        TlsMode::Implicit => "TLS",
+        TlsMode::StartTls => "STARTTLS",
+        TlsMode::None => "plain text",
     };
     let text = format!(
         "provider {} ({}), {}; {} ({tls}); mailbox {}",

@@ -107,7 +107,7 @@ fn good(
 ) -> Finding {
     let mut text = format!(
         "{}; access token {} old, until {} ({} left)",
-        status.flow.name(),
+        status.flow.as_str(),
         span(now.saturating_sub(token.issued_at)),
         minutes(token.expires_at),
         span(token.expires_at.saturating_sub(now))
@@ -117,7 +117,7 @@ fn good(
     }
     let detailed = |finding: Finding| {
         let mut finding = finding
-            .detail("flow", status.flow.name())
+            .detail("flow", status.flow.as_str())
             .detail("issued_at", token.issued_at)
             .detail("expires_at", token.expires_at)
             .detail("refresh_token", status.refresh_token);

@@ -15,12 +15,14 @@ mod queue;
 mod tests;
 mod worker;
 
+pub use crate::input::words::NoticeKind;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +38,7 @@ use crate::observe::{Clock, Event, Sink};
 
 pub use self::{
     hook::{Hook, Target},
-    notice::{Kind, Notice, STAGES, stage},
+    notice::{Notice, STAGES, stage},
 };
 
 /// Time for workers to end when told to; they kill what runs, so it takes milliseconds.
@@ -121,7 +123,7 @@ impl Notifier {
     /// Sets the hooks, also after a reload: what waits for a hook that stays goes on waiting. Must be
     /// called inside a tokio runtime.
     pub fn set(&self, settings: Settings) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         let mut wanted = HashMap::new();
         let mut posts = Vec::new();
         for hook in settings.hooks {
@@ -215,7 +217,7 @@ impl Sink for Notifier {
         let notice = Arc::new(notice);
         for post in posts.iter() {
             // Recovery closes the book on a trouble, wanted or not.
-            if notice.kind == Kind::Recovered || post.hook.load().wants(notice.kind) {
+            if notice.kind == NoticeKind::Recovered || post.hook.load().wants(notice.kind) {
                 post.queue.push(Item::new(notice.clone()));
             }
         }

@@ -1,13 +1,15 @@
 //! What waits for one hook: bounded, filled without waiting.
 
+use crate::input::words::NoticeKind;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::notice::{Kind, Notice};
+use super::notice::Notice;
 
 /// Most notices that wait for one hook. Beyond, the oldest goes: what lasts is offered again.
 pub(super) const MOST: usize = 256;
@@ -46,14 +48,14 @@ impl Queue {
         let notice = &item.notice;
         {
             let mut items = self.items();
-            if notice.kind == Kind::Recovered {
+            if notice.kind == NoticeKind::Recovered {
                 items.retain(|other| {
                     !(other.notice.kind.is_trouble() && other.notice.account == notice.account)
                 });
             }
             let again = item.tries > 0;
             let over = |other: &Item| {
-                other.notice.kind == Kind::Recovered && other.notice.account == notice.account
+                other.notice.kind == NoticeKind::Recovered && other.notice.account == notice.account
             };
             if again && notice.kind.is_trouble() && items.iter().any(over) {
                 return;
@@ -112,7 +114,7 @@ impl Queue {
     }
 
     fn items(&self) -> MutexGuard<'_, VecDeque<Item>> {
-        self.items.lock().unwrap_or_else(PoisonError::into_inner)
+        self.items.lock()
     }
 
     #[cfg(test)]

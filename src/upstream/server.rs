@@ -1,17 +1,19 @@
 //! A mail server that accounts lead to.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_rustls::rustls::ClientConfig;
 
 use super::connect::Ready;
 use super::idle::Idle;
+use crate::input::words::TlsMode;
 use crate::net::egress::Egress;
 use crate::proto::Protocol;
-use crate::proto::dialogue::{Capabilities, UpstreamTls};
+use crate::proto::dialogue::Capabilities;
 use crate::proto::sasl::Mechanism;
 
 /// A mail server of a provider, and what was learned of it.
@@ -24,10 +26,8 @@ pub struct Server {
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// TLS from the first byte.
-    pub implicit_tls: bool,
-    /// How the dialogue begins.
-    pub tls: UpstreamTls,
+    /// How connections to it are protected.
+    pub tls: TlsMode,
     /// The SASL mechanism.
     pub mechanism: Mechanism,
     /// TLS configuration, shared by all connections.
@@ -54,7 +54,7 @@ impl Server {
     pub fn new(
         (provider, protocol): (&str, Protocol),
         address: (&str, u16),
-        (implicit_tls, tls): (bool, UpstreamTls),
+        tls: TlsMode,
         mechanism: Mechanism,
         client_config: Arc<ClientConfig>,
         egress: Egress,
@@ -64,7 +64,6 @@ impl Server {
             protocol,
             host: address.0.to_owned(),
             port: address.1,
-            implicit_tls,
             tls,
             mechanism,
             client_config,
@@ -87,7 +86,6 @@ impl Server {
     pub fn is_same(&self, other: &Self) -> bool {
         self.host == other.host
             && self.port == other.port
-            && self.implicit_tls == other.implicit_tls
             && self.tls == other.tls
             && self.mechanism == other.mechanism
             && self.provider == other.provider
@@ -113,10 +111,7 @@ impl Server {
     /// Notes whether the server could be reached.
     pub(super) fn reached(&self, reached: bool) {
         let at = (!reached).then(Instant::now);
-        *self
-            .unreachable_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = at;
+        *self.unreachable_at.lock() = at;
         self.attempted.notify_waiters();
     }
 
@@ -137,10 +132,7 @@ impl Server {
 
     /// Whether it was out of reach a moment ago.
     pub fn was_unreachable(&self) -> bool {
-        let at = *self
-            .unreachable_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let at = *self.unreachable_at.lock();
         at.is_some_and(|at| at.elapsed() < UNREACHABLE_FOR)
     }
 }

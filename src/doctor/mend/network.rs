@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::config::UpstreamTls;
+use crate::config::TlsMode;
 use crate::doctor::subject::Subject;
 use crate::net::tls::{CertFault, CertInfo, HandshakeFault};
 use crate::oauth::table::shell;
@@ -94,11 +94,11 @@ pub(in crate::doctor) fn tls(subject: &Subject<'_>, fault: HandshakeFault) -> Ve
     let (host, port) = (&subject.server.host, subject.server.port);
     let mut lines = Vec::new();
     match fault {
-        HandshakeFault::Plain if subject.server.tls == UpstreamTls::StartTls => {}
+        HandshakeFault::Plain if subject.server.tls == TlsMode::StartTls => {}
         HandshakeFault::Plain | HandshakeFault::TooOld => {
             lines.push(format!("{}.", fault.sentence(host, &place)));
         }
-        _ if subject.server.tls == UpstreamTls::Implicit => {
+        _ if subject.server.tls == TlsMode::Implicit => {
             let (_, starttls) = usual_ports(subject.protocol);
             lines.push(format!(
                 "Does port {port} speak TLS from the first byte? Port {starttls} wants tls: starttls ({place})."

@@ -1,10 +1,11 @@
+use crate::input::words::Flow;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::oauth::ClientCertificate;
-use crate::oauth::provider::{Flow, tests::sample};
+use crate::oauth::provider::tests::sample;
 
 const NOW: u64 = 1_800_000_000;
 

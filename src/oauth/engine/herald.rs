@@ -1,10 +1,8 @@
 //! Tells the rest of the program what happens to an account, each thing once.
 
-use std::{
-    borrow::Cow,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{borrow::Cow, time::Duration};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::record;
 use crate::{
@@ -53,7 +51,7 @@ impl Herald {
         self.events.emit(&Event::SignIn(SignIn {
             account: account.key.clone(),
             provider: account.provider.name.clone(),
-            flow: Cow::Borrowed(account.provider.flow.name()),
+            flow: Cow::Borrowed(account.provider.flow.as_str()),
             identity: record.identity.clone(),
         }));
         self.works(account);
@@ -70,7 +68,7 @@ impl Herald {
         self.events.emit(&Event::Refresh(Refresh {
             account: account.key.clone(),
             provider: account.provider.name.clone(),
-            flow: account.provider.flow.name(),
+            flow: account.provider.flow.as_str(),
             outcome,
             code: ended.code,
             correlation_id: ended.correlation_id,
@@ -120,6 +118,6 @@ impl Herald {
     }
 
     fn known(&self) -> MutexGuard<'_, Option<Class>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 }
