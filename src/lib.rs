@@ -11,7 +11,11 @@ pub mod access;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod doctor;
 mod environment;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ground;
 pub mod input;
 pub mod net;

@@ -31,10 +31,8 @@ pub struct Limits {
 impl Limits {
     /// Whether a login through `protocol` from `peer` is within the limits.
     pub fn permit(&self, protocol: Protocol, peer: IpAddr) -> bool {
-        let peer = peer.to_canonical();
         let protocol = self.protocols.is_empty() || self.protocols.contains(&protocol);
-        let network = self.from.is_empty() || self.from.iter().any(|net| net.contains(&peer));
-        protocol && network
+        protocol && network::allow(&self.from, peer)
     }
 
     /// Whether there is a network, and all together are no more than a site's

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{CONFIGURATION, DONE, load, say, word};
-use crate::daemon::inspect::{self, Finding};
+use crate::doctor::inspect::{self, Finding};
 
 pub(super) fn run(file: Option<PathBuf>) -> anyhow::Result<u8> {
     let loaded = load(file)?;

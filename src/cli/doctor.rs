@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::bail;
 
 use super::{DONE, FAILED, account, load, runtime, say, show};
-use crate::daemon::doctor::{self, Outcome, Report, Step};
 use crate::daemon::wiring::Base;
+use crate::doctor::{self, Outcome, Report, Step};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {

@@ -72,7 +72,7 @@ async fn login(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
     let deed = Deed::SignIn(SignIn {
         account: who.key.clone(),
         provider: who.provider.name.clone(),
-        flow: who.provider.flow.name().into(),
+        flow: who.provider.flow.as_str().into(),
         identity: identity.map(str::to_owned),
     });
     base.tokens(config)
@@ -114,12 +114,12 @@ async fn grant(who: &Account, arguments: &Arguments, http: &CurrentHttp) -> anyh
         flow if flow.is_unattended() && (arguments.device || arguments.paste) => bail!(
             "provider {} uses {}: nobody signs in, leave out --device and --paste",
             who.provider.name,
-            flow.name()
+            flow.as_str()
         ),
         Flow::ClientCredentials | Flow::ServiceAccount => {
             word(format_args!(
                 "Nobody signs in with {}; getting a token ...",
-                who.provider.flow.name()
+                who.provider.flow.as_str()
             ));
             let _ = show();
             signin::unattended(who, http).await.map_err(explained)?
@@ -166,13 +166,14 @@ async fn paste(who: &Account, http: &CurrentHttp) -> anyhow::Result<Grant> {
     let sign_in = Arc::new(sign_in);
     word(format_args!("Sign in as {} in any browser:", who.user));
     say(sign_in.url());
+    let ready = paste::ready()?;
     word(format_args!(
         "It ends at a page that cannot be shown ({} …). Copy that page's whole address, paste it \
          here and press Enter:",
         sign_in.redirect_uri()
     ));
     shown()?;
-    let code = paste::code(&sign_in).await?;
+    let code = ready.code(&sign_in).await?;
     let Some(sign_in) = Arc::into_inner(sign_in) else {
         bail!("the sign-in is still in use");
     };

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use zeroize::Zeroizing;
 
 use super::login::explained;
@@ -28,19 +28,34 @@ const MORE: Timespec = Timespec {
     tv_nsec: 300_000_000,
 };
 
-/// Waits for the address of this sign-in.
-pub(super) async fn code(sign_in: &Arc<CodeSignIn>) -> anyhow::Result<Code> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let _terminal = Terminal::open();
-    let sign_in = Arc::clone(sign_in);
-    let pasted = tokio::task::spawn_blocking(move || read(&sign_in, &mut Input::new()));
-    tokio::select! {
-        pasted = pasted => pasted?,
-        _ = interrupt.recv() => bail!("stopped: nothing was saved"),
-        _ = terminate.recv() => bail!("stopped: nothing was saved"),
-        _ = hangup.recv() => bail!("stopped: nothing was saved"),
+/// All is ready for what a person pastes, who is asked for it only now.
+pub(super) struct Ready {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+    _terminal: Option<Terminal>,
+}
+
+pub(super) fn ready() -> anyhow::Result<Ready> {
+    Ok(Ready {
+        interrupt: signal(SignalKind::interrupt())?,
+        terminate: signal(SignalKind::terminate())?,
+        hangup: signal(SignalKind::hangup())?,
+        _terminal: Terminal::open(),
+    })
+}
+
+impl Ready {
+    /// Waits for the address of this sign-in.
+    pub(super) async fn code(mut self, sign_in: &Arc<CodeSignIn>) -> anyhow::Result<Code> {
+        let sign_in = Arc::clone(sign_in);
+        let pasted = tokio::task::spawn_blocking(move || read(&sign_in, &mut Input::new()));
+        tokio::select! {
+            pasted = pasted => pasted?,
+            _ = self.interrupt.recv() => bail!("stopped: nothing was saved"),
+            _ = self.terminate.recv() => bail!("stopped: nothing was saved"),
+            _ = self.hangup.recv() => bail!("stopped: nothing was saved"),
+        }
     }
 }
 

@@ -154,7 +154,7 @@ fn print_account(account: &Shown) {
         status.account,
         status.state.name(),
         status.provider,
-        status.flow.name()
+        status.flow.as_str()
     ));
     if let Some(count) = account.mailboxes_connected {
         say(format_args!("  {:<19}{count}", "mailboxes connected"));

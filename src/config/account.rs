@@ -1,13 +1,14 @@
 //! Accounts: who may log in, and where their mail is.
 
 use crate::input::account::{CATCH_ALL, account_key};
+use crate::input::words::Flow;
 use std::collections::{HashMap, HashSet};
 
 use super::{
     fault::Report,
     forms, hint, keys,
     listener::ProtocolSet,
-    model::{Account, Flow},
+    model::Account,
     provider::Named,
     view::{Found, View},
     yaml::Node,
@@ -182,7 +183,9 @@ impl<'a> Names<'a> {
         let index = self.indices.get(value).copied();
         if index.is_none() && !self.gaps {
             let hint = if self.indices.len() <= HINTS {
-                hint::did_you_mean(value, self.indices.keys().copied())
+                // A message goes to terminals and logs; such a name is a fault of its own.
+                let shown = |name: &&str| !name.contains(char::is_control);
+                hint::did_you_mean(value, self.indices.keys().copied().filter(shown))
             } else {
                 String::new()
             };
@@ -211,6 +214,26 @@ fn warn_of_missing_servers(
                  can't use it; add servers.{name} to the provider"
             );
             report.warn(view.line_of("provider"), view.path("provider"), message);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    #[test]
+    fn a_name_with_control_characters_is_not_offered() {
+        let text = "providers:\n  - name: \"con\\x1btoso\"\n    preset: microsoft\n    \
+                    client_id: x\naccounts:\n  - user: a@x.test\n    provider: contoso\n";
+        let faults = crate::config::parse(text, Path::new("/nowhere")).unwrap_err();
+        let messages: Vec<_> = faults.faults.iter().map(|fault| &*fault.message).collect();
+        assert!(
+            messages.iter().any(|text| text.contains("no provider")),
+            "{messages:?}"
+        );
+        for message in messages {
+            assert!(!message.contains(char::is_control), "{message:?}");
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{choice::choice, fault::Report, forms, model::Egress, view::View};
+use super::{fault::Report, forms, model::Egress, view::View};
+use crate::input::choice::choice;
 
 choice! {
     /// The ways that go through a proxy, as the file names them.

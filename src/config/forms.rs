@@ -1,16 +1,14 @@
 //! Forms that a text may have: each parsed by one function, for the check and the decoder alike.
 //! Messages never hold the text.
 
+use crate::input::words::{NoProxy, ProxyKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 use time::{Date, format_description::BorrowedFormatItem, macros::format_description};
 use url::{Host, Url};
 
-use super::{
-    model::{EgressKind, NoProxy},
-    shape::Form,
-};
+use super::shape::Form;
 use crate::input::network;
 
 /// RFC 5321 §4.5.3.1: 64 octets, an @, 255 octets.
@@ -291,7 +289,7 @@ pub(super) fn is_domain(text: &str) -> bool {
 
 /// `http://host:port` or `socks5://host:port`; the port is always written, as no two kinds of
 /// proxy agree on a usual one.
-pub(super) fn proxy(text: &str) -> Result<(EgressKind, String, u16), String> {
+pub(super) fn proxy(text: &str) -> Result<(ProxyKind, String, u16), String> {
     if text.contains('@') {
         let message = "must not hold a user name or password: set egress.username, and \
                        egress.password to where the password lies";
@@ -301,9 +299,9 @@ pub(super) fn proxy(text: &str) -> Result<(EgressKind, String, u16), String> {
     let form = "must be http://HOST:PORT or socks5://HOST:PORT";
     let (scheme, rest) = text.split_once("://").ok_or(form)?;
     let kind = match scheme.to_ascii_lowercase().as_str() {
-        "http" => EgressKind::Http,
+        "http" => ProxyKind::Http,
         // curl's word for a proxy that resolves names, as all do here.
-        "socks5" | "socks5h" => EgressKind::Socks5,
+        "socks5" | "socks5h" => ProxyKind::Socks5,
         "https" => {
             let message = "TLS to the proxy itself is not spoken: write http:// (what goes through \
                            it is TLS to the server all the same)";

@@ -12,10 +12,11 @@ use super::{
     ehlo_name::EHLO_NAME,
     forms, limits,
     listener::{self, Auth},
-    model::{Delivery, ListenerTls},
-    notify::{self, NoticeKind},
+    model::Delivery,
+    notify::{self},
     shape::{Form, Key, Kind, Need, Table},
 };
+use crate::input::words::{NoticeKind, TlsMode};
 use crate::proto::Protocol;
 
 const fn key(name: &'static str, need: Need, kind: Kind, doc: &'static str) -> Key {
@@ -40,7 +41,7 @@ const fn text(form: &'static Form) -> Kind {
 }
 
 static PROTOCOL: Choice = Choice::of::<Protocol>();
-static LISTENER_TLS: Choice = Choice::of::<ListenerTls>();
+static LISTENER_TLS: Choice = Choice::of::<TlsMode>();
 static EGRESS_FOR: Choice = Choice::of::<Leg>();
 static DELIVERY: Choice = Choice::of::<Delivery>();
 static AUTH: Choice = Choice::of::<Auth>();

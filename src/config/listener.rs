@@ -1,18 +1,19 @@
 //! Listeners: where clients connect, and who may.
 
 use crate::input::account::{account_key, own_or_covering};
+use crate::input::choice::choice;
+use crate::input::words::TlsMode;
 use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
 };
 
 use super::{
-    choice::choice,
     ehlo_name::ehlo_name,
     fault::Report,
     forms, keys,
     limits::{Bound, Unit},
-    model::{Delivery, Listener, ListenerTls},
+    model::{Delivery, Listener},
     view::{Found, View},
 };
 use crate::proto::{ByProtocol, Protocol};
@@ -68,10 +69,10 @@ fn one(view: &View<'_>, seen: &mut Seen, report: &mut Report) -> Option<Listener
     }
     let bind = binds(view, seen, report);
     let protocol = view.word::<Protocol>("protocol");
-    let tls = view.word::<ListenerTls>("tls");
+    let tls = view.word::<TlsMode>("tls");
     let allow_from = view.texts("allow_from", forms::cidr);
     let off_loopback = bind.iter().any(|address| !address.ip().is_loopback());
-    if tls == Some(ListenerTls::None) && off_loopback && !view.has("allow_from") {
+    if tls == Some(TlsMode::None) && off_loopback && !view.has("allow_from") {
         let message = "plain text off loopback: passwords could be read on the way. Use implicit \
                        or starttls, or name the networks in allow_from";
         report.fault(view.line_of("tls"), view.path("tls"), message);

@@ -35,13 +35,15 @@ pub use self::{
     limits::Limits,
     load::{Loaded, find, load, load_in, parse},
     model::{
-        Account, Audit, ClientAuth, ClientCertificate, Config, Delivery, Egress, EgressKind, Flow,
-        Listener, ListenerTls, NoProxy, PresetName, Provider, SaslMechanism, Server, Servers,
-        TlsFiles, Trust, UpstreamTls,
+        Account, Audit, ClientCertificate, Config, Delivery, Egress, Listener, PresetName,
+        Provider, Server, Servers, TlsFiles, Trust,
     },
-    notify::{NoticeKind, Notify, NotifyTarget},
+    notify::{Notify, NotifyTarget},
     secret::{SecretError, SecretSource},
 };
+
+pub use crate::input::words::{ClientAuth, Flow, NoProxy, NoticeKind, ProxyKind, TlsMode};
+pub use crate::proto::sasl::Mechanism;
 
 /// The JSON schema (draft 2020-12) of the file, as kept in `docs/config.schema.json`.
 pub fn schema() -> serde_json::Value {

@@ -7,7 +7,10 @@ use crate::proto::{ByProtocol, Protocol};
 use ipnet::IpNet;
 use url::Url;
 
-use super::{choice::choice, limits::Limits, notify::Notify, secret::SecretSource};
+use super::{limits::Limits, notify::Notify, secret::SecretSource};
+use crate::input::choice::choice;
+use crate::input::words::{ClientAuth, Flow, NoProxy, ProxyKind, TlsMode};
+use crate::proto::sasl::Mechanism;
 
 /// A whole configuration, checked.
 #[derive(Clone, Debug)]
@@ -66,7 +69,7 @@ pub struct Trust {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Egress {
     /// What it speaks.
-    pub kind: EgressKind,
+    pub kind: ProxyKind,
     /// Host name or address, without brackets.
     pub host: String,
     /// TCP port, never 0.
@@ -81,43 +84,11 @@ pub struct Egress {
     pub mail: bool,
 }
 
-/// What an egress proxy speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EgressKind {
-    /// HTTP CONNECT (RFC 9110 §9.3.6).
-    Http,
-    /// SOCKS5 (RFC 1928).
-    Socks5,
-}
-
-/// What is reached without the egress proxy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NoProxy {
-    /// This name and all below it.
-    Name(String),
-    /// All names below this one; written with a dot in front.
-    Below(String),
-    /// Hosts written as addresses of this network.
-    Network(IpNet),
-}
-
 /// Where the audit log goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audit {
     /// The file that events are appended to; none: they stand in the log.
     pub file: Option<PathBuf>,
-}
-
-choice! {
-    /// How a listener protects the client's connection.
-    pub enum ListenerTls {
-        /// TLS from the first byte.
-        Implicit = "implicit",
-        /// Plain text until the client asks for TLS; no login before it.
-        StartTls = "starttls",
-        /// Plain text: loopback only, or with `allow_from`.
-        None = "none",
-    }
 }
 
 choice! {
@@ -140,7 +111,7 @@ pub struct Listener {
     /// Addresses to listen on, at least one. Port 0 lets the system choose.
     pub bind: Vec<SocketAddr>,
     /// How the connection is protected.
-    pub tls: ListenerTls,
+    pub tls: TlsMode,
     /// Networks that may connect; empty: every one that reaches the address.
     pub allow_from: Vec<IpNet>,
     /// Connections at a time; `None`: as many as [`Limits::connections`](super::Limits) allows.
@@ -200,7 +171,7 @@ pub struct Provider {
     /// Scopes to ask for, in this order.
     pub scopes: Vec<String>,
     /// How a token is shown to the mail server.
-    pub sasl: SaslMechanism,
+    pub sasl: Mechanism,
     /// How the client authenticates at the token endpoint.
     pub client_auth: ClientAuth,
     /// Where the browser is sent after signing in; on loopback. `{port}` stands for the port that
@@ -236,60 +207,7 @@ pub struct Server {
     /// TCP port, never 0.
     pub port: u16,
     /// How the connection is protected.
-    pub tls: UpstreamTls,
-}
-
-choice! {
-    /// How a connection to a mail server is protected.
-    pub enum UpstreamTls {
-        /// TLS from the first byte.
-        Implicit = "implicit",
-        /// STARTTLS or STLS before anything else.
-        StartTls = "starttls",
-        /// Plain text: loopback only.
-        None = "none",
-    }
-}
-
-choice! {
-    /// How tokens are got.
-    pub enum Flow {
-        /// A browser, always with PKCE and state.
-        AuthorizationCode = "authorization_code",
-        /// A code typed in on another device (RFC 8628).
-        DeviceCode = "device_code",
-        /// The program itself, without a user (RFC 6749 §4.4).
-        ClientCredentials = "client_credentials",
-        /// A Google service account that may act for the users of its domain (RFC 7523 §2.1).
-        ServiceAccount = "service_account",
-    }
-}
-
-impl Flow {
-    /// Whether nobody signs in.
-    pub const fn is_unattended(self) -> bool {
-        matches!(self, Self::ClientCredentials | Self::ServiceAccount)
-    }
-}
-
-choice! {
-    /// The SASL mechanism shown to the mail server.
-    pub enum SaslMechanism {
-        /// Google's and Microsoft's.
-        Xoauth2 = "xoauth2",
-        /// RFC 7628.
-        Oauthbearer = "oauthbearer",
-    }
-}
-
-choice! {
-    /// How the client authenticates at the token endpoint (RFC 6749 §2.3.1).
-    pub enum ClientAuth {
-        /// `client_id` and `client_secret` in the form.
-        Body = "body",
-        /// HTTP Basic.
-        Basic = "basic",
-    }
+    pub tls: TlsMode,
 }
 
 choice! {

@@ -1,11 +1,9 @@
 //! Whom to tell when an account needs somebody, or something is about to end.
 
-use std::{fmt, path::Path, time::Duration};
-
-use url::Url;
+use crate::input::words::{Hook, NoticeKind};
+use std::{path::Path, time::Duration};
 
 use super::{
-    choice::choice,
     fault::Report,
     forms, keys,
     limits::{Bound, Unit},
@@ -13,24 +11,6 @@ use super::{
     shape::{Kind, Table},
     view::View,
 };
-
-choice! {
-    /// What there may be notices of.
-    pub enum NoticeKind {
-        /// An account's user has to sign in.
-        NeedsSignIn = "needs_sign_in",
-        /// An account's registration, policy or configuration has to change.
-        Misconfigured = "misconfigured",
-        /// Something is about to end.
-        WillExpire = "will_expire",
-        /// An account works again.
-        Recovered = "recovered",
-        /// An operator revoked an account.
-        Revoked = "revoked",
-        /// Somebody guesses passwords.
-        BruteForce = "brute_force",
-    }
-}
 
 /// Time that one hook gets: nobody waits for it, but what hangs must end.
 pub(super) static TIMEOUT: Bound = Bound {
@@ -60,30 +40,7 @@ pub struct Notify {
 }
 
 /// How somebody is told.
-#[derive(Clone, PartialEq, Eq)]
-pub enum NotifyTarget {
-    /// A program and its arguments, run without a shell; never empty.
-    Command(Vec<String>),
-    /// A POST of JSON.
-    Webhook {
-        /// Where. Its path often is a secret of its own, so it is shown nowhere.
-        url: Url,
-        /// A bearer token.
-        token: Option<SecretSource>,
-    },
-}
-
-impl fmt::Debug for NotifyTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Command(argv) => {
-                let program = argv.first().map_or("", String::as_str);
-                write!(f, "command {program}")
-            }
-            Self::Webhook { url, .. } => write!(f, "webhook {}", url.host_str().unwrap_or("")),
-        }
-    }
-}
+pub type NotifyTarget = Hook<SecretSource>;
 
 /// The hooks of the file, and how often they are told again.
 pub(super) fn read(file: &View<'_>, base: &Path, report: &mut Report) -> (Vec<Notify>, Duration) {

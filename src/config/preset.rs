@@ -1,12 +1,13 @@
 //! What a provider's preset fills in: data, read by the same code as the file.
 
+use crate::proto::sasl::Mechanism;
 use std::collections::BTreeMap;
 
 use super::{
     fault::Report,
     forms, keys,
     listener::ProtocolSet,
-    model::{PresetName, SaslMechanism, Servers},
+    model::{PresetName, Servers},
     servers, shape,
     view::View,
     yaml::{self, Node},
@@ -30,7 +31,7 @@ pub(super) struct Preset {
     pub(super) device_authorization_url: Option<String>,
     pub(super) revocation_url: Option<String>,
     pub(super) issuer: Option<String>,
-    pub(super) sasl: SaslMechanism,
+    pub(super) sasl: Mechanism,
     pub(super) redirect_uri: String,
     pub(super) authorization_params: BTreeMap<String, String>,
     pub(super) servers: Servers,
@@ -79,7 +80,7 @@ impl Presets {
             device_authorization_url: view.text("device_authorization_url"),
             revocation_url: view.text("revocation_url"),
             issuer: view.text("issuer"),
-            sasl: view.word("sasl").unwrap_or(SaslMechanism::Xoauth2),
+            sasl: view.word("sasl").unwrap_or(Mechanism::Xoauth2),
             redirect_uri: view.text("redirect_uri").unwrap_or_default(),
             authorization_params: view.params("authorization_params"),
             servers: servers::read(&view),

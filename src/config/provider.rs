@@ -1,5 +1,6 @@
 //! Providers: a preset, what the file sets over it, and whether that can work together.
 
+use crate::input::words::{ClientAuth, Flow, TlsMode};
 use std::{collections::HashMap, path::Path};
 
 use url::Url;
@@ -9,7 +10,7 @@ use super::{
     fault::Report,
     forms, keys,
     listener::ProtocolSet,
-    model::{ClientAuth, ClientCertificate, Flow, PresetName, Provider, Servers, UpstreamTls},
+    model::{ClientCertificate, PresetName, Provider, Servers},
     preset::{Preset, Presets},
     servers,
     view::{Found, View},
@@ -370,7 +371,7 @@ impl<'a> Draft<'a> {
             let path = servers.path(protocol.name());
             let server = servers.map(protocol.name(), &path);
             let address = server.parsed("address", forms::address);
-            let plain = server.word("tls") == Some(UpstreamTls::None);
+            let plain = server.word("tls") == Some(TlsMode::None);
             if plain && address.is_some_and(|found| !forms::is_loopback(&found.value.0)) {
                 let message = "plain text off loopback: the token could be read on the way. Use \
                                implicit or starttls";

@@ -2,6 +2,7 @@
 //! send passwords in plain text. Judged over all listeners together: the internet in 256 pieces is
 //! the internet.
 
+use crate::input::words::TlsMode;
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
@@ -9,7 +10,6 @@ use ipnet::IpNet;
 use super::{
     fault::Report,
     forms, keys,
-    model::ListenerTls,
     view::{Found, View},
 };
 use crate::input::network::{Addresses, SITE};
@@ -82,7 +82,7 @@ impl Crowd {
 fn plain_text(view: &View<'_>, report: &mut Report) {
     let off_loopback =
         |bind: &Found<Vec<SocketAddr>>| bind.value.iter().any(|at| !at.ip().is_loopback());
-    let plain = view.word("tls") == Some(ListenerTls::None);
+    let plain = view.word("tls") == Some(TlsMode::None);
     if !plain || !view.texts("bind", forms::bind).iter().any(off_loopback) {
         return;
     }

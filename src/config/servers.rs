@@ -2,9 +2,10 @@
 
 use super::{
     forms,
-    model::{Server, Servers, UpstreamTls},
+    model::{Server, Servers},
     view::View,
 };
+use crate::input::words::TlsMode;
 
 /// The servers that are whole.
 pub(super) fn read(view: &View<'_>) -> Servers {
@@ -13,8 +14,8 @@ pub(super) fn read(view: &View<'_>) -> Servers {
         let server = servers.map(protocol.name(), "");
         let (host, port) = server.parsed("address", forms::address)?.value;
         let usual = match port {
-            25 | 110 | 143 | 587 => UpstreamTls::StartTls,
-            _ => UpstreamTls::Implicit,
+            25 | 110 | 143 | 587 => TlsMode::StartTls,
+            _ => TlsMode::Implicit,
         };
         Some(Server {
             host,

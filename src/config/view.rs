@@ -1,12 +1,12 @@
 //! Reading a map whose shape was checked: what was found wrong there reads as absent here.
 
+use crate::input::choice::Words;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
 use super::{
-    choice::Words,
     secret::SecretSource,
     shape::{Kind, Table, join},
     yaml::{Node, NodeKind},

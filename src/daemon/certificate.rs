@@ -12,7 +12,7 @@ use crate::net::tls::{self, Ensured, ServerTls};
 
 /// TLS towards clients; `None` where no listener wants it.
 pub(super) fn server_tls(config: &Config) -> Result<Option<Arc<ServerTls>>, DaemonError> {
-    let plain = |listener: &config::Listener| listener.tls == config::ListenerTls::None;
+    let plain = |listener: &config::Listener| listener.tls == config::TlsMode::None;
     if config.listeners.iter().all(plain) {
         return Ok(None);
     }

@@ -156,9 +156,9 @@ impl Doors {
         let config = self.config.load();
         let server_config = self.server_tls.load().as_ref().map(|tls| tls.config());
         let tls = match listener.tls {
-            config::ListenerTls::Implicit => ListenerTls::Implicit(server_config?),
-            config::ListenerTls::StartTls => ListenerTls::StartTls(server_config?),
-            config::ListenerTls::None => ListenerTls::None,
+            config::TlsMode::Implicit => ListenerTls::Implicit(server_config?),
+            config::TlsMode::StartTls => ListenerTls::StartTls(server_config?),
+            config::TlsMode::None => ListenerTls::None,
         };
         Some(Listener {
             name: listener.name.as_str().into(),

@@ -182,9 +182,9 @@ impl Running {
                 .map(|(_, address)| address.to_string())
                 .collect();
             let protection = match listener.tls {
-                config::ListenerTls::Implicit => "TLS",
-                config::ListenerTls::StartTls => "STARTTLS",
-                config::ListenerTls::None => "plain text",
+                config::TlsMode::Implicit => "TLS",
+                config::TlsMode::StartTls => "STARTTLS",
+                config::TlsMode::None => "plain text",
             };
             let (name, protocol) = (&listener.name, listener.protocol.name());
             format!(

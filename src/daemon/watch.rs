@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::wiring;
-use crate::config::{self, Config, ListenerTls, PresetName};
+use crate::config::{self, Config, PresetName, TlsMode};
 use crate::net::tls;
 use crate::notify::stage;
 use crate::oauth::{self, AccountStatus, State, missing_scopes};
@@ -69,7 +69,7 @@ pub fn of_configuration(config: &Config, now: u64) -> Vec<Warning> {
     let mut all: Vec<_> = secrets.collect();
     let certified = config.providers.iter();
     all.extend(certified.filter_map(|p| client_certificate(p, now)));
-    let served = |listener: &config::Listener| listener.tls != ListenerTls::None;
+    let served = |listener: &config::Listener| listener.tls != TlsMode::None;
     if config.listeners.iter().any(served) {
         certificates(config, now, &mut all);
     }

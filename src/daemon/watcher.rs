@@ -9,10 +9,10 @@ use arc_swap::ArcSwap;
 use tracing::{debug, warn};
 
 use super::watch::{self, LONG_TROUBLE, Warning};
-use super::wiring::Base;
-use crate::config::{self, Config, NoticeKind, NotifyTarget};
-use crate::ground::SecretReader;
-use crate::notify::{Facts, FindFacts, Hook, Kind, Notifier, Settings, Target, stage};
+
+use super::wiring::{self, Base};
+use crate::config::{self, Config};
+use crate::notify::{Facts, FindFacts, Hook, Notifier, Settings, stage};
 use crate::oauth::{AccountStatus, State, Tokens};
 use crate::observe::{Clock, Event, Events, Sink as _, SystemClock};
 
@@ -24,34 +24,13 @@ const LAST_DAYS: u64 = 7;
 /// The hooks of the configuration.
 pub(super) fn settings(config: &Config) -> Settings {
     let hook = |notify: &config::Notify| Hook {
-        target: match &notify.target {
-            NotifyTarget::Command(argv) => Target::Command(argv.clone()),
-            NotifyTarget::Webhook { url, token } => Target::Webhook {
-                url: url.clone(),
-                token: token.clone().map(|source| {
-                    let read = move || source.read().map_err(|error| error.to_string());
-                    Arc::new(read) as SecretReader
-                }),
-            },
-        },
-        kinds: notify.events.iter().copied().map(kind).collect(),
+        target: notify.target.map(wiring::reader),
+        kinds: notify.events.clone(),
         timeout: notify.timeout,
     };
     Settings {
         hooks: config.notify.iter().map(hook).collect(),
         reminder: config.notify_reminder,
-    }
-}
-
-/// The notices of a word of the configuration.
-fn kind(of: NoticeKind) -> Kind {
-    match of {
-        NoticeKind::NeedsSignIn => Kind::NeedsSignIn,
-        NoticeKind::Misconfigured => Kind::Misconfigured,
-        NoticeKind::WillExpire => Kind::WillExpire,
-        NoticeKind::Recovered => Kind::Recovered,
-        NoticeKind::Revoked => Kind::Revoked,
-        NoticeKind::BruteForce => Kind::BruteForce,
     }
 }
 

@@ -21,8 +21,6 @@ use crate::net::relay::RelayLimits;
 use crate::net::tls;
 use crate::oauth::{self, EngineSettings, Tokens};
 use crate::observe::{Events, SystemClock};
-use crate::proto::dialogue::UpstreamTls;
-use crate::proto::sasl::Mechanism;
 use crate::proto::{self, ByProtocol, Protocol};
 use crate::session::{Alias, Knocks, LEAVING, Limits, Plan, RegistryLimits, Route};
 use crate::store::{FileStore, StoreKey, folder};
@@ -237,8 +235,8 @@ pub fn account(config: &Config, account: &config::Account) -> Option<oauth::Acco
     Some(one.with_mailbox(&account.mailbox))
 }
 
-/// A secret's place as the OAuth room reads it.
-fn reader(source: &SecretSource) -> SecretReader {
+/// A secret's place, for whoever reads it when it is needed.
+pub fn reader(source: &SecretSource) -> SecretReader {
     let source = source.clone();
     Arc::new(move || source.read().map_err(|error| error.to_string()))
 }
@@ -261,22 +259,14 @@ pub fn provider(provider: &config::Provider) -> oauth::Provider {
         client_secret: provider.client_secret.as_ref().map(reader),
         client_certificate: provider.client_certificate.as_ref().map(client_certificate),
         service_account_key: provider.service_account_key.as_ref().map(reader),
-        flow: match provider.flow {
-            config::Flow::AuthorizationCode => oauth::Flow::AuthorizationCode,
-            config::Flow::DeviceCode => oauth::Flow::DeviceCode,
-            config::Flow::ClientCredentials => oauth::Flow::ClientCredentials,
-            config::Flow::ServiceAccount => oauth::Flow::ServiceAccount,
-        },
+        flow: provider.flow,
         authorization_url: provider.authorization_url.clone(),
         token_url: provider.token_url.clone(),
         device_authorization_url: provider.device_authorization_url.clone(),
         revocation_url: provider.revocation_url.clone(),
         issuer: provider.issuer.clone(),
         scopes: provider.scopes.clone(),
-        client_auth: match provider.client_auth {
-            config::ClientAuth::Body => oauth::ClientAuth::Body,
-            config::ClientAuth::Basic => oauth::ClientAuth::Basic,
-        },
+        client_auth: provider.client_auth,
         redirect_uri: provider.redirect_uri.clone(),
         authorization_params: provider.authorization_params.clone(),
         microsoft: provider.preset.is_microsoft(),
@@ -344,28 +334,20 @@ pub fn plan(config: &Config, client_config: &Arc<ClientConfig>, before: Option<&
     }
 }
 
-fn server(
+/// A mail server of a provider, of which nothing is known yet.
+pub fn server(
     provider: &config::Provider,
     protocol: Protocol,
     server: &config::Server,
     client_config: &Arc<ClientConfig>,
     egress: &Egress,
 ) -> Server {
-    let tls = match server.tls {
-        config::UpstreamTls::Implicit => (true, UpstreamTls::Ready),
-        config::UpstreamTls::StartTls => (false, UpstreamTls::StartTls),
-        config::UpstreamTls::None => (false, UpstreamTls::Ready),
-    };
-    let mechanism = match provider.sasl {
-        config::SaslMechanism::Xoauth2 => Mechanism::Xoauth2,
-        config::SaslMechanism::Oauthbearer => Mechanism::Oauthbearer,
-    };
     let address = (server.host.as_str(), server.port);
     Server::new(
         (&provider.name, protocol),
         address,
-        tls,
-        mechanism,
+        server.tls,
+        provider.sasl,
         client_config.clone(),
         egress.clone(),
     )

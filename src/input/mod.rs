@@ -1,6 +1,9 @@
-//! What people write, wherever they write it: account names, networks, and characters that nobody sees. Used by the
-//! configuration, device passwords and others alike, so that all take the same texts and give the same words.
+//! What people write, wherever they write it: account names, networks, words to choose from, and characters that
+//! nobody sees. Used by the configuration, device passwords and others alike, so that all take the same texts and
+//! give the same words.
 
 pub mod account;
+pub mod choice;
 pub mod network;
 pub mod unseen;
+pub mod words;

@@ -115,6 +115,17 @@ pub fn parse_stored(text: &str) -> Option<IpNet> {
     read(text).map(|net| unmapped(net).trunc())
 }
 
+/// Whether one of the networks holds `address`; IPv4 inside IPv6 counts as IPv4.
+pub fn hold(networks: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
+}
+
+/// The same for a list that means every address where it is empty.
+pub fn allow(networks: &[IpNet], address: IpAddr) -> bool {
+    networks.is_empty() || hold(networks, address)
+}
+
 /// The network as this program compares it: IPv4 inside IPv6 as IPv4, no bits beyond its length.
 pub fn normalised(net: IpNet) -> IpNet {
     unmapped(net).trunc()

@@ -1,11 +1,12 @@
 //! What was told to whom, so that nothing is told twice: not by a restart, not by a second process.
 //! Decides only; reads no clock and no file.
 
+use crate::input::words::NoticeKind;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::notice::{Kind, Notice};
+use super::notice::Notice;
 
 /// Most entries, about 4 MiB; beyond, the oldest are forgotten.
 const MOST: usize = 20_000;
@@ -78,7 +79,7 @@ impl Book {
         until: u64,
     ) -> bool {
         let told = self.hooks.entry(hook.to_owned()).or_default();
-        if notice.kind == Kind::Recovered {
+        if notice.kind == NoticeKind::Recovered {
             let before = told.len();
             told.retain(|_, entry| entry.account != notice.account || entry.told == 0);
             return told.len() < before;
@@ -97,7 +98,7 @@ impl Book {
 
     /// Notes how telling what was claimed has ended.
     pub(super) fn settle(&mut self, hook: &str, notice: &Notice, outcome: Outcome, now: u64) {
-        if notice.kind == Kind::Recovered {
+        if notice.kind == NoticeKind::Recovered {
             return;
         }
         let told = self.hooks.entry(hook.to_owned()).or_default();
@@ -164,8 +165,8 @@ impl Entry {
         }
         let age = now.saturating_sub(self.told);
         match notice.kind {
-            Kind::Revoked => age >= SAME_REVOCATION,
-            Kind::WillExpire => {
+            NoticeKind::Revoked => age >= SAME_REVOCATION,
+            NoticeKind::WillExpire => {
                 let stage = notice.stage(now);
                 let nearer = matches!((stage, self.stage), (Some(now), Some(told)) if now < told);
                 let last_days = stage.is_some_and(|days| days <= LAST_DAYS);

@@ -1,6 +1,7 @@
 //! One way to tell somebody: a program is run, or JSON is posted.
 
-use std::fmt;
+use crate::input::words;
+use crate::input::words::NoticeKind;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::time::timeout;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::notice::{Kind, Notice};
+use super::notice::Notice;
 use crate::environment;
 use crate::ground::SecretReader;
 use crate::net::http::{Http, HttpRequest};
@@ -30,33 +31,13 @@ pub struct Hook {
     /// How.
     pub target: Target,
     /// Of what; empty: of everything.
-    pub kinds: Vec<Kind>,
+    pub kinds: Vec<NoticeKind>,
     /// Time for one notice.
     pub timeout: Duration,
 }
 
 /// How somebody is told.
-#[derive(Clone)]
-pub enum Target {
-    /// A program and its arguments, run without a shell.
-    Command(Vec<String>),
-    /// A POST of JSON.
-    Webhook {
-        /// Where; shown nowhere, because its path often is a secret of its own.
-        url: Url,
-        /// A bearer token, read anew each time.
-        token: Option<SecretReader>,
-    },
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Command(argv) => write!(f, "command {}", argv.first().map_or("", String::as_str)),
-            Self::Webhook { url, .. } => write!(f, "webhook {}", url.host_str().unwrap_or("")),
-        }
-    }
-}
+pub type Target = words::Hook<SecretReader>;
 
 impl Target {
     /// By what the book knows it: a fingerprint.
@@ -79,7 +60,7 @@ impl Target {
 
 impl Hook {
     /// Whether it wants to hear of this.
-    pub(super) fn wants(&self, kind: Kind) -> bool {
+    pub(super) fn wants(&self, kind: NoticeKind) -> bool {
         self.kinds.is_empty() || self.kinds.contains(&kind)
     }
 

@@ -15,6 +15,7 @@ mod queue;
 mod tests;
 mod worker;
 
+pub use crate::input::words::NoticeKind;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ use crate::observe::{Clock, Event, Sink};
 
 pub use self::{
     hook::{Hook, Target},
-    notice::{Kind, Notice, STAGES, stage},
+    notice::{Notice, STAGES, stage},
 };
 
 /// Time for workers to end when told to; they kill what runs, so it takes milliseconds.
@@ -216,7 +217,7 @@ impl Sink for Notifier {
         let notice = Arc::new(notice);
         for post in posts.iter() {
             // Recovery closes the book on a trouble, wanted or not.
-            if notice.kind == Kind::Recovered || post.hook.load().wants(notice.kind) {
+            if notice.kind == NoticeKind::Recovered || post.hook.load().wants(notice.kind) {
                 post.queue.push(Item::new(notice.clone()));
             }
         }

@@ -1,6 +1,7 @@
 //! What is told: made of an event, as JSON and as a few variables of the environment. Holds no secret,
 //! because events hold none. docs/reference/notices.md documents the form.
 
+use crate::input::words::NoticeKind;
 use serde::Serialize;
 
 use crate::observe::{Class, Event};
@@ -14,60 +15,13 @@ pub const STAGES: [u64; 5] = [30, 14, 7, 3, 1];
 
 const DAY: u64 = 86_400;
 
-/// What a notice is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// A user has to sign in.
-    NeedsSignIn,
-    /// An administrator or the configuration has to change something.
-    Misconfigured,
-    /// A secret, a certificate or a sign-in is about to end.
-    WillExpire,
-    /// An account that needed somebody works again.
-    Recovered,
-    /// An operator revoked an account.
-    Revoked,
-    /// Many wrong passwords.
-    BruteForce,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::NeedsSignIn,
-        Self::Misconfigured,
-        Self::WillExpire,
-        Self::Recovered,
-        Self::Revoked,
-        Self::BruteForce,
-    ];
-
-    /// The word of the configuration and of the JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NeedsSignIn => "needs_sign_in",
-            Self::Misconfigured => "misconfigured",
-            Self::WillExpire => "will_expire",
-            Self::Recovered => "recovered",
-            Self::Revoked => "revoked",
-            Self::BruteForce => "brute_force",
-        }
-    }
-
-    /// Whether [`Kind::Recovered`] ends it.
-    pub const fn is_trouble(self) -> bool {
-        matches!(self, Self::NeedsSignIn | Self::Misconfigured)
-    }
-}
-
 /// One notice. Its fields are the JSON's; what is not known is left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Notice {
     version: u8,
     /// What it is about.
     #[serde(rename = "type")]
-    pub kind: Kind,
+    pub kind: NoticeKind,
     /// When it happened, Unix seconds.
     pub time: u64,
     /// This machine's name.
@@ -116,7 +70,7 @@ pub struct Notice {
 impl Notice {
     /// The notice of an event; `None` of those that are not told. `at` in Unix milliseconds.
     pub fn of(at: u64, event: &Event) -> Option<Self> {
-        let mut notice = Self::new(at / 1000, Kind::Recovered);
+        let mut notice = Self::new(at / 1000, NoticeKind::Recovered);
         match event {
             Event::NeedsAttention {
                 account,
@@ -126,9 +80,9 @@ impl Notice {
             } => {
                 notice.kind = if *class == Class::SignIn {
                     notice.command = Some(format!("mailsplice login {}", tame(account)));
-                    Kind::NeedsSignIn
+                    NoticeKind::NeedsSignIn
                 } else {
-                    Kind::Misconfigured
+                    NoticeKind::Misconfigured
                 };
                 notice.account = Some(tame(account));
                 notice.class = Some(*class);
@@ -140,7 +94,7 @@ impl Notice {
                 "The account works again: nothing is left to do".clone_into(&mut notice.sentence);
             }
             Event::Revoked { account, sessions } => {
-                notice.kind = Kind::Revoked;
+                notice.kind = NoticeKind::Revoked;
                 notice.account = Some(tame(account));
                 notice.sessions = Some(*sessions);
                 notice.command = Some(format!("mailsplice login {}", tame(account)));
@@ -155,7 +109,7 @@ impl Notice {
                 at,
                 sentence,
             } => {
-                notice.kind = Kind::WillExpire;
+                notice.kind = NoticeKind::WillExpire;
                 if matches!(*what, "sign-in" | "consent" | "access token") {
                     notice.account = Some(tame(of));
                 }
@@ -169,7 +123,7 @@ impl Notice {
                 account,
                 listener,
             } => {
-                notice.kind = Kind::BruteForce;
+                notice.kind = NoticeKind::BruteForce;
                 notice.account = account.as_deref().map(tame);
                 notice.client = Some(client.ip().to_string());
                 notice.listener = Some(tame(listener));
@@ -185,7 +139,7 @@ impl Notice {
         Some(notice)
     }
 
-    fn new(time: u64, kind: Kind) -> Self {
+    fn new(time: u64, kind: NoticeKind) -> Self {
         Self {
             version: VERSION,
             kind,
@@ -212,20 +166,20 @@ impl Notice {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let (kind, account) = (self.kind.as_str(), text(&self.account));
         match self.kind {
-            Kind::NeedsSignIn | Kind::Misconfigured => {
+            NoticeKind::NeedsSignIn | NoticeKind::Misconfigured => {
                 let class = self.class.map_or("", Class::name);
                 format!("{kind} {account} {class} {}", text(&self.code))
             }
             // An attacker has many addresses: told once for all of them.
-            Kind::BruteForce => format!("{kind} {account} {}", text(&self.listener)),
-            Kind::WillExpire => {
+            NoticeKind::BruteForce => format!("{kind} {account} {}", text(&self.listener)),
+            NoticeKind::WillExpire => {
                 format!(
                     "{kind} {} {}",
                     self.what.unwrap_or_default(),
                     text(&self.of)
                 )
             }
-            Kind::Recovered | Kind::Revoked => format!("{kind} {account}"),
+            NoticeKind::Recovered | NoticeKind::Revoked => format!("{kind} {account}"),
         }
     }
 

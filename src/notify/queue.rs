@@ -1,5 +1,6 @@
 //! What waits for one hook: bounded, filled without waiting.
 
+use crate::input::words::NoticeKind;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::notice::{Kind, Notice};
+use super::notice::Notice;
 
 /// Most notices that wait for one hook. Beyond, the oldest goes: what lasts is offered again.
 pub(super) const MOST: usize = 256;
@@ -47,14 +48,14 @@ impl Queue {
         let notice = &item.notice;
         {
             let mut items = self.items();
-            if notice.kind == Kind::Recovered {
+            if notice.kind == NoticeKind::Recovered {
                 items.retain(|other| {
                     !(other.notice.kind.is_trouble() && other.notice.account == notice.account)
                 });
             }
             let again = item.tries > 0;
             let over = |other: &Item| {
-                other.notice.kind == Kind::Recovered && other.notice.account == notice.account
+                other.notice.kind == NoticeKind::Recovered && other.notice.account == notice.account
             };
             if again && notice.kind.is_trouble() && items.iter().any(over) {
                 return;

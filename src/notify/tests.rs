@@ -232,7 +232,7 @@ fn the_json_is_what_the_document_says() {
     };
     assert_eq!(json(&consent)["account"], "alice@x.test");
     assert_eq!(json(&brute_force(1))["client"], "192.0.2.7");
-    for kind in Kind::ALL {
+    for kind in NoticeKind::ALL {
         assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
     }
     let login = Event::MailTrouble {
@@ -404,7 +404,7 @@ async fn ten_thousand_events_wait_in_bounded_room() {
     let mut hook = webhook("https://h.test/x");
     hook.timeout = Duration::from_secs(3600);
     let mut only_revoked = webhook("https://h.test/y");
-    only_revoked.kinds = vec![Kind::Revoked];
+    only_revoked.kinds = vec![NoticeKind::Revoked];
     let notifier = notifier(dir.path(), &http, vec![hook, only_revoked]);
     for number in 0..10_000 {
         notifier.take(NOW * 1000, &needs_sign_in(&format!("user{number}@x.test")));
@@ -490,39 +490,47 @@ async fn a_failing_command_says_why_in_few_words() {
 
 /// Waits until a process is gone, or only waits to be buried.
 async fn gone(pid: &str) {
-    let alive = || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
-        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+    let process = match pidfd_open(pid, PidfdFlags::empty()) {
+        Err(rustix::io::Errno::SRCH) => return,
+        process => process.unwrap(),
     };
-    while alive() {
-        tokio::task::yield_now().await;
-    }
+    let wait = move || poll(&mut [PollFd::new(&process, PollFlags::IN)], None);
+    let ended = tokio::task::spawn_blocking(wait).await.unwrap();
+    assert_eq!(ended, Ok(1));
+}
+
+/// Reads a pipe with a name, once somebody has written to it.
+async fn piped(pipe: &Path) -> String {
+    let pipe = pipe.to_owned();
+    let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(pipe));
+    read.await.unwrap().unwrap()
 }
 
 #[tokio::test]
 async fn a_hanging_command_is_killed_with_its_children() {
     let dir = tempfile::tempdir().unwrap();
     let pids = dir.path().join("pids");
+    let made = std::process::Command::new("mkfifo").arg(&pids).status();
+    assert!(made.unwrap().success());
     let script = format!(
-        "trap '' TERM; sleep 600 & echo $! > {0}.new; mv {0}.new {0}; sleep 601",
+        "trap '' TERM; sleep 600 & echo $! > {}; sleep 601",
         pids.display()
     );
     let mut hook = shell(&script);
     // Time enough to write the number, on the slowest machine.
     hook.timeout = Duration::from_secs(5);
-    let error = tell(&hook).await.unwrap_err();
-    assert_eq!(error, "not done within 5s");
-    let child = std::fs::read_to_string(&pids).unwrap();
+    let (child, done) = tokio::join!(piped(&pids), tell(&hook));
+    assert_eq!(done.unwrap_err(), "not done within 5s");
     gone(&child).await;
     // And at once when the program stops.
-    std::fs::remove_file(&pids).unwrap();
     hook.timeout = Duration::from_secs(3600);
     let http = Arc::new(Receiver::default());
     let notifier = notifier(dir.path(), &http, vec![hook]);
     notifier.take(NOW * 1000, &needs_sign_in("alice@x.test"));
-    while !pids.exists() {
-        tokio::task::yield_now().await;
-    }
+    let child = piped(&pids).await;
     notifier.stop().await;
-    gone(&std::fs::read_to_string(&pids).unwrap()).await;
+    gone(&child).await;
 }

@@ -5,6 +5,7 @@
 //! in its parse error. So [`Judge`], its HTTP client, lets only good answers through and turns all
 //! others into a [`Refusal`]; errors of the crate itself are never printed.
 
+use crate::input::words::{ClientAuth, Flow};
 use std::{future::Future, pin::Pin};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -24,7 +25,7 @@ use super::{
     assertion::ASSERTION_TYPE,
     classify::{Kind, Outcome, Received, Refusal, classify},
     identity::{self, IdentityFault},
-    provider::{Account, ClientAuth, Flow, Provider},
+    provider::{Account, Provider},
     service_account,
     token::Grant,
 };

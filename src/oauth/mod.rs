@@ -35,9 +35,10 @@ pub use self::{
     engine::{AccountStatus, EngineSettings, LastError, State, Tokens},
     error::{Class, TokenError},
     identity::{Identity, IdentityFault, Match, identity_matches},
-    provider::{Account, ClientAuth, Flow, Provider},
+    provider::{Account, Provider},
     revocation::{Revoked, remaining_steps, revoke},
     service_account::{ServiceAccount, ServiceAccountFault},
     signing::KeyFault,
     token::{AccessToken, Grant, missing_scopes},
 };
+pub use crate::input::words::{ClientAuth, Flow};

@@ -2,6 +2,7 @@
 
 use super::table::ClientKind;
 use crate::input::account::is_catch_all;
+use crate::input::words::{ClientAuth, Flow};
 use std::{collections::BTreeMap, fmt, fmt::Write as _, sync::Arc};
 
 use sha2::{Digest, Sha256};
@@ -10,53 +11,6 @@ use url::Url;
 use super::assertion::{CertificateFault, ClientCertificate};
 use super::error::printable;
 use crate::ground::SecretReader;
-
-/// Which grant brings the first token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Flow {
-    /// Browser sign-in with PKCE (RFC 6749 §4.1, RFC 7636, RFC 8252).
-    AuthorizationCode,
-    /// Sign-in on another device (RFC 8628).
-    DeviceCode,
-    /// The program's own rights, without a user (RFC 6749 §4.4).
-    ClientCredentials,
-    /// Google's service accounts: an assertion made out to the mailbox's user (RFC 7523 §2.1).
-    ServiceAccount,
-}
-
-impl Flow {
-    /// The name used in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::AuthorizationCode => "authorization_code",
-            Self::DeviceCode => "device_code",
-            Self::ClientCredentials => "client_credentials",
-            Self::ServiceAccount => "service_account",
-        }
-    }
-
-    /// Whether each mailbox needs a token of its own. One of client credentials is the program's, and
-    /// good for all it was given.
-    pub fn is_per_mailbox(self) -> bool {
-        !matches!(self, Self::ClientCredentials)
-    }
-
-    /// Whether nobody signs in: the program can have a new token at any time.
-    pub fn is_unattended(self) -> bool {
-        matches!(self, Self::ClientCredentials | Self::ServiceAccount)
-    }
-}
-
-/// How the client shows who it is (RFC 6749 §2.3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ClientAuth {
-    /// `client_id` and `client_secret` in the form.
-    #[default]
-    Body,
-    /// HTTP Basic; without a secret the `client_id` still goes into the form.
-    Basic,
-}
 
 /// One OAuth provider with one client registration.
 #[derive(Clone)]
@@ -227,7 +181,7 @@ impl Account {
         let mut parts = vec![
             self.provider.token_url.as_str(),
             &self.provider.client_id,
-            self.provider.flow.name(),
+            self.provider.flow.as_str(),
             self.provider.tenant.as_deref().unwrap_or(""),
             &self.key,
         ];

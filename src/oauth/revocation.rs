@@ -1,5 +1,6 @@
 //! Taking tokens back at the provider: by RFC 7009 where it has an endpoint, else by hand.
 
+use crate::input::words::{ClientAuth, Flow};
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -12,7 +13,7 @@ use super::{
     classify::{UNKNOWN, is_known},
     error::printable,
     exchange::{Way, read_secret, secrets_of, with_assertion},
-    provider::{Account, ClientAuth, Flow, Provider},
+    provider::{Account, Provider},
 };
 use crate::net::http::Http;
 use crate::observe::SystemClock;

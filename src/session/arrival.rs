@@ -14,6 +14,7 @@ use super::driver::Login;
 use super::plan::{Listener, ListenerTls, Shared};
 use super::registry::{Full, Waiting};
 use super::strangers::Stranger;
+use crate::input::network;
 use crate::net::proxied::read_header;
 use crate::proto::Protocol;
 use crate::proto::later;
@@ -186,13 +187,11 @@ async fn client_behind(
 impl Listener {
     /// Whether an address may connect.
     fn allows(&self, address: std::net::IpAddr) -> bool {
-        let mut networks = self.allow_from.iter();
-        self.allow_from.is_empty() || networks.any(|network| network.contains(&address))
+        network::allow(&self.allow_from, address)
     }
 
     /// Whether connections from this address begin with a PROXY header.
     fn is_behind(&self, address: std::net::IpAddr) -> bool {
-        let mut balancers = self.proxy_protocol_from.iter();
-        balancers.any(|network| network.contains(&address))
+        network::hold(&self.proxy_protocol_from, address)
     }
 }

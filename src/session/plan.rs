@@ -1,6 +1,7 @@
 //! What sessions work from: where accounts go, which limits hold, and what is shared.
 
 use crate::input::account::{is_catch_all, own_or_covering};
+use crate::input::network;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -145,8 +146,7 @@ impl Plan {
         }
         let name = std::str::from_utf8(name).ok()?.to_lowercase();
         let alias = self.aliases.get(&name)?;
-        let peer = peer.map(|peer| peer.to_canonical());
-        let among = |peer: IpAddr| alias.from.iter().any(|net| net.contains(&peer));
+        let among = |peer| network::hold(&alias.from, peer);
         let inside = alias.from.is_empty() || peer.is_some_and(among);
         inside.then_some(alias.account.as_str())
     }

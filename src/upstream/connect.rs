@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::fault::Unusable;
 use super::observer::{Observer, Stage};
 use super::server::Server;
+use crate::input::words::TlsMode;
 use crate::net::dial::{self, DialError};
 use crate::net::probe::connect_each;
 use crate::net::stream::Stream;
@@ -61,11 +62,16 @@ impl Way<'_> {
     async fn go(&mut self) -> Result<Ready, Unusable> {
         let socket = self.socket().await?;
         let server = self.server;
-        let dialogue = UpstreamSide::new(server.protocol, server.tls, server.ehlo_name.as_deref());
-        let ready = match (server.implicit_tls, server.tls) {
-            (true, _) => Ready::new(self.secure(socket).await?, dialogue),
-            (false, UpstreamTls::Ready) => Ready::new(Stream::Plain(socket), dialogue),
-            (false, UpstreamTls::StartTls) => self.start_tls(socket, dialogue).await?,
+        let dialogue = |tls| UpstreamSide::new(server.protocol, tls, server.ehlo_name.as_deref());
+        let ready = match server.tls {
+            TlsMode::Implicit => {
+                Ready::new(self.secure(socket).await?, dialogue(UpstreamTls::Ready))
+            }
+            TlsMode::None => Ready::new(Stream::Plain(socket), dialogue(UpstreamTls::Ready)),
+            TlsMode::StartTls => {
+                self.start_tls(socket, dialogue(UpstreamTls::StartTls))
+                    .await?
+            }
         };
         self.greet(ready).await
     }

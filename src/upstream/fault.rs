@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::server::Server;
 use super::verdict::response_code;
+use crate::input::words::TlsMode;
 use crate::net::dial::DialError;
 use crate::net::tls::{HandshakeFault, handshake_fault, is_tls_port};
 use crate::oauth::Class;
@@ -124,7 +125,7 @@ fn handshake(source: &io::Error, server: &Server) -> (bool, String) {
     let host = &server.host;
     match handshake_fault(source) {
         // It had agreed to STARTTLS before.
-        HandshakeFault::Plain if !server.implicit_tls => {
+        HandshakeFault::Plain if server.tls == TlsMode::StartTls => {
             let text = format!("{host} agreed to STARTTLS and then spoke no TLS; try again later");
             (false, text)
         }
@@ -185,14 +186,13 @@ mod tests {
     use crate::net::egress::Egress;
     use crate::net::tls::client_config;
     use crate::proto::Protocol;
-    use crate::proto::dialogue::UpstreamTls;
     use crate::proto::sasl::Mechanism;
 
     fn silent(port: u16) -> Refusal {
         let server = Server::new(
             ("contoso", Protocol::Imap),
             ("mail.test", port),
-            (false, UpstreamTls::StartTls),
+            TlsMode::StartTls,
             Mechanism::Xoauth2,
             client_config(None).unwrap(),
             Egress::default(),

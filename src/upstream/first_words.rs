@@ -86,11 +86,13 @@ impl FirstWords {
                 Protocol::Smtp => self.judge_smtp(line),
             };
             match heard {
+                // Wherever the octets are cut: what comes behind the last answer is not looked at.
+                Heard::More if self.answers >= answers => return self.end(),
                 Heard::More => {}
                 heard => return heard,
             }
         }
-        if self.answers >= answers || self.seen >= most {
+        if self.seen >= most {
             return self.end();
         }
         Heard::More
@@ -247,6 +249,15 @@ mod tests {
             }
         }
         assert!(rows >= 18, "{rows}");
+    }
+
+    #[test]
+    fn the_look_ends_with_the_last_answer_however_it_is_cut() {
+        let good = "1 OK done\r\n".repeat(usize::from(ANSWERS));
+        let text = format!("{good}2 BAD User is authenticated but not connected.\r\n");
+        assert_eq!(heard(&text), Heard::Works);
+        let mut words = FirstWords::new(Protocol::Imap);
+        assert_eq!(words.hear(good.as_bytes()), Heard::Works);
     }
 
     #[test]

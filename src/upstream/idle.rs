@@ -105,6 +105,7 @@ impl Idle {
             }
             waiting.push((until, ready));
         }
+        debug!("a connection that nobody needed waits for the next client");
         let server = server.clone();
         tokio::spawn(async move {
             tokio::time::sleep_until(until.into()).await;

@@ -10,9 +10,10 @@ use tokio_rustls::rustls::ClientConfig;
 
 use super::connect::Ready;
 use super::idle::Idle;
+use crate::input::words::TlsMode;
 use crate::net::egress::Egress;
 use crate::proto::Protocol;
-use crate::proto::dialogue::{Capabilities, UpstreamTls};
+use crate::proto::dialogue::Capabilities;
 use crate::proto::sasl::Mechanism;
 
 /// A mail server of a provider, and what was learned of it.
@@ -25,10 +26,8 @@ pub struct Server {
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// TLS from the first byte.
-    pub implicit_tls: bool,
-    /// How the dialogue begins.
-    pub tls: UpstreamTls,
+    /// How connections to it are protected.
+    pub tls: TlsMode,
     /// The SASL mechanism.
     pub mechanism: Mechanism,
     /// TLS configuration, shared by all connections.
@@ -55,7 +54,7 @@ impl Server {
     pub fn new(
         (provider, protocol): (&str, Protocol),
         address: (&str, u16),
-        (implicit_tls, tls): (bool, UpstreamTls),
+        tls: TlsMode,
         mechanism: Mechanism,
         client_config: Arc<ClientConfig>,
         egress: Egress,
@@ -65,7 +64,6 @@ impl Server {
             protocol,
             host: address.0.to_owned(),
             port: address.1,
-            implicit_tls,
             tls,
             mechanism,
             client_config,
@@ -88,7 +86,6 @@ impl Server {
     pub fn is_same(&self, other: &Self) -> bool {
         self.host == other.host
             && self.port == other.port
-            && self.implicit_tls == other.implicit_tls
             && self.tls == other.tls
             && self.mechanism == other.mechanism
             && self.provider == other.provider

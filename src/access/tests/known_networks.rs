@@ -362,20 +362,18 @@ async fn strangers_who_wait_for_slow_hashes_take_no_place_from_a_device_at_home(
     house.pin(&["192.0.2.0/24"]).await;
     let gate = house.gate();
     let mut strangers = tokio::task::JoinSet::new();
+    let begun = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
     for number in 0..200 {
-        let (gate, now) = (gate.clone(), house.at(0));
+        let (gate, now, begun) = (gate.clone(), house.at(0), begun.clone());
         strangers.spawn(async move {
+            begun.add_permits(1);
             let (user, peer) = (format!("user{number}@contoso.com"), stranger(number));
             gate.check_at(attempt(&user, "wrong", &peer), now).await
         });
     }
     // On one thread: all that can get a place have one once the last has begun.
-    while gate.slow_hashes() < 2 {
-        tokio::task::yield_now().await;
-    }
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
+    drop(begun.acquire_many(200).await.unwrap());
+    assert_eq!(gate.slow_hashes(), 2);
     let device = house.try_at(&gate, PIN, HOME, 0).await;
     assert_eq!(device, allowed(ALICE, "printer"));
     let turned_away = strangers.join_all().await;

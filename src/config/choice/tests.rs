@@ -1,5 +1,6 @@
 //! Every word of every choice, from the schema to the model.
 
+use crate::input::choice::Words as _;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -101,7 +102,7 @@ fn cases() -> BTreeMap<&'static str, Case> {
         (
             "providers[].sasl",
             case(file(imap, &format!("{custom}, sasl: WORD"), ""), |config| {
-                config.providers[0].sasl.as_str().to_owned()
+                config.providers[0].sasl.word().to_owned()
             }),
         ),
         (

@@ -5,12 +5,14 @@ use crate::config::{
     choice::Choice,
     ehlo_name::EHLO_NAME,
     forms,
-    model::{ClientAuth, Flow, PresetName, SaslMechanism, UpstreamTls},
+    model::PresetName,
     shape::{Kind, Table},
 };
+use crate::input::words::{ClientAuth, Flow, TlsMode};
+use crate::proto::sasl::Mechanism;
 
-static UPSTREAM_TLS: Choice = Choice::of::<UpstreamTls>();
-pub(super) static SASL: Choice = Choice::of::<SaslMechanism>();
+static UPSTREAM_TLS: Choice = Choice::of::<TlsMode>();
+pub(super) static SASL: Choice = Choice::of::<Mechanism>();
 static CLIENT_AUTH: Choice = Choice::of::<ClientAuth>();
 static PRESET_NAME: Choice = Choice::of::<PresetName>();
 static FLOW: Choice = Choice::of::<Flow>().refusing(&[(

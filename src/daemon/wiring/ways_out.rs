@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio_rustls::rustls::ClientConfig;
 
+use super::reader;
 use crate::config::{self, Config};
 use crate::ground::BoxFuture;
 use crate::net::egress::{self, Egress};
@@ -62,19 +63,9 @@ fn way_out(proxy: &config::Egress, used: bool) -> Egress {
     if !used {
         return Egress::direct();
     }
-    let kind = match proxy.kind {
-        config::EgressKind::Http => egress::ProxyKind::Http,
-        config::EgressKind::Socks5 => egress::ProxyKind::Socks5,
-    };
-    let credentials = proxy.credentials.clone().map(|(username, source)| {
-        let read = move || source.read().map_err(|error| error.to_string());
-        egress::Credentials::new(&username, Arc::new(read))
-    });
-    let exception = |exception: &config::NoProxy| match exception {
-        config::NoProxy::Name(name) => egress::Exception::Name(name.clone()),
-        config::NoProxy::Below(name) => egress::Exception::Below(name.clone()),
-        config::NoProxy::Network(network) => egress::Exception::Network(*network),
-    };
-    let server = egress::ProxyServer::new(kind, &proxy.host, proxy.port, credentials);
-    Egress::through(server, proxy.no_proxy.iter().map(exception).collect())
+    let credentials = proxy.credentials.as_ref();
+    let credentials =
+        credentials.map(|(username, source)| egress::Credentials::new(username, reader(source)));
+    let server = egress::ProxyServer::new(proxy.kind, &proxy.host, proxy.port, credentials);
+    Egress::through(server, proxy.no_proxy.clone())
 }

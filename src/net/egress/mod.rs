@@ -10,8 +10,9 @@ mod proxy;
 mod rules;
 mod socks5;
 
-pub use proxy::{Credentials, ProxyKind, ProxyServer};
-pub use rules::{Egress, Exception};
+pub use crate::input::words::{NoProxy, ProxyKind};
+pub use proxy::{Credentials, ProxyServer};
+pub use rules::Egress;
 
 use thiserror::Error;
 

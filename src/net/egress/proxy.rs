@@ -1,5 +1,6 @@
 //! The proxy itself: where it is, who we are to it, and how a tunnel through it is made.
 
+use crate::input::words::ProxyKind;
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,15 +14,6 @@ use super::http::HttpConnect;
 use super::socks5::Socks5;
 use super::{EgressFault, authority};
 use crate::ground::SecretReader;
-
-/// What the proxy speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProxyKind {
-    /// HTTP CONNECT (RFC 9110 §9.3.6).
-    Http,
-    /// SOCKS5 (RFC 1928).
-    Socks5,
-}
 
 /// A proxy that leads out.
 pub struct ProxyServer {

@@ -1,9 +1,9 @@
 //! Which hosts go through the proxy.
 
+use crate::input::network;
+use crate::input::words::NoProxy;
 use std::net::IpAddr;
 use std::sync::Arc;
-
-use ipnet::IpNet;
 
 use super::ProxyServer;
 
@@ -14,18 +14,7 @@ pub struct Egress(Option<Arc<Rules>>);
 #[derive(Debug)]
 struct Rules {
     proxy: ProxyServer,
-    direct: Vec<Exception>,
-}
-
-/// A host that is reached directly.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Exception {
-    /// This name and all below it.
-    Name(String),
-    /// All names below this one, which has no dot in front.
-    Below(String),
-    /// Addresses; only hosts that are written as addresses are compared, names are not resolved.
-    Network(IpNet),
+    direct: Vec<NoProxy>,
 }
 
 impl Egress {
@@ -35,7 +24,7 @@ impl Egress {
     }
 
     /// Through `proxy`, but for `direct` and what is on this machine.
-    pub fn through(proxy: ProxyServer, direct: Vec<Exception>) -> Self {
+    pub fn through(proxy: ProxyServer, direct: Vec<NoProxy>) -> Self {
         Self(Some(Arc::new(Rules { proxy, direct })))
     }
 
@@ -45,25 +34,24 @@ impl Egress {
         let rules = self.0.as_deref()?;
         let host = host.trim_matches(['[', ']']).trim_end_matches('.');
         let address = host.parse::<IpAddr>().ok();
-        let local = Exception::Name("localhost".to_owned()).covers(host, address)
+        let local = covers(&NoProxy::Name("localhost".to_owned()), host, address)
             || address.is_some_and(|address| address.to_canonical().is_loopback());
         let direct = local
             || rules
                 .direct
                 .iter()
-                .any(|exception| exception.covers(host, address));
+                .any(|exception| covers(exception, host, address));
         (!direct).then_some(&rules.proxy)
     }
 }
 
-impl Exception {
-    fn covers(&self, host: &str, address: Option<IpAddr>) -> bool {
-        match self {
-            Self::Name(name) => host.eq_ignore_ascii_case(name) || is_below(host, name),
-            Self::Below(name) => is_below(host, name),
-            Self::Network(network) => address.is_some_and(|address| {
-                network.contains(&address) || network.contains(&address.to_canonical())
-            }),
+/// Whether a host, written like this, is reached directly.
+fn covers(exception: &NoProxy, host: &str, address: Option<IpAddr>) -> bool {
+    match exception {
+        NoProxy::Name(name) => host.eq_ignore_ascii_case(name) || is_below(host, name),
+        NoProxy::Below(name) => is_below(host, name),
+        NoProxy::Network(network) => {
+            address.is_some_and(|address| network::hold(&[*network], address))
         }
     }
 }

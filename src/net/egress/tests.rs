@@ -320,10 +320,10 @@ proptest! {
 
 #[test]
 fn exceptions_go_directly() {
-    let network = |text: &str| Exception::Network(text.parse().unwrap());
+    let network = |text: &str| NoProxy::Network(text.parse().unwrap());
     let rules = vec![
-        Exception::Name("mail.corp.example".to_owned()),
-        Exception::Below("internal.example".to_owned()),
+        NoProxy::Name("mail.corp.example".to_owned()),
+        NoProxy::Below("internal.example".to_owned()),
         network("10.0.0.0/8"),
         network("2001:db8::7/128"),
     ];

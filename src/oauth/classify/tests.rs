@@ -1,3 +1,4 @@
+use crate::input::words::Flow;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -6,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 use crate::oauth::ClientCertificate;
-use crate::oauth::provider::{Flow, tests::sample};
+use crate::oauth::provider::tests::sample;
 
 const NOW: u64 = 1_800_000_000;
 

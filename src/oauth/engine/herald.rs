@@ -51,7 +51,7 @@ impl Herald {
         self.events.emit(&Event::SignIn(SignIn {
             account: account.key.clone(),
             provider: account.provider.name.clone(),
-            flow: Cow::Borrowed(account.provider.flow.name()),
+            flow: Cow::Borrowed(account.provider.flow.as_str()),
             identity: record.identity.clone(),
         }));
         self.works(account);
@@ -68,7 +68,7 @@ impl Herald {
         self.events.emit(&Event::Refresh(Refresh {
             account: account.key.clone(),
             provider: account.provider.name.clone(),
-            flow: account.provider.flow.name(),
+            flow: account.provider.flow.as_str(),
             outcome,
             code: ended.code,
             correlation_id: ended.correlation_id,

@@ -4,8 +4,8 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest as _, Sha256};
 
 use super::core::SIGN_IN_HOLD;
-use crate::observe::Class;
 use crate::oauth::token::Grant;
+use crate::observe::Class;
 use crate::store::{TokenRecord, Trouble};
 
 /// Fingerprint of the tokens in a record: tells whether somebody changed them, not whether they noted

@@ -1,12 +1,10 @@
 //! What people may know about an account's tokens. No secrets.
 
+use crate::input::words::Flow;
 use serde::{Deserialize, Serialize};
 
 use super::{core::Core, event::Standing};
-use crate::oauth::{
-    error::TokenError,
-    provider::{Account, Flow},
-};
+use crate::oauth::{error::TokenError, provider::Account};
 use crate::observe::Class;
 
 /// Where an account stands.

@@ -2,16 +2,14 @@ mod mailboxes;
 mod rig;
 mod telling;
 
+use crate::input::words::Flow;
 use std::sync::atomic::AtomicUsize;
 
 use secrecy::ExposeSecret;
 
 use self::rig::{ALICE, Rig, START, grant};
 use super::*;
-use crate::oauth::{
-    error::Class,
-    provider::{Flow, tests::sample},
-};
+use crate::oauth::{error::Class, provider::tests::sample};
 
 #[tokio::test(start_paused = true)]
 async fn fifty_cold_logins_make_one_request() {

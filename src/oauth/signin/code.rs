@@ -169,7 +169,8 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::oauth::provider::{Flow, tests::sample};
+    use crate::input::words::Flow;
+    use crate::oauth::provider::tests::sample;
 
     fn begun() -> CodeSignIn {
         let mut provider = sample(Flow::AuthorizationCode);

@@ -1,5 +1,6 @@
 //! Sign-in on another device (RFC 8628).
 
+use crate::input::words::ClientAuth;
 use std::{fmt, sync::Arc, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -19,7 +20,7 @@ use crate::{
         classify::{Kind, Refusal},
         error::{TokenError, printable},
         exchange::{self, Judge, Occasion, Way, read_secret, send},
-        provider::{Account, ClientAuth, Provider},
+        provider::{Account, Provider},
         token::Grant,
     },
     observe::SystemClock,

@@ -132,10 +132,8 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
-    use crate::oauth::{
-        error::Class,
-        provider::{Flow, tests::sample},
-    };
+    use crate::input::words::Flow;
+    use crate::oauth::{error::Class, provider::tests::sample};
 
     fn expected(issuer: Option<&str>, microsoft: bool) -> Expected {
         let mut provider = sample(Flow::AuthorizationCode);

@@ -93,7 +93,7 @@ impl Values {
         let values = Self::default()
             .user(account.user.as_str())
             .provider(provider.name.as_str())
-            .flow(provider.flow.name())
+            .flow(provider.flow.as_str())
             .scopes(provider.scopes.join(" ").as_str())
             .tenant(provider.tenant.as_deref())
             .client_id(provider.client_id.as_str())

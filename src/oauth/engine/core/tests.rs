@@ -1,10 +1,11 @@
+use crate::input::words::Flow;
 use std::sync::Arc;
 
 use super::{super::event::Kept, *};
 use crate::{
     oauth::{
         classify::{Outcome, Received, classify},
-        provider::{Account, Flow, tests::sample},
+        provider::{Account, tests::sample},
     },
     store::Trouble,
 };

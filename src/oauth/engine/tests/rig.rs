@@ -1,5 +1,6 @@
 //! A scripted provider, a disk that can be full, a clock that can jump.
 
+use crate::input::words::Flow;
 use std::{
     collections::VecDeque,
     sync::atomic::{AtomicBool, AtomicUsize},
@@ -14,7 +15,7 @@ use super::super::*;
 use crate::{
     ground::BoxFuture,
     net::http::{TransportError, Trouble},
-    oauth::provider::{Flow, Provider, tests::sample},
+    oauth::provider::{Provider, tests::sample},
     store::{LockGuard, MemoryStore},
 };
 
