@@ -335,3 +335,29 @@ fn every_dependency_has_its_line() {
         "not in docs/dependencies.md: {missing:?}"
     );
 }
+
+/// One style: a `use` for each module, flat; the standard library, others' crates, ours.
+#[test]
+fn imports_have_one_style() {
+    let rank = |head: &str| match head {
+        "std" | "core" | "alloc" => 0,
+        "crate" | "self" | "super" => 2,
+        _ => 1,
+    };
+    let house = house();
+    let mut breaches = Vec::new();
+    for source in &house.sources {
+        for one in source.written.iter().filter(|one| one.nested) {
+            let place = format!("{}:{}", source.file.display(), one.line);
+            breaches.push(format!("{place}: braces hold more than names"));
+        }
+        for pair in source.written.windows(2) {
+            let [before, after] = pair else { continue };
+            if before.run == after.run && rank(&before.head) > rank(&after.head) {
+                let place = format!("{}:{}", source.file.display(), after.line);
+                breaches.push(format!("{place}: out of its group"));
+            }
+        }
+    }
+    assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+}
