@@ -16,12 +16,13 @@ use crate::store::{DerivedKey, StoreError, StoreKey, blocking, durable, folder};
 
 use super::{
     AccessError, Attempt, Settings, Verdict,
+    attempt::{NO_COVER, Trier, Tries, Whose},
     file::{self, FOLDER, Keys, Stored},
     flights::Flights,
     hashing::Hasher,
     known,
     ring::{Place, Tags},
-    state::{FileStamp, Look, NO_COVER, State, Trier, Tries, Whose},
+    state::{FileStamp, Look, State},
     throttle::{Moment, Network, Site},
 };
 

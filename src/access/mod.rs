@@ -37,6 +37,7 @@
 //! where a device is at home. A catch-all's given password has its networks' budget first, and then those
 //! of the networks it was let in from.
 
+mod attempt;
 mod entry;
 mod error;
 mod file;

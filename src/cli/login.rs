@@ -63,27 +63,7 @@ async fn login(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
         provider.authorization_params.extend([hint]);
     }
     let base = Base::open(config)?;
-    let grant = match who.provider.flow {
-        flow if flow.is_unattended() && (arguments.device || arguments.paste) => bail!(
-            "provider {} uses {}: nobody signs in, leave out --device and --paste",
-            who.provider.name,
-            flow.as_str()
-        ),
-        Flow::ClientCredentials | Flow::ServiceAccount => {
-            word(format_args!(
-                "Nobody signs in with {}; getting a token ...",
-                who.provider.flow.as_str()
-            ));
-            let _ = show();
-            signin::unattended(&who, &base.http)
-                .await
-                .map_err(explained)?
-        }
-        _ if arguments.paste => paste(&who, &base.http).await?,
-        _ if arguments.device => device(&who, &base.http).await?,
-        Flow::DeviceCode => device(&who, &base.http).await?,
-        Flow::AuthorizationCode => browser(&who, &base.http).await?,
-    };
+    let grant = grant(&who, arguments, &base.http).await?;
     compare(&who, arguments.identity.as_deref(), &grant)?;
     let missing = missing_scopes(&who.provider.scopes, &grant.scopes);
     let refreshable = grant.refresh_token.is_some() || who.provider.flow.is_unattended();
@@ -126,6 +106,29 @@ async fn login(config: &Config, arguments: &Arguments) -> anyhow::Result<u8> {
         time(until)
     ));
     Ok(DONE)
+}
+
+/// What the provider grants, by the way that its flow or the person says.
+async fn grant(who: &Account, arguments: &Arguments, http: &CurrentHttp) -> anyhow::Result<Grant> {
+    Ok(match who.provider.flow {
+        flow if flow.is_unattended() && (arguments.device || arguments.paste) => bail!(
+            "provider {} uses {}: nobody signs in, leave out --device and --paste",
+            who.provider.name,
+            flow.as_str()
+        ),
+        Flow::ClientCredentials | Flow::ServiceAccount => {
+            word(format_args!(
+                "Nobody signs in with {}; getting a token ...",
+                who.provider.flow.as_str()
+            ));
+            let _ = show();
+            signin::unattended(who, http).await.map_err(explained)?
+        }
+        _ if arguments.paste => paste(who, http).await?,
+        _ if arguments.device => device(who, http).await?,
+        Flow::DeviceCode => device(who, http).await?,
+        Flow::AuthorizationCode => browser(who, http).await?,
+    })
 }
 
 /// In a browser on this machine; the provider sends it back to a listener on loopback.

@@ -1,21 +1,22 @@
 //! From the checked configuration to each room's own settings.
 
+mod ways_out;
+
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tempfile::TempDir;
 use tokio_rustls::rustls::ClientConfig;
 
+pub use self::ways_out::{CurrentHttp, http_client, mail_egress, token_egress};
 use super::DaemonError;
 use crate::access::{self, Gatekeeper, PasswordFile};
 use crate::config::{self, Config, SecretSource};
-use crate::ground::{BoxFuture, SecretReader};
-use crate::net::egress::{self, Egress};
-use crate::net::http::{Http, HttpClient, HttpRequest, HttpResponse, HttpSettings, TransportError};
+use crate::ground::SecretReader;
+use crate::net::egress::Egress;
 use crate::net::relay::RelayLimits;
 use crate::net::tls;
 use crate::oauth::{self, EngineSettings, Tokens};
@@ -45,24 +46,6 @@ pub struct Base {
     pub events: Events,
     /// The folder of a base that stands on none of its own.
     ground: Option<TempDir>,
-}
-
-/// HTTP towards providers, replaced whole when a reload changes whom we trust.
-#[derive(Clone)]
-pub struct CurrentHttp(Arc<ArcSwap<HttpClient>>);
-
-impl CurrentHttp {
-    /// Requests from now on go through `client`; those under way go on.
-    pub fn replace(&self, client: HttpClient) {
-        self.0.store(Arc::new(client));
-    }
-}
-
-impl Http for CurrentHttp {
-    fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
-        let client = self.0.load_full();
-        Box::pin(async move { client.send(request).await })
-    }
 }
 
 impl Base {
@@ -110,8 +93,7 @@ impl Base {
         ground: Option<TempDir>,
     ) -> Result<Self, DaemonError> {
         let client_config = tls::client_config(config.trust.extra_ca.as_deref())?;
-        let http = http_client(config, &client_config);
-        let http = CurrentHttp(Arc::new(ArcSwap::from_pointee(http)));
+        let http = CurrentHttp::of(http_client(config, &client_config));
         Ok(Self {
             key,
             store,
@@ -144,43 +126,6 @@ fn engine_settings(config: &Config) -> EngineSettings {
         lock_wait: config.limits.token_time * 2 + FILE_WORK,
         ..EngineSettings::default()
     }
-}
-
-/// HTTP towards providers, trusting what `client_config` trusts.
-pub fn http_client(config: &Config, client_config: &Arc<ClientConfig>) -> HttpClient {
-    let settings = HttpSettings {
-        connect_timeout: config.limits.connect_time.min(config.limits.token_time),
-        total_timeout: config.limits.token_time,
-        ..HttpSettings::default()
-    };
-    let client = HttpClient::new(client_config, settings);
-    match &config.egress {
-        Some(proxy) => client.with_egress(way_out(proxy, proxy.token)),
-        None => client,
-    }
-}
-
-/// How connections to mail servers leave.
-pub fn mail_egress(config: &Config) -> Egress {
-    let proxy = config.egress.as_ref();
-    proxy.map_or_else(Egress::direct, |proxy| way_out(proxy, proxy.mail))
-}
-
-/// How requests to OAuth endpoints leave, as far as the configuration says.
-pub fn token_egress(config: &Config) -> Egress {
-    let proxy = config.egress.as_ref();
-    proxy.map_or_else(Egress::direct, |proxy| way_out(proxy, proxy.token))
-}
-
-fn way_out(proxy: &config::Egress, used: bool) -> Egress {
-    if !used {
-        return Egress::direct();
-    }
-    let credentials = proxy.credentials.as_ref();
-    let credentials =
-        credentials.map(|(username, source)| egress::Credentials::new(username, reader(source)));
-    let server = egress::ProxyServer::new(proxy.kind, &proxy.host, proxy.port, credentials);
-    Egress::through(server, proxy.no_proxy.clone())
 }
 
 /// Reads the store key; a missing key file is made.

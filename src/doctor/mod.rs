@@ -23,6 +23,7 @@ use self::network::Findings;
 use self::scopes::Judged;
 use self::step::{Done, Finding, Walk};
 use self::subject::Subject;
+use self::token::Held;
 use crate::config::{self, Config, TlsMode};
 use crate::daemon::control;
 use crate::daemon::wiring::{self, Base};
@@ -134,8 +135,46 @@ impl Around<'_> {
 
     /// `None`: it ended early.
     async fn steps(&self, subject: &Subject<'_>, walk: &mut Walk<'_>) -> Option<()> {
-        let limits = &self.config.limits;
         walk.take(configuration(subject))?;
+        let (server, ready) = self.reach(subject, walk).await?;
+
+        let answers = control::statuses(&self.config.state_dir).await;
+        let running = answers.iter().find_map(|answer| status_of(answer, subject));
+        let store = &self.base.store;
+        let got = token::token(subject, self.tokens, store, running).await;
+        let held = walk.take(got)?;
+        let claims = held.claims.as_ref();
+        let scopes = match scopes::judge(subject, &held.status.scopes, claims) {
+            Ok(judged) => judged,
+            Err(finding) => {
+                walk.note(finding);
+                return None;
+            }
+        };
+        let identity = token::identity(subject, held.status.identity.as_deref(), claims);
+
+        // Whether a doubt about the token is a fault, only the server knows.
+        let login = upstream::Login {
+            server: &server,
+            account: &subject.who.key,
+            mailbox: subject.mailbox(),
+            tokens: self.tokens,
+            connect_time: self.config.limits.connect_time,
+            answer_time: self.config.limits.connect_time,
+        };
+        self.mailbox(subject, walk, (login, ready), &held, [scopes, identity])
+            .await?;
+        walk.note(local::passwords(subject).await);
+        walk.note(local::listeners(subject, &answers, LOCAL).await);
+        Some(())
+    }
+
+    /// The way to the server, up to its greeting.
+    async fn reach(
+        &self,
+        subject: &Subject<'_>,
+        walk: &mut Walk<'_>,
+    ) -> Option<(upstream::Server, upstream::Ready)> {
         let extra_ca = self.config.trust.extra_ca.as_deref();
         let (client_config, witness) = match tls::examining_config(extra_ca) {
             Ok(made) => made,
@@ -147,76 +186,54 @@ impl Around<'_> {
         let (provider, protocol) = (subject.provider, subject.protocol);
         let egress = wiring::mail_egress(self.config);
         let server = wiring::server(provider, protocol, subject.server, &client_config, &egress);
+        let limit = self.config.limits.connect_time;
         let mut findings = Findings {
             subject,
             walk,
             witness: &witness,
         };
-        let ready = upstream::connect(&server, limits.connect_time, Some(&mut findings)).await;
-        let ready = ready.ok()?;
+        let ready = upstream::connect(&server, limit, Some(&mut findings)).await;
+        Some((server, ready.ok()?))
+    }
 
-        let answers = control::statuses(&self.config.state_dir).await;
-        let running = answers.iter().find_map(|answer| status_of(answer, subject));
-        let store = &self.base.store;
-        let got = token::token(subject, self.tokens, store, running).await;
-        let held = walk.take(got)?;
-        let claims = held.claims.clone();
-        let scopes = match scopes::judge(subject, &held.status.scopes, claims.as_ref()) {
-            Ok(judged) => judged,
-            Err(finding) => {
-                walk.note(finding);
+    /// The login, and one command that needs the mailbox. What was `judged` of the token before is told with
+    /// what the server makes of it.
+    async fn mailbox(
+        &self,
+        subject: &Subject<'_>,
+        walk: &mut Walk<'_>,
+        (login, ready): (upstream::Login<'_>, upstream::Ready),
+        held: &Held,
+        judged: [Judged; 2],
+    ) -> Option<()> {
+        // The connection has waited for the token, perhaps too long.
+        let connection = Connection::Waited(ready);
+        let logged_in = match login.run(held.token.clone(), connection).await {
+            Ok(logged_in) => logged_in,
+            Err(failure) => {
+                let finding = login::failed(subject, held, &failure).await;
+                let took = walk.lap();
+                blame(walk, judged, finding, took);
                 return None;
             }
-        };
-        let identity = token::identity(subject, held.status.identity.as_deref(), claims.as_ref());
-
-        // Whether a doubt about the token is a fault, only the server knows.
-        let login = upstream::Login {
-            server: &server,
-            account: &subject.who.key,
-            mailbox: subject.mailbox(),
-            tokens: self.tokens,
-            connect_time: limits.connect_time,
-            answer_time: limits.connect_time,
-        };
-        // It has waited for the token, perhaps too long.
-        let connection = Connection::Waited(ready);
-        let session = match login.run(held.token.clone(), connection).await {
-            Ok(logged_in) => Ok(Conversation::new(protocol, logged_in, limits.connect_time)),
-            Err(failure) => Err(login::failed(subject, &held, &failure).await),
         };
         let login_took = walk.lap();
-        let session = match session {
-            Ok(session) => session,
-            Err(finding) => {
-                blame(walk, [scopes, identity], finding, login_took);
-                return None;
-            }
-        };
-        let command = login::command(subject, &held, session).await;
+        let limit = self.config.limits.connect_time;
+        let conversation = Conversation::new(subject.protocol, logged_in, limit);
+        let command = login::command(subject, held, conversation).await;
         let command_took = walk.lap();
-        match command {
-            Ok(finding) => {
-                walk.note_in(scopes.finding, Duration::ZERO);
-                walk.note_in(identity.finding, Duration::ZERO);
-                walk.note_in(login::accepted(subject), login_took);
-                walk.note_in(finding, command_took);
-            }
-            Err(finding) => {
-                if scopes.suspect.is_none() && identity.suspect.is_none() {
-                    walk.note_in(scopes.finding, Duration::ZERO);
-                    walk.note_in(identity.finding, Duration::ZERO);
-                    walk.note_in(login::accepted(subject), login_took);
-                    walk.note_in(finding, command_took);
-                } else {
-                    blame(walk, [scopes, identity], finding, login_took);
-                }
-                return None;
-            }
+        let works = command.is_ok();
+        let finding = command.unwrap_or_else(|finding| finding);
+        if !works && judged.iter().any(|judged| judged.suspect.is_some()) {
+            blame(walk, judged, finding, login_took);
+            return None;
         }
-        walk.note(local::passwords(subject).await);
-        walk.note(local::listeners(subject, &answers, LOCAL).await);
-        Some(())
+        for judged in judged {
+            walk.note_in(judged.finding, Duration::ZERO);
+        }
+        walk.note_in(login::accepted(subject), login_took);
+        walk.note_in(finding, command_took);
+        works.then_some(())
     }
 }
 

@@ -1,28 +1,23 @@
 //! Who is connected, from accept to the end of the last byte: every connection counts until it is
 //! gone, and those that have not logged in make room for newer ones.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod places;
+
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use self::places::{Inner, Stop};
 use crate::access::{Identity, Network};
 use crate::observe::{Clock as _, SystemClock};
 
-/// Evicted connections that may say a last word at a time; further ones go without.
-pub const FAREWELLS: usize = 16;
 /// Evicted connections that are not gone yet; with as many, nobody is accepted until one is. They
 /// hold descriptors that no other limit counts.
 pub const LEAVING: usize = 32;
-
-/// A network that holds more than this part of the waiting places floods, whoever has logged in from there.
-const FAIR_SHARE: usize = 8;
-/// Networks kept in mind that somebody has logged in from; the longest unused is forgotten first.
-const KNOWN: usize = 4096;
 
 /// Bounds on connections.
 #[derive(Debug, Clone, Copy)]
@@ -116,45 +111,6 @@ pub struct Registry {
     inner: Mutex<Inner>,
     /// Told when an evicted connection is gone.
     gone: Notify,
-}
-
-#[derive(Default)]
-struct Inner {
-    next: u64,
-    /// Connections that have shown no right password; the oldest first.
-    waiting: BTreeMap<u64, Waiter>,
-    /// The waiting ones of each network.
-    networks: HashMap<Network, BTreeSet<u64>>,
-    /// Evicted and not gone yet.
-    leaving: HashMap<u64, Evicted>,
-    /// Right passwords on their way to a session.
-    entering: HashMap<u64, Stop>,
-    sessions: BTreeMap<u64, (Entry, Stop)>,
-    /// Networks that somebody has logged in from, and when, counted in connections: they make room last.
-    known: HashMap<Network, u64>,
-    /// The listener of every connection, whatever its stage.
-    listeners: HashMap<u64, Arc<str>>,
-    /// How many connections each listener has.
-    of_listener: HashMap<Arc<str>, usize>,
-    /// Counts revocations.
-    moment: u64,
-    /// When each account, or one label of it, was last revoked: a login begun before must not become a
-    /// session after.
-    revoked: HashMap<(String, Option<String>), u64>,
-}
-
-struct Waiter {
-    network: Network,
-    stop: Stop,
-    /// The client has sent something: it is not one that only holds its place.
-    heard: bool,
-}
-
-/// Tells one connection to end, and why.
-#[derive(Clone, Default)]
-struct Stop {
-    token: CancellationToken,
-    why: Arc<OnceLock<Evicted>>,
 }
 
 /// A connection that has not logged in; leaves the registry when dropped.
@@ -322,129 +278,6 @@ impl Registry {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock()
-    }
-}
-
-impl Inner {
-    fn wait(&mut self, id: u64, network: Network, stop: Stop) {
-        let waiter = Waiter {
-            network,
-            stop,
-            heard: false,
-        };
-        self.waiting.insert(id, waiter);
-        self.networks.entry(network).or_default().insert(id);
-    }
-
-    /// Evicts the oldest of a network that has as many as it may.
-    fn make_room_for(&mut self, network: Network, limits: RegistryLimits) {
-        let of_network = self.networks.get(&network);
-        let oldest = of_network
-            .filter(|ids| ids.len() >= limits.waiting_per_address)
-            .and_then(|ids| ids.first().copied());
-        self.evict(oldest);
-    }
-
-    /// The listener's connections but for those being ended.
-    fn staying(&self, listener: &Arc<str>) -> usize {
-        let leaving = self.leaving.keys();
-        let leaving = leaving.filter(|id| self.listeners.get(id) == Some(listener));
-        let all = self.of_listener.get(listener).copied().unwrap_or_default();
-        all.saturating_sub(leaving.count())
-    }
-
-    fn oldest_of_listener(&self, listener: &Arc<str>) -> Option<u64> {
-        let mut ids = self.waiting.keys().copied();
-        ids.find(|id| self.listeners.get(id) == Some(listener))
-    }
-
-    /// Who makes room first: the oldest of a network that floods; then one that has said nothing, of a
-    /// network that nobody has logged in from, in the neighbourhood with the most connections.
-    fn first_to_go(&self, limits: RegistryLimits) -> Option<u64> {
-        let share = limits.waiting / FAIR_SHARE;
-        let mut around: HashMap<u64, usize> = HashMap::new();
-        for (network, ids) in &self.networks {
-            *around.entry(network.neighbourhood()).or_default() += ids.len();
-        }
-        let all = self.waiting.iter();
-        let rank = all.map(|(id, waiter)| {
-            let network = waiter.network;
-            let of_network = self.networks.get(&network).map_or(0, BTreeSet::len);
-            let near = around.get(&network.neighbourhood()).copied();
-            (
-                if of_network > share { of_network } else { 0 },
-                !waiter.heard,
-                !self.known.contains_key(&network),
-                near.unwrap_or_default(),
-                of_network,
-                std::cmp::Reverse(*id),
-            )
-        });
-        rank.max().map(|(.., std::cmp::Reverse(id))| id)
-    }
-
-    /// Keeps in mind that somebody has logged in from there.
-    fn know(&mut self, network: Network) {
-        self.known.insert(network, self.next);
-        if self.known.len() > KNOWN {
-            let oldest = self.known.iter().min_by_key(|(_, at)| **at);
-            if let Some(oldest) = oldest.map(|(network, _)| *network) {
-                self.known.remove(&oldest);
-            }
-        }
-    }
-
-    /// Tells a waiting connection to end; `None` when there was none.
-    fn evict(&mut self, id: Option<u64>) -> Option<()> {
-        let id = id?;
-        let waiter = self.forget_waiter(id)?;
-        let saying = self
-            .leaving
-            .values()
-            .filter(|why| **why == Evicted::Crowded);
-        let why = if saying.count() < FAREWELLS {
-            Evicted::Crowded
-        } else {
-            Evicted::Flooded
-        };
-        self.leaving.insert(id, why);
-        waiter.stop.stop(why);
-        Some(())
-    }
-
-    fn forget_waiter(&mut self, id: u64) -> Option<Waiter> {
-        let waiter = self.waiting.remove(&id)?;
-        if let Some(ids) = self.networks.get_mut(&waiter.network) {
-            ids.remove(&id);
-            if ids.is_empty() {
-                self.networks.remove(&waiter.network);
-            }
-        }
-        Some(waiter)
-    }
-
-    /// The connection is closed.
-    fn forget(&mut self, id: u64) {
-        if self.forget_waiter(id).is_none() && self.leaving.remove(&id).is_none() {
-            self.entering.remove(&id);
-            self.sessions.remove(&id);
-        }
-        let Some(listener) = self.listeners.remove(&id) else {
-            return;
-        };
-        if let Some(count) = self.of_listener.get_mut(&listener) {
-            *count -= 1;
-            if *count == 0 {
-                self.of_listener.remove(&listener);
-            }
-        }
-    }
-}
-
-impl Stop {
-    fn stop(&self, why: Evicted) {
-        let _ = self.why.set(why);
-        self.token.cancel();
     }
 }
 

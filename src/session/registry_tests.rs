@@ -2,6 +2,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use super::places::{FAREWELLS, KNOWN};
 use super::*;
 
 const LIMITS: RegistryLimits = RegistryLimits {

@@ -3,6 +3,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use super::*;
 use crate::oauth::ClientCertificate;
 use crate::oauth::provider::tests::sample;

@@ -1,10 +1,19 @@
 //! What the engine decides for one account. No IO, no clock, no randomness: events and the
 //! wall-clock time come in, what to do goes out.
 
+mod holds;
+mod words;
+
 use std::sync::Arc;
 
 use secrecy::ExposeSecret;
 
+pub(super) use self::holds::SIGN_IN_HOLD;
+use self::holds::{
+    GRACE, IDLE_SPREAD, IN_USE, MISCONFIGURED_HOLD, MISCONFIGURED_IDLE, is_idle, passed,
+    standing_after, standing_of,
+};
+use self::words::Gone;
 use super::{
     event::{Facts, Job, Mode, Report, Standing, Unsaved, Verdict},
     held::{Held, Time},
@@ -20,41 +29,6 @@ use crate::{
     },
     store::TokenRecord,
 };
-
-/// Seconds of life an old token must have to be served while the provider is in trouble.
-const GRACE: u64 = 30;
-/// Seconds between two silent requests after the provider asked for a sign-in.
-pub(super) const SIGN_IN_HOLD: u64 = 15 * 60;
-/// Seconds between two requests after the provider blamed the configuration.
-const MISCONFIGURED_HOLD: u64 = 5 * 60;
-/// The same while nobody asks, who could see what is wrong. A mended client secret must not wait for
-/// a login, or the refresh token of an idle account dies of age.
-const MISCONFIGURED_IDLE: u64 = 3600;
-/// Seconds without a login after which an account counts as idle.
-const IN_USE: u64 = 3600;
-/// Seconds after which an idle account is refreshed: providers forget a refresh token after 90 days
-/// (Microsoft) or six months (Google) without use.
-const IDLE_REFRESH: u64 = 14 * 24 * 3600;
-/// Idle accounts are spread over this many seconds before that.
-const IDLE_SPREAD: u64 = 2 * 24 * 3600;
-
-/// Why there is no sign-in.
-#[derive(Debug, Clone, Copy)]
-enum Gone {
-    Nothing,
-    OtherSettings,
-    Ended,
-}
-
-impl Gone {
-    fn detail(self) -> &'static str {
-        match self {
-            Self::Nothing => "no sign-in is stored",
-            Self::OtherSettings => "the stored sign-in belongs to other settings",
-            Self::Ended => "the access token ended and there is no refresh token",
-        }
-    }
-}
 
 /// The last job that ended.
 struct Ended {
@@ -145,7 +119,7 @@ impl Core {
             }
             Standing::Valid | Standing::Degraded(_) => match self.trials.wait(now_ms) {
                 0 if self.is_refused() && !self.forced.allows(now_ms) => {
-                    Verdict::Refuse(self.storm())
+                    Verdict::Refuse(words::storm(self.forced.next() / 1000))
                 }
                 0 => Verdict::Start(self.job(Mode::Request, now)),
                 wait => match self.bearable(now) {
@@ -182,11 +156,7 @@ impl Core {
             Standing::Valid | Standing::Degraded(_) if !ended.asked => return None,
             Standing::Valid if self.held.is_none() => return None,
             // A job can end well without a token that is good enough only if time has passed.
-            Standing::Valid => TokenError::temporary(
-                "The access token has just expired: try again",
-                "expired at once",
-                None,
-            ),
+            Standing::Valid => words::expired(),
             Standing::Degraded(error) => match self.bearable(now) {
                 Some(token) => return Some(Ok(token)),
                 None => self.with_retry_at(error, now_ms),
@@ -229,19 +199,8 @@ impl Core {
             let margin = held.margin();
             !held.is_usable(now) || held.left(now, self.time) < margin + margin / 5
         });
-        let due = (in_use && ending) || self.is_idle(now);
+        let due = (in_use && ending) || is_idle(&self.facts, self.spread, now);
         (due && self.trials.background_due(now_ms)).then(|| self.job(Mode::Renew, now))
-    }
-
-    /// Whether the refresh token was left alone for so long that the provider might forget it. One used
-    /// in the far future, by a clock that ran ahead, counts as such: nobody knows.
-    fn is_idle(&self, now: u64) -> bool {
-        let last_use = self.facts.refreshed_at.max(self.facts.signed_in_at);
-        let until = last_use
-            .saturating_add(IDLE_REFRESH)
-            .saturating_sub(self.spread);
-        let ahead = last_use > now.saturating_add(IDLE_REFRESH);
-        self.facts.refresh_token && (now >= until || ahead)
     }
 
     /// A job ended. `id` is the id for a token not seen before, `luck` any random number. Returns
@@ -415,13 +374,7 @@ impl Core {
 
     fn take(&mut self, record: &TokenRecord, id: u64) {
         self.seen = Some(record::digest(record));
-        self.facts = Facts {
-            signed_in_at: record.signed_in_at,
-            refreshed_at: record.refreshed_at,
-            scopes: record.scopes.clone(),
-            identity: record.identity.clone(),
-            refresh_token: record.refresh_token.is_some(),
-        };
+        self.facts = Facts::of(record);
         let Some(secret) = &record.access_token else {
             self.held = None;
             return;
@@ -468,20 +421,8 @@ impl Core {
         let class = record::class(trouble).unwrap_or(Class::SignIn);
         let error = TokenError::new(class, &trouble.text, "noted in the record")
             .with_code(trouble.code.clone());
-        let next_at = if trouble.dead {
-            u64::MAX
-        } else {
-            trouble.at.min(now).saturating_add(SIGN_IN_HOLD)
-        };
         self.last_error = Some((trouble.at, error.clone()));
-        self.standing = match class {
-            Class::SignIn => Standing::NeedsSignIn { error, next_at },
-            // Configuration may have been mended before this start.
-            _ => Standing::Misconfigured {
-                error,
-                next_at: now,
-            },
-        };
+        self.standing = standing_of(trouble, error, now);
     }
 
     fn signed_out(&mut self, account: &Account, seen: Option<Digest>, gone: Gone) {
@@ -493,15 +434,7 @@ impl Core {
             self.standing = Standing::Valid;
             return;
         }
-        let mut error = TokenError::sign_in(&account.user, gone.detail());
-        if matches!(gone, Gone::OtherSettings) {
-            error = TokenError::new(
-                Class::SignIn,
-                format!("Settings changed, sign in again. {}", error.sentence),
-                error.detail,
-            );
-        }
-        self.standing = Standing::SignedOut(error);
+        self.standing = Standing::SignedOut(gone.error(account));
     }
 
     fn revoked(&mut self, account: &Account, seen: Digest, now: u64) {
@@ -517,20 +450,10 @@ impl Core {
     fn refused(&mut self, now_ms: u64, account: &Account, refusal: &Refusal, luck: u32) {
         let now = now_ms / 1000;
         let error = refusal.to_error(account, None);
-        self.standing = match refusal.kind {
-            Kind::Retry { after } => {
-                self.trials.failed(now_ms, after, luck);
-                Standing::Degraded(error.clone())
-            }
-            Kind::SignIn { dead } => Standing::NeedsSignIn {
-                error: error.clone(),
-                next_at: if dead { u64::MAX } else { now + SIGN_IN_HOLD },
-            },
-            Kind::Settled => Standing::Misconfigured {
-                error: error.clone(),
-                next_at: now + MISCONFIGURED_HOLD,
-            },
-        };
+        if let Kind::Retry { after } = refusal.kind {
+            self.trials.failed(now_ms, after, luck);
+        }
+        self.standing = standing_after(refusal.kind, error.clone(), now);
         self.last_error = Some((now, error));
     }
 
@@ -540,14 +463,6 @@ impl Core {
             error.retry_at = self.retry_at(now_ms);
         }
         error
-    }
-
-    fn storm(&self) -> TokenError {
-        TokenError::temporary(
-            "The mail server refuses new access tokens: see \"mailsplice status\"; try again later",
-            "the mail server refused several new tokens in a row",
-            Some(self.forced.next() / 1000),
-        )
     }
 
     /// Newer state came from outside.
@@ -568,11 +483,6 @@ impl Core {
             self.unsaved = Some(unsaved);
         }
     }
-}
-
-/// Whether `at` has passed. A clock that was set back cannot lengthen the `hold`; `u64::MAX` is never.
-fn passed(now: u64, at: u64, hold: u64) -> bool {
-    at != u64::MAX && (now >= at || at - now > hold)
 }
 
 #[cfg(test)]

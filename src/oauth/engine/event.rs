@@ -145,3 +145,15 @@ pub(super) struct Facts {
     pub(super) identity: Option<String>,
     pub(super) refresh_token: bool,
 }
+
+impl Facts {
+    pub(super) fn of(record: &TokenRecord) -> Self {
+        Self {
+            signed_in_at: record.signed_in_at,
+            refreshed_at: record.refreshed_at,
+            scopes: record.scopes.clone(),
+            identity: record.identity.clone(),
+            refresh_token: record.refresh_token.is_some(),
+        }
+    }
+}

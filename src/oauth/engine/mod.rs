@@ -12,6 +12,8 @@ mod held;
 mod herald;
 mod mailboxes;
 mod record;
+mod settings;
+mod slot;
 mod status;
 mod trials;
 mod worker;
@@ -29,9 +31,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use self::settings::EngineSettings;
 pub use self::status::{AccountStatus, LastError, State};
 use self::{
     blocks::Blocks,
@@ -41,6 +43,7 @@ use self::{
     held::Time,
     herald::Herald,
     mailboxes::{Mailboxes, Passing},
+    slot::{Slot, luck},
 };
 use super::{
     error::TokenError,
@@ -52,30 +55,6 @@ use crate::{
     observe::{Clock, Events},
     store::{StoreError, TokenRecord, TokenStore},
 };
-
-/// Limits of the engine.
-#[derive(Debug, Clone, Copy)]
-pub struct EngineSettings {
-    /// How long to wait for another process's refresh of the same account. Default 45 s: longer
-    /// than one exchange with the provider may take, with its repetition.
-    pub lock_wait: Duration,
-    /// How long a login may wait for the next allowed attempt instead of being refused. Default 3 s:
-    /// mail clients do not notice that.
-    pub patience: Duration,
-    /// How often the background looks after all accounts. Default 30 s: timers stand still while the
-    /// machine sleeps, so the wall clock has to be looked at often.
-    pub tick: Duration,
-}
-
-impl Default for EngineSettings {
-    fn default() -> Self {
-        Self {
-            lock_wait: Duration::from_secs(45),
-            patience: Duration::from_secs(3),
-            tick: Duration::from_secs(30),
-        }
-    }
-}
 
 /// The token engine. Cheap to clone: all clones are one engine.
 #[derive(Clone)]
@@ -95,18 +74,6 @@ struct Shared {
     blocks: Blocks,
     token_ids: AtomicU64,
     events: Events,
-}
-
-/// One account's place.
-struct Slot {
-    account: ArcSwap<Account>,
-    binding: String,
-    core: Mutex<Core>,
-    herald: Arc<Herald>,
-    /// Told whenever a job ends or newer state comes from outside.
-    changed: watch::Sender<()>,
-    /// In place of the store, for a mailbox that a catch-all account covers: goes with this slot.
-    passing: Option<Passing>,
 }
 
 impl fmt::Debug for Tokens {
@@ -235,23 +202,9 @@ impl Tokens {
         // A record that cannot be read any more is replaced: that is the way out the error names.
         let old = store.load(&who.key).await.ok().flatten();
         let now = shared.clock.now();
-        let record = TokenRecord {
-            binding: slot.binding.clone(),
-            refresh_token: grant.refresh_token,
-            access_token: Some(grant.access_token),
-            expires_at: now.saturating_add(grant.expires_in),
-            issued_at: now,
-            signed_in_at: now,
-            refreshed_at: now,
-            scopes: grant.scopes,
-            identity: grant
-                .identity
-                .as_ref()
-                .and_then(|one| one.name().map(str::to_owned)),
-            generation: old.map_or(0, |record| record.generation.saturating_add(1)),
-            trouble: None,
-            revoked_at: 0,
-        };
+        let generation = old.map_or(0, |record| record.generation.saturating_add(1));
+        let expires_in = grant.expires_in;
+        let record = record::granted(grant, &slot.binding, generation, now);
         store.save(&who.key, &record).await.map_err(failed)?;
         if let Some(passing) = &slot.passing {
             passing.restore().await.map_err(failed)?;
@@ -263,7 +216,7 @@ impl Tokens {
             account = %who.user,
             provider = %who.provider.name,
             outcome = "signed in",
-            expires_in = grant.expires_in,
+            expires_in,
         );
         slot.herald.signed_in(&who, &record);
         Ok(())
@@ -537,54 +490,6 @@ impl Shared {
         all.extend(self.mailboxes().all().cloned());
         all
     }
-}
-
-impl Slot {
-    fn new(account: Account, passing: Option<Passing>, herald: Arc<Herald>) -> Self {
-        Self {
-            binding: account.binding(),
-            account: ArcSwap::from_pointee(account),
-            core: Mutex::new(Core::new(luck())),
-            herald,
-            changed: watch::Sender::new(()),
-            passing,
-        }
-    }
-
-    fn store<'a>(&'a self, shared: &'a Shared) -> &'a dyn TokenStore {
-        match &self.passing {
-            Some(passing) => passing,
-            None => &*shared.store,
-        }
-    }
-
-    /// The core. A panic while it was held cannot have left it half changed in a harmful way: every
-    /// event is whole by itself.
-    fn core(&self) -> MutexGuard<'_, Core> {
-        self.core.lock()
-    }
-
-    async fn wait(&self, job: u64) {
-        self.until(|core| !core.is_running(job)).await;
-    }
-
-    async fn quiet(&self) {
-        self.until(|core| !core.refreshing()).await;
-    }
-
-    async fn until(&self, reached: impl Fn(&Core) -> bool) {
-        let mut changed = self.changed.subscribe();
-        while !reached(&self.core()) {
-            if changed.changed().await.is_err() {
-                return;
-            }
-        }
-    }
-}
-
-/// A random number; without randomness nothing is lost but the spreading.
-fn luck() -> u32 {
-    getrandom::u32().unwrap_or(0)
 }
 
 #[cfg(test)]

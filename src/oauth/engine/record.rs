@@ -4,6 +4,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest as _, Sha256};
 
 use super::core::SIGN_IN_HOLD;
+use crate::oauth::token::Grant;
 use crate::observe::Class;
 use crate::store::{TokenRecord, Trouble};
 
@@ -14,6 +15,25 @@ pub(super) struct Digest([u8; 32]);
 
 /// Seconds of life below which a token is refreshed before it is used.
 const MARGIN: u64 = 600;
+
+/// What a sign-in brought, as it is stored.
+pub(super) fn granted(grant: Grant, binding: &str, generation: u64, now: u64) -> TokenRecord {
+    let identity = grant.identity.as_ref().and_then(|one| one.name());
+    TokenRecord {
+        binding: binding.to_owned(),
+        identity: identity.map(str::to_owned),
+        refresh_token: grant.refresh_token,
+        access_token: Some(grant.access_token),
+        expires_at: now.saturating_add(grant.expires_in),
+        issued_at: now,
+        signed_in_at: now,
+        refreshed_at: now,
+        scopes: grant.scopes,
+        generation,
+        trouble: None,
+        revoked_at: 0,
+    }
+}
 
 pub(super) fn digest(record: &TokenRecord) -> Digest {
     let mut hash = Sha256::new();
