@@ -273,3 +273,36 @@ async fn every_reply_reaches_client_log_and_status_in_each_of_its_protocols() {
         assert!(is_filled(&case.row.sentence, sentence), "{shown}");
     }
 }
+
+/// What `doctor` found at the step where the case's row is said; `serve` has said the same before.
+fn examined(house: &House, case: &Case) -> Result<(), String> {
+    let step = if case.later { "command" } else { "sasl" };
+    let out = run(&house.lab, &["doctor", &case.user, "--json"], "");
+    let report: Value = serde_json::from_str(&out.stdout()).unwrap();
+    let protocol = case.protocol.acronym().to_lowercase();
+    let steps = report["steps"].as_array().unwrap();
+    let found = steps
+        .iter()
+        .find(|found| found["protocol"] == *protocol && found["step"] == step);
+    let name = format!("{protocol}, {}", case.row.code());
+    let found = found.ok_or_else(|| format!("{name}: no step {step} in {report}"))?;
+    let class = &found["details"]["class"];
+    // A command's trouble has its class by its code alone.
+    let same_class = class.is_null() && case.later || *class == *case.row.class.name();
+    let same = found["outcome"] == "failed" && found["code"] == case.row.code() && same_class;
+    same.then_some(()).ok_or_else(|| format!("{name}: {found}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_gives_the_verdict_of_serve_for_each_reply() {
+    let cases = cases();
+    let (house, passwords) = House::new(&cases).await;
+    let proxy = Proxy::start(&house.lab, &[]).await;
+    let mut differences = Vec::new();
+    for (case, password) in cases.iter().zip(&passwords) {
+        house.script(case);
+        case.meet(&house, &proxy, password).await;
+        differences.extend(examined(&house, case).err());
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}

@@ -333,6 +333,10 @@ impl Talk {
                 if manners.cut {
                     return None;
                 }
+                // A server closes behind its goodbye (RFC 9051 section 7.1.5).
+                if answer.starts_with(b"* BYE") {
+                    return stream.shutdown().await.ok();
+                }
             }
             let mut piece = [0; 16 * 1024];
             let count = match stream.read(&mut piece).await {
