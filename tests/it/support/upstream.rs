@@ -313,8 +313,10 @@ impl Talk {
             seen.after.push(buffer);
         });
         let ended = Ended(self.seen.clone());
-        while manners.flood {
-            stream.write_all(&[b'x'; 16 * 1024]).await.ok()?;
+        if manners.flood {
+            loop {
+                stream.write_all(&[b'x'; 16 * 1024]).await.ok()?;
+            }
         }
         loop {
             while manners.echo
