@@ -2,9 +2,10 @@
 //! accept only OAuth 2.0.
 //!
 //! The rooms of the house and the arrows between them are drawn in `docs/architecture.md`;
-//! `tests/walls.rs` keeps them.
+//! `tests/walls` keeps them.
 
 #![forbid(unsafe_code)]
+#![warn(clippy::disallowed_types)]
 
 pub mod access;
 pub mod cli;

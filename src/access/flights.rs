@@ -4,11 +4,9 @@
 //! A mail program that opens fifty connections at once after a restart is no guesser; without this
 //! each of its tries would be charged and hashed before the first one is known to be right.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::OwnedMutexGuard;
 
 use super::hashing::HASH;
@@ -43,7 +41,7 @@ impl Flights {
     }
 
     fn turns(&self) -> MutexGuard<'_, HashMap<[u8; HASH], Turns>> {
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+        self.turns.lock()
     }
 }
 

@@ -4,10 +4,11 @@ use crate::input::account::{account_key, catch_all_for, trimmed};
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use tracing::warn;
 use zeroize::Zeroizing;
 
@@ -283,7 +284,7 @@ impl Gatekeeper {
 
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn nanoseconds(&self, now: Instant) -> u64 {
@@ -321,7 +322,7 @@ impl Inner {
     }
 
     fn reload(&self, account: &str) -> Result<(), AccessError> {
-        let _alone = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.reading.lock();
         let (stamp, read) = self.read(account);
         let (taken, done) = match read {
             Ok(stored) => (Ok(stored), Ok(())),
@@ -361,7 +362,7 @@ impl Inner {
 
     /// Never on the way of a login. What cannot be written is tried again, and missed only after a restart.
     fn save_known(&self, now: Moment) {
-        let mut failed = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failed = self.writing.lock();
         let pause = u64::try_from(SAVE_PAUSE.as_nanos()).unwrap_or(u64::MAX);
         let unsaved = self.state().take_unsaved(now, pause);
         for (account, networks) in unsaved {

@@ -1,11 +1,12 @@
 //! The slow hash for passwords people thought of, and what bounds its cost.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc,
     atomic::{AtomicU64, Ordering},
 };
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
@@ -128,7 +129,7 @@ impl Hasher {
         let kept = Arc::clone(&self.memory);
         // The slot goes along: a caller who hangs up must not free it before the work is done.
         blocking(move || {
-            let kept = || kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let kept = || kept.lock();
             let mut memory = kept().pop().unwrap_or_default();
             let hash = cost.hash_in(&mut memory, &input, &salt);
             kept().push(memory);

@@ -5,6 +5,7 @@ use crate::input::words::{NoProxy, ProxyKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
+use time::{Date, format_description::BorrowedFormatItem, macros::format_description};
 use url::{Host, Url};
 
 use super::shape::Form;
@@ -155,36 +156,12 @@ pub(super) fn webhook(text: &str) -> Result<Url, String> {
 
 /// A day of the calendar, `2027-01-31`: its begin in UTC, Unix seconds.
 pub(super) fn date(text: &str) -> Result<u64, String> {
-    let wrong = || "must be a date as in 2027-01-31 (year-month-day)".to_owned();
-    let digits = |text: &str, count: usize| {
-        let good = text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
-        good.then(|| text.parse::<u64>().ok()).flatten()
-    };
-    let mut parts = text.splitn(3, '-');
-    let mut part = |count| parts.next().and_then(|text| digits(text, count));
-    let (year, month, day) = match (part(4), part(2), part(2)) {
-        (Some(year), Some(month), Some(day)) => (year, month, day),
-        _ => return Err(wrong()),
-    };
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days = match month {
-        2 => 28 + u64::from(leap),
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => 0,
-    };
-    if year < 1970 || !(1..=days).contains(&day) {
-        return Err(wrong());
-    }
-    // Howard Hinnant's civil-to-days, with years beginning in March.
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let day_of_year = (153 * month + 2) / 5 + day - 1;
-    let since_0 = year * 365 + year / 4 - year / 100 + year / 400 + day_of_year;
-    Ok((since_0 - 719_468) * 86_400)
+    const FORM: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
+    // A sign before the year is part of that form, and none of ours.
+    let day = Some(text).filter(|text| text.starts_with(|c: char| c.is_ascii_digit()));
+    day.and_then(|text| Date::parse(text, FORM).ok())
+        .and_then(|day| day.midnight().assume_utc().unix_timestamp().try_into().ok())
+        .ok_or_else(|| "must be a date as in 2027-01-31 (year-month-day)".to_owned())
 }
 
 /// Where the browser comes back to: this machine alone.

@@ -34,36 +34,18 @@ fn nearest<'a>(text: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a s
     }
     let folded = fold(text);
     words
-        .map(|word| (distance(&folded, &fold(word)), word))
+        .map(|word| (strsim::levenshtein(&folded, &fold(word)), word))
         .filter(|(distance, word)| *distance <= word.len().div_ceil(4).min(3))
         .min()
         .map(|(_, word)| word)
 }
 
 /// Without case and the signs between words: `clientId` is `client_id`.
-fn fold(text: &str) -> Vec<char> {
+fn fold(text: &str) -> String {
     text.chars()
         .filter(|c| c.is_alphanumeric())
         .flat_map(char::to_lowercase)
         .collect()
-}
-
-/// Letters to insert, delete or replace (Levenshtein), one row at a time.
-fn distance(from: &[char], to: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (index, a) in from.iter().enumerate() {
-        let mut next = Vec::with_capacity(row.len());
-        let mut left = index + 1;
-        next.push(left);
-        for ((b, above), diagonal) in to.iter().zip(row.iter().skip(1)).zip(&row) {
-            left = (diagonal + usize::from(a != b))
-                .min(above + 1)
-                .min(left + 1);
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]

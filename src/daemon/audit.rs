@@ -1,9 +1,10 @@
 //! Where events go while serving: the counters, the audit log (in the log or in its file), notices.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tracing::error;
 
 use crate::notify::Notifier;
@@ -34,7 +35,7 @@ impl Sinks {
 
     /// Sends events where the configuration says, at start and after a reload.
     pub(super) fn set(&self, file: Option<&Path>) {
-        let mut kept = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.file.lock();
         if kept.as_ref().map(|sink| sink.path()) != file {
             *kept = file.and_then(|path| {
                 FileSink::start(path.to_owned(), self.counters.audit_dropped())
@@ -66,9 +67,6 @@ impl Sinks {
     }
 
     fn file(&self) -> Option<Arc<FileSink>> {
-        self.file
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.file.lock().clone()
     }
 }

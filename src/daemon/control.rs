@@ -237,10 +237,10 @@ mod tests {
         let control = Control::listen(&deep).unwrap();
         let path = control.path.clone();
         let stop = CancellationToken::new();
-        let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let asked = Arc::new(parking_lot::Mutex::new(Vec::new()));
         let heard = asked.clone();
         let answer = move |question| {
-            heard.lock().unwrap().push(question);
+            heard.lock().push(question);
             Answer::ended(2)
         };
         let serving = tokio::spawn(control.answer(answer, stop.clone()));
@@ -249,7 +249,7 @@ mod tests {
         };
         let answers = ask(&deep, &question).await;
         assert_eq!(answers, [Answer::ended(2)]);
-        assert_eq!(*asked.lock().unwrap(), [question]);
+        assert_eq!(*asked.lock(), [question]);
         stop.cancel();
         serving.await.unwrap();
         assert!(!path.exists());

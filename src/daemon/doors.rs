@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -78,7 +79,7 @@ impl Doors {
         let settings = Arc::new(ArcSwap::from_pointee(settings));
         let stop = self.stop.child_token();
         tokio::spawn(self.clone().accept(socket, settings.clone(), stop.clone()));
-        let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sockets = self.sockets.lock();
         let socket = Socket {
             address,
             listener: settings,
@@ -185,7 +186,7 @@ impl Doors {
             }
         }
         {
-            let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut sockets = self.sockets.lock();
             sockets.retain(|key, socket| {
                 let settings = wanted
                     .remove(key)
@@ -209,7 +210,7 @@ impl Doors {
 
     /// Listeners' names and the addresses they really have.
     pub(super) fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let sockets = self.sockets.lock();
         let mut all: Vec<_> = sockets
             .iter()
             .map(|((name, _), socket)| (name.clone(), socket.address))

@@ -1,9 +1,10 @@
 //! The book as a file in the state directory, shared by all processes that serve from it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tracing::warn;
 
 use super::book::Book;
@@ -59,7 +60,7 @@ impl Ledger {
     }
 
     fn load(&self) -> Book {
-        let unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+        let unsaved = self.unsaved.lock();
         if let Some(book) = &*unsaved {
             return book.clone();
         }
@@ -79,7 +80,7 @@ impl Ledger {
         } else {
             Err(std::io::ErrorKind::WouldBlock.into())
         };
-        let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unsaved = self.unsaved.lock();
         *unsaved = match saved {
             Ok(()) => None,
             Err(error) => {

@@ -18,10 +18,11 @@ mod worker;
 pub use crate::input::words::NoticeKind;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -122,7 +123,7 @@ impl Notifier {
     /// Sets the hooks, also after a reload: what waits for a hook that stays goes on waiting. Must be
     /// called inside a tokio runtime.
     pub fn set(&self, settings: Settings) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         let mut wanted = HashMap::new();
         let mut posts = Vec::new();
         for hook in settings.hooks {

@@ -267,9 +267,9 @@ impl Http for Arc<Receiver> {
         assert_eq!(request.method().as_str(), "POST");
         assert_eq!(request.headers()["content-type"], "application/json");
         let body = serde_json::from_slice(request.body()).unwrap();
-        self.seen.lock().unwrap().push((body, bearer));
+        self.seen.lock().push((body, bearer));
         self.news.notify_one();
-        let status = self.statuses.lock().unwrap().pop_front().unwrap_or(204);
+        let status = self.statuses.lock().pop_front().unwrap_or(204);
         Box::pin(async move {
             if self.silent {
                 std::future::pending::<()>().await;
@@ -286,7 +286,7 @@ impl Receiver {
     async fn until(&self, count: usize) -> Vec<(Value, Option<String>)> {
         loop {
             {
-                let seen = self.seen.lock().unwrap();
+                let seen = self.seen.lock();
                 if seen.len() >= count {
                     return seen.clone();
                 }
@@ -363,7 +363,7 @@ async fn two_processes_and_a_restart_tell_once() {
 async fn what_failed_is_tried_again_and_holds_nothing_up() {
     let dir = tempfile::tempdir().unwrap();
     let http = Arc::new(Receiver::default());
-    http.statuses.lock().unwrap().extend([500, 302]);
+    http.statuses.lock().extend([500, 302]);
     let notifier = notifier(dir.path(), &http, vec![webhook("https://h.test/x")]);
     notifier.take(NOW * 1000, &needs_sign_in("alice@x.test"));
     http.until(1).await;
@@ -380,7 +380,7 @@ async fn what_failed_is_tried_again_and_holds_nothing_up() {
 async fn trouble_that_has_passed_before_it_could_be_told_is_not_told() {
     let dir = tempfile::tempdir().unwrap();
     let http = Arc::new(Receiver::default());
-    http.statuses.lock().unwrap().extend([500]);
+    http.statuses.lock().extend([500]);
     let notifier = notifier(dir.path(), &http, vec![webhook("https://h.test/x")]);
     notifier.take(NOW * 1000, &needs_sign_in("alice@x.test"));
     http.until(1).await;

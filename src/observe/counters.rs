@@ -4,9 +4,10 @@
 //! bounded; accounts are no label. Counting takes a read lock and an atomic addition.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
+use parking_lot::RwLock;
 use serde_json::{Map, Value, json};
 
 use super::event::{Event, Refusal, Sink};
@@ -36,13 +37,13 @@ impl Family {
         debug_assert_eq!(labels.len(), self.labels.len(), "{}", self.name);
         let key: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
         {
-            let values = self.values.read().unwrap_or_else(PoisonError::into_inner);
+            let values = self.values.read();
             if let Some(value) = values.get(&key) {
                 value.fetch_add(count, Ordering::Relaxed);
                 return;
             }
         }
-        let mut values = self.values.write().unwrap_or_else(PoisonError::into_inner);
+        let mut values = self.values.write();
         values
             .entry(key)
             .or_default()
@@ -50,7 +51,7 @@ impl Family {
     }
 
     fn rows(&self) -> Vec<Value> {
-        let values = self.values.read().unwrap_or_else(PoisonError::into_inner);
+        let values = self.values.read();
         let row = |(labels, value): (&Vec<String>, &AtomicU64)| {
             let named = self.labels.iter().zip(labels);
             let mut row: Map<String, Value> = named

@@ -66,7 +66,7 @@ impl Inbox {
 
     /// Goes on skipping. False: the line's end has not arrived. `None`: there is none, or what follows
     /// is no line.
-    fn skip(&mut self) -> Option<bool> {
+    pub(super) fn skip(&mut self) -> Option<bool> {
         let Some(skipped) = self.skipped else {
             return Some(true);
         };

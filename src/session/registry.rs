@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -197,7 +198,7 @@ impl Registry {
 
     /// Replaces the limits (after a reload); those already connected stay and count.
     pub fn set_limits(&self, limits: RegistryLimits) {
-        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+        *self.limits.lock() = limits;
     }
 
     /// A listener has another name after a reload: its connections count as that one's.
@@ -235,7 +236,7 @@ impl Registry {
         listener: &Arc<str>,
         most: Option<usize>,
     ) -> Result<Waiting, Full> {
-        let limits = *self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let limits = *self.limits.lock();
         let network = Network::of(address);
         let mut inner = self.inner();
         if most.is_some_and(|most| inner.staying(listener) >= most) {
@@ -320,7 +321,7 @@ impl Registry {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 }
 
@@ -457,8 +458,7 @@ impl Waiting {
     /// A load balancer has told who the client is: the connection counts as that address's from now on.
     pub fn comes_from(&self, address: IpAddr) {
         let network = Network::of(address);
-        let limits = self.registry.limits.lock();
-        let limits = *limits.unwrap_or_else(PoisonError::into_inner);
+        let limits = *self.registry.limits.lock();
         let mut inner = self.registry.inner();
         if let Some(waiter) = inner.forget_waiter(self.id) {
             inner.make_room_for(network, limits);

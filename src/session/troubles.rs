@@ -1,9 +1,10 @@
 //! What mail servers last refused or failed at, for `status` and `doctor`.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -90,7 +91,7 @@ impl Troubles {
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<String, MailTrouble>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last.lock()
     }
 
     /// The account's server wants no login for as long as its words say, if they do.
@@ -114,7 +115,7 @@ impl Troubles {
     }
 
     fn pauses(&self) -> MutexGuard<'_, HashMap<(String, Protocol), Instant>> {
-        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.resting.lock()
     }
 }
 

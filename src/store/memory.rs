@@ -1,12 +1,9 @@
 //! A store that forgets everything when the process ends; for tests and the sandbox.
 
 use crate::input::account::account_key;
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time;
 
 use super::{LockGuard, Stamp, StoreError, TokenRecord, TokenStore};
@@ -37,7 +34,7 @@ impl MemoryStore {
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shelf.lock()
     }
 }
 

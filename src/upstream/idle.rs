@@ -1,11 +1,12 @@
 //! Upstream connections started before the client has logged in, so that its login costs no more
 //! round trips than a direct one; and those that nobody needed, kept for the next client.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::debug;
 
@@ -130,7 +131,7 @@ impl Idle {
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<(Instant, Ready)>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 }
 

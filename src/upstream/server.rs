@@ -1,9 +1,10 @@
 //! A mail server that accounts lead to.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_rustls::rustls::ClientConfig;
 
@@ -110,10 +111,7 @@ impl Server {
     /// Notes whether the server could be reached.
     pub(super) fn reached(&self, reached: bool) {
         let at = (!reached).then(Instant::now);
-        *self
-            .unreachable_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = at;
+        *self.unreachable_at.lock() = at;
         self.attempted.notify_waiters();
     }
 
@@ -134,10 +132,7 @@ impl Server {
 
     /// Whether it was out of reach a moment ago.
     pub fn was_unreachable(&self) -> bool {
-        let at = *self
-            .unreachable_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let at = *self.unreachable_at.lock();
         at.is_some_and(|at| at.elapsed() < UNREACHABLE_FOR)
     }
 }

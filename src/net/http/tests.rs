@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use hyper::http::{Method, header};
 use hyper_util::client::proxy::matcher::{Builder, Matcher};
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -39,7 +40,7 @@ impl Server {
                 let (pieces, seen) = (pieces.clone(), seen.clone());
                 tokio::spawn(async move {
                     let head = head(&mut stream).await?;
-                    seen.lock().unwrap().push(head);
+                    seen.lock().push(head);
                     let last = pieces.len().saturating_sub(1);
                     for (number, piece) in pieces.iter().enumerate() {
                         stream.write_all(piece).await?;
@@ -63,7 +64,7 @@ impl Server {
     }
 
     fn heads(&self) -> Vec<String> {
-        self.heads.lock().unwrap().clone()
+        self.heads.lock().clone()
     }
 
     async fn ask(&self, settings: HttpSettings) -> Result<HttpResponse, TransportError> {

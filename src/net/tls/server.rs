@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
@@ -74,7 +75,7 @@ impl ServerTls {
     /// Looks whether the files have changed (two `stat` calls when not) and takes them over. A
     /// broken or half-replaced pair is reported once for each change of its contents.
     pub fn reload_if_changed(&self) -> Reload {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         // Taken before reading: a change in between shows at the next call.
         let stamp = Stamp::of(&self.certificate, &self.private_key);
         if stamp == seen.stamp && !stamp.is_fresh(SystemTime::now()) {

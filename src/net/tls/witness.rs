@@ -1,7 +1,8 @@
 //! Somebody who remembers which certificates a server showed, also when they were refused.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
@@ -29,7 +30,7 @@ impl Witness {
     /// What the server showed in the last handshake, its own certificate first; empty before one.
     /// Names in it are the server's words.
     pub fn chain(&self) -> Vec<CertInfo> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self.seen.lock();
         seen.iter().filter_map(|der| describe_der(der)).collect()
     }
 }
@@ -44,8 +45,7 @@ impl ServerCertVerifier for Witness {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let chain = std::iter::once(end_entity).chain(intermediates);
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) =
-            chain.map(|der| der.clone().into_owned()).collect();
+        *self.seen.lock() = chain.map(|der| der.clone().into_owned()).collect();
         self.inner
             .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }

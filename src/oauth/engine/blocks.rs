@@ -1,10 +1,9 @@
 //! Accounts that an operator revoked while this process runs: refused from memory until the next sign-in,
 //! whatever can be written to the disk.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::HashMap;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Slot, Tokens};
 use crate::{
@@ -28,7 +27,7 @@ impl Blocks {
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<String, u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

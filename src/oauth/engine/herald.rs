@@ -1,10 +1,8 @@
 //! Tells the rest of the program what happens to an account, each thing once.
 
-use std::{
-    borrow::Cow,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{borrow::Cow, time::Duration};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::record;
 use crate::{
@@ -120,6 +118,6 @@ impl Herald {
     }
 
     fn known(&self) -> MutexGuard<'_, Option<Class>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 }

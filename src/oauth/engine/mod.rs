@@ -21,13 +21,14 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -527,9 +528,7 @@ impl Shared {
     }
 
     fn mailboxes(&self) -> MutexGuard<'_, Mailboxes> {
-        self.mailboxes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.mailboxes.lock()
     }
 
     /// Every place there is.
@@ -562,7 +561,7 @@ impl Slot {
     /// The core. A panic while it was held cannot have left it half changed in a harmful way: every
     /// event is whole by itself.
     fn core(&self) -> MutexGuard<'_, Core> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        self.core.lock()
     }
 
     async fn wait(&self, job: u64) {

@@ -52,6 +52,12 @@ impl Framer {
                 self.command.extend_from_slice(&bytes);
                 self.literal = None;
             }
+            // What is left of a line that was too long says nothing of the next.
+            match inbox.skip() {
+                Some(true) => {}
+                Some(false) => return Frame::Partial,
+                None => return Frame::LineTooLong,
+            }
             // ID says more than any other command before login.
             let id = is_id(if self.command.is_empty() {
                 inbox.peek()
@@ -195,6 +201,30 @@ mod tests {
             frames(b"a LOGIN {99999999999999999999999+}\r\n"),
             [Frame::TooLong]
         );
+    }
+
+    #[test]
+    fn an_id_may_be_long_behind_a_line_that_was_skipped() {
+        let limits = Limits {
+            line: 100,
+            ..Limits::default()
+        };
+        let long = [&b"a LOGIN "[..], &[b'x'; 200], b"\r\n"].concat();
+        let id = format!("b ID (\"name\" \"{}\")\r\n", "n".repeat(200));
+        let input = [&long[..], id.as_bytes()].concat();
+        for cut in [long.len() - 9, long.len(), input.len()] {
+            let (mut framer, mut inbox) = (Framer::default(), Inbox::default());
+            inbox.push(&input[..cut]);
+            assert_eq!(framer.next(&mut inbox, &limits), Frame::LineTooLong);
+            framer.skip_line(&mut inbox);
+            let first = framer.next(&mut inbox, &limits);
+            inbox.push(&input[cut..]);
+            let found = match first {
+                Frame::Partial => framer.next(&mut inbox, &limits),
+                found => found,
+            };
+            assert_eq!(found, command(id.as_bytes()), "cut at {cut}");
+        }
     }
 
     #[test]

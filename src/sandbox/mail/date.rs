@@ -1,15 +1,16 @@
 //! Dates as IMAP writes them, in UTC.
 
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+use time::{Date, UtcDateTime};
 
 /// `17-Jul-1996 02:44:25 +0000`, the day padded by a blank (`date-time` of RFC 3501 §9).
 pub(super) fn internal(unix: i64) -> String {
-    let (day, second) = (unix.div_euclid(86_400), unix.rem_euclid(86_400));
-    let (year, month, date) = civil(day);
-    let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{date:2}-{month}-{year:04} {h:02}:{m:02}:{s:02} +0000")
+    const FORM: &[BorrowedFormatItem<'_>] = format_description!(
+        "[day padding:space]-[month repr:short]-[year] [hour]:[minute]:[second] +0000"
+    );
+    let at = UtcDateTime::from_unix_timestamp(unix).unwrap_or(UtcDateTime::UNIX_EPOCH);
+    at.format(FORM).unwrap_or_default()
 }
 
 /// `17 Jul 1996 02:44:25 +0000`, as in a message's header.
@@ -20,41 +21,17 @@ pub(super) fn header(unix: i64) -> String {
 /// The day (since 1970) of a `Date:` field, as written there, without regard to its zone
 /// (`SENTSINCE` and its kin, RFC 3501 §6.4.4).
 pub(super) fn day_of_header(value: &str) -> Option<i64> {
+    const FORM: &[BorrowedFormatItem<'_>] =
+        format_description!("[day padding:none] [month repr:short case_sensitive:false] [year]");
     let value = value.split_once(',').map_or(value, |(_, rest)| rest);
-    let mut words = value.split_ascii_whitespace();
-    let date: i64 = words.next()?.parse().ok()?;
-    let month = words.next()?;
-    let month = MONTHS.iter().position(|m| m.eq_ignore_ascii_case(month))?;
-    let year: i64 = words.next()?.parse().ok()?;
-    let sane = (1..=31).contains(&date) && (1900..10_000).contains(&year);
-    sane.then(|| days(year, i64::try_from(month).unwrap_or(0) + 1, date))
-}
-
-/// Days since 1970 of a date of the Gregorian calendar (years begin in March here, so that the leap
-/// day comes last).
-fn days(year: i64, month: i64, date: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + date - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
-}
-
-fn civil(day: i64) -> (i64, &'static str, i64) {
-    let shifted = day + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let index = (5 * of_year + 2) / 153;
-    let date = of_year - (153 * index + 2) / 5 + 1;
-    let month = (index + 2) % 12;
-    let year = era * 400 + year + i64::from(month < 2);
-    let name = usize::try_from(month)
-        .ok()
-        .and_then(|m| MONTHS.get(m))
-        .copied();
-    (year, name.unwrap_or("Jan"), date)
+    let words: Vec<_> = value.split_ascii_whitespace().take(3).collect();
+    let date = Date::parse(&words.join(" "), FORM).ok()?;
+    Some(
+        date.midnight()
+            .assume_utc()
+            .unix_timestamp()
+            .div_euclid(86_400),
+    )
 }
 
 #[cfg(test)]

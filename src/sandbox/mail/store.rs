@@ -1,7 +1,8 @@
 //! The mailboxes, in memory and bounded.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -70,7 +71,7 @@ impl MailStore {
 
     /// For looking.
     pub(super) fn read(&self) -> MutexGuard<'_, Boxes> {
-        self.boxes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.boxes.lock()
     }
 
     /// For changing; those who idle are woken.

@@ -75,28 +75,25 @@ impl Script {
     }
 
     pub(super) fn then(&self, status: u16, body: &str) {
-        self.answers
-            .lock()
-            .unwrap()
-            .push_back((status, body.to_owned()));
+        self.answers.lock().push_back((status, body.to_owned()));
     }
 
     pub(super) fn requests(&self) -> usize {
-        self.seen.lock().unwrap().len()
+        self.seen.lock().len()
     }
 
     pub(super) fn field(&self, request: usize, name: &str) -> Option<String> {
-        self.seen.lock().unwrap()[request].get(name).cloned()
+        self.seen.lock()[request].get(name).cloned()
     }
 
     fn answer(&self, body: &[u8]) -> Result<HttpResponse, TransportError> {
         let form: HashMap<String, String> = form_urlencoded::parse(body).into_owned().collect();
         let number = {
-            let mut seen = self.seen.lock().unwrap();
+            let mut seen = self.seen.lock();
             seen.push(form);
             seen.len()
         };
-        let scripted = self.answers.lock().unwrap().pop_front();
+        let scripted = self.answers.lock().pop_front();
         let (status, body) = scripted.unwrap_or_else(|| {
             let life = self.life.load(Ordering::Relaxed);
             (

@@ -1,7 +1,6 @@
 //! What is told of an account, and how often.
 
-use std::sync::Mutex;
-
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::{
@@ -17,10 +16,7 @@ struct Kept(Mutex<Vec<Value>>);
 
 impl Sink for Kept {
     fn take(&self, _: u64, event: &Event) {
-        self.0
-            .lock()
-            .unwrap()
-            .push(serde_json::to_value(event).unwrap());
+        self.0.lock().push(serde_json::to_value(event).unwrap());
     }
 }
 
@@ -34,7 +30,7 @@ fn listen(tokens: &Tokens) -> Arc<Kept> {
 impl Kept {
     /// What was told since the last call: the event, and its outcome or class.
     fn heard(&self) -> Vec<String> {
-        let told = std::mem::take(&mut *self.0.lock().unwrap());
+        let told = std::mem::take(&mut *self.0.lock());
         let one = |event: &Value| {
             let more = event.get("outcome").or_else(|| event.get("class"));
             let more = more.and_then(Value::as_str).unwrap_or("-");
@@ -50,7 +46,7 @@ async fn a_refresh_is_told_with_its_outcome() {
     let kept = listen(&rig.tokens);
     rig.clock.jump(3100);
     rig.token().await.unwrap();
-    let told = kept.0.lock().unwrap().pop().unwrap();
+    let told = kept.0.lock().pop().unwrap();
     let expected = json!({
         "event": "refresh", "account": ALICE, "provider": "contoso", "flow": "authorization_code",
         "outcome": "ok", "code": null, "correlation_id": null, "milliseconds": 200,
