@@ -313,8 +313,10 @@ impl Talk {
             seen.after.push(buffer);
         });
         let ended = Ended(self.seen.clone());
-        while manners.flood {
-            stream.write_all(&[b'x'; 16 * 1024]).await.ok()?;
+        if manners.flood {
+            loop {
+                stream.write_all(&[b'x'; 16 * 1024]).await.ok()?;
+            }
         }
         loop {
             while manners.echo
@@ -332,6 +334,10 @@ impl Talk {
                 stream.write_all(&answer).await.ok()?;
                 if manners.cut {
                     return None;
+                }
+                // A server closes behind its goodbye (RFC 9051 section 7.1.5).
+                if answer.starts_with(b"* BYE") {
+                    return stream.shutdown().await.ok();
                 }
             }
             let mut piece = [0; 16 * 1024];
