@@ -1,6 +1,7 @@
 //! Types that several rooms share and that belong to none of them.
 
-use std::{pin::Pin, sync::Arc};
+use std::pin::Pin;
+use std::sync::Arc;
 
 use secrecy::SecretString;
 

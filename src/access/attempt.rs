@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use super::{
-    hashing::HASH,
-    ring::{Place, Reach, Tags},
-    throttle::{Moment, Network},
-};
+use super::hashing::HASH;
+use super::ring::{Place, Reach, Tags};
+use super::throttle::{Moment, Network};
 
 /// Who tries, in the forms that are looked up.
 #[derive(Clone, Copy)]

@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::input::{
-    network::{NetworkFault, SITE},
-    unseen::Unseen,
-};
+use crate::input::network::{NetworkFault, SITE};
+use crate::input::unseen::Unseen;
 use crate::store::StoreError;
 
 /// Why a device password could not be read, added or removed. No text in it ever holds a password.

@@ -1,27 +1,22 @@
 //! The stored form of an account's passwords: `<state_dir>/passwords/<account>.json`.
 
-use crate::input::account::{account_key, catch_all_for, is_catch_all};
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
-use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-
 use subtle::ConstantTimeEq;
 
+use super::hashing::{Cost, HASH, SALT};
+use super::known::{KnownNetworks, NetworkMark};
+use super::throttle::Site;
+use super::{AccessError, Entry, Kind, Limits};
+use crate::input::account::{account_key, catch_all_for, is_catch_all};
 use crate::input::network::parse_stored;
-use crate::store::{DerivedKey, StoreError, durable, file_stem, random};
-
-use super::{
-    AccessError, Entry, Kind, Limits,
-    hashing::{Cost, HASH, SALT},
-    known::{KnownNetworks, NetworkMark},
-    throttle::Site,
-};
 use crate::proto::Protocol;
+use crate::store::{DerivedKey, StoreError, durable, file_stem, random};
 
 /// Most passwords one account may have: a try is compared with each.
 pub(super) const MAX_ENTRIES: usize = 100;

@@ -4,7 +4,8 @@
 //! A mail program that opens fifty connections at once after a restart is no guesser; without this
 //! each of its tries would be charged and hashed before the first one is known to be right.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::OwnedMutexGuard;
@@ -61,10 +62,8 @@ impl Drop for Flight<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        pin::pin,
-        task::{Context, Poll, Waker},
-    };
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
 
     use super::*;
 

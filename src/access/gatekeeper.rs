@@ -1,30 +1,24 @@
 //! Answers whether a try may use an account.
 
-use crate::input::account::{account_key, catch_all_for, trimmed};
-use std::{
-    collections::HashSet,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 use tracing::warn;
 use zeroize::Zeroizing;
 
+use super::attempt::{NO_COVER, Trier, Tries, Whose};
+use super::file::{self, FOLDER, Keys, Stored};
+use super::flights::Flights;
+use super::hashing::Hasher;
+use super::ring::{Place, Tags};
+use super::state::{FileStamp, Look, State};
+use super::throttle::{Moment, Network, Site};
+use super::{AccessError, Attempt, Settings, Verdict, known};
+use crate::input::account::{account_key, catch_all_for, trimmed};
 use crate::store::{DerivedKey, StoreError, StoreKey, blocking, durable, folder};
-
-use super::{
-    AccessError, Attempt, Settings, Verdict,
-    attempt::{NO_COVER, Trier, Tries, Whose},
-    file::{self, FOLDER, Keys, Stored},
-    flights::Flights,
-    hashing::Hasher,
-    known,
-    ring::{Place, Tags},
-    state::{FileStamp, Look, State},
-    throttle::{Moment, Network, Site},
-};
 
 /// Longest user name that is looked up, in octets; SMTP allows 320.
 const MAX_USER: usize = 512;

@@ -5,22 +5,18 @@
 //! writes it gets nobody in. To lose it costs no more than what it is for: under attack, devices
 //! then are strangers until their next login.
 
-use std::{
-    collections::HashMap,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use serde::{Deserialize, Serialize};
 
+use super::file::{Keys, MAX_ENTRIES, Stored, decode, is_mac};
+use super::hashing::HASH;
+use super::throttle::Moment;
 use crate::store::{StoreError, durable, file_stem};
-
-use super::{
-    file::{Keys, MAX_ENTRIES, Stored, decode, is_mac},
-    hashing::HASH,
-    throttle::Moment,
-};
 
 /// How many networks are kept of each password: home, work, a phone's and some more. The one that
 /// was not used for longest is forgotten first.

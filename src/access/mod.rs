@@ -54,19 +54,17 @@ mod throttle;
 #[cfg(test)]
 mod tests;
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
+use std::time::Duration;
 
-use crate::proto::Protocol;
-
+pub use self::entry::{Entry, Kind, Limits, parse_network};
+pub use self::error::AccessError;
+pub use self::file::{FOLDER, password_faults};
+pub use self::gatekeeper::Gatekeeper;
+pub use self::identity::Identity;
+pub use self::passwords::{Generated, Given, MIN_GIVEN, PasswordFile};
 pub(crate) use self::throttle::{Budget, Network, Table};
-pub use self::{
-    entry::{Entry, Kind, Limits, parse_network},
-    error::AccessError,
-    file::{FOLDER, password_faults},
-    gatekeeper::Gatekeeper,
-    identity::Identity,
-    passwords::{Generated, Given, MIN_GIVEN, PasswordFile},
-};
+use crate::proto::Protocol;
 
 /// The purpose for which the key of this room is derived from the store key.
 pub const KEY_PURPOSE: &str = "access: device passwords";

@@ -1,25 +1,20 @@
 //! Adding, listing and removing device passwords, for the commands.
 
-use crate::input::account::{account_key, is_catch_all};
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
+use super::file::{FOLDER, Keys, MAX_ENTRIES, Password, Stored};
+use super::known::KnownNetworks;
+use super::{AccessError, Entry, Kind, Limits};
+use crate::input::account::{account_key, is_catch_all};
 use crate::input::unseen::{self, Unseen};
 use crate::observe::{Clock as _, SystemClock};
 use crate::store::{
     DerivedKey, LockGuard, StoreError, blocking, durable, file_stem, folder, lock_file, random,
-};
-
-use super::{
-    AccessError, Entry, Kind, Limits,
-    file::{FOLDER, Keys, MAX_ENTRIES, Password, Stored},
-    known::KnownNetworks,
 };
 
 /// Fewest octets of a given password. Devices have what they have, and many cannot be changed: a short

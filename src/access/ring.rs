@@ -1,19 +1,17 @@
 //! The passwords of one account as the gatekeeper holds them.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
 
-use crate::store::{StoreError, random};
-
-use super::{
-    Kind, Limits,
-    file::Stored,
-    hashing::{Cost, HASH, SALT, Slow},
-    known::{KnownNetworks, NetworkMark},
-    throttle::{Budget, Moment},
-};
+use super::file::Stored;
+use super::hashing::{Cost, HASH, SALT, Slow};
+use super::known::{KnownNetworks, NetworkMark};
+use super::throttle::{Budget, Moment};
+use super::{Kind, Limits};
 use crate::proto::Protocol;
+use crate::store::{StoreError, random};
 
 /// The fast hashes of one try.
 pub(super) struct Tags {

@@ -1,22 +1,17 @@
 //! What the gatekeeper keeps in memory, behind one short-held lock.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::attempt::{Charge, Cover, Trier, Tries, Whose};
+use super::file::Stored;
+use super::hashing::{HASH, Slow};
+use super::known::NetworkMark;
+use super::ring::{Place, Reach, Ring};
+use super::throttle::{Budget, Moment, Network, Spent, Table};
+use super::{Identity, Settings, Verdict};
 use crate::input::account::{catch_all_for, is_catch_all};
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
-
 use crate::store::StoreError;
-
-use super::{
-    Identity, Settings, Verdict,
-    attempt::{Charge, Cover, Trier, Tries, Whose},
-    file::Stored,
-    hashing::{HASH, Slow},
-    known::NetworkMark,
-    ring::{Place, Reach, Ring},
-    throttle::{Budget, Moment, Network, Spent, Table},
-};
 
 /// Which version of a password file was read; `None`: there was none.
 pub(super) type FileStamp = Option<[u64; 4]>;

@@ -4,7 +4,10 @@
 //! moment on by `forget / limit`; when it would lie further ahead than `forget`, there is none
 //! left. Times are nanoseconds since the start of the process and come from the caller.
 
-use std::{collections::HashMap, hash::Hash, net::IpAddr, time::Duration};
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::time::Duration;
 
 /// How many addresses, and how many unknown names, are kept in mind at once. When there are more,
 /// the least guilty are forgotten.

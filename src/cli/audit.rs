@@ -1,6 +1,7 @@
 //! Audit events and notices of commands.
 
 use std::io;
+use std::sync::Arc;
 
 use super::word;
 use crate::config::Config;
@@ -9,9 +10,7 @@ use crate::daemon::watcher;
 use crate::daemon::wiring::Base;
 use crate::observe::audit::{LogSink, append};
 use crate::observe::event::Deed;
-use crate::observe::{Clock as _, SystemClock};
-use crate::observe::{Event, Events};
-use std::sync::Arc;
+use crate::observe::{Clock as _, Event, Events, SystemClock};
 
 /// Puts what was done into the audit log: through a running `serve`, else straight into the file, else
 /// into this command's own log. Gives the event where no `serve` sends notices of it: then that is this

@@ -8,9 +8,7 @@ use super::{DONE, FAILED, USAGE, say, word};
 use crate::oauth::Class;
 use crate::oauth::lookup::{self, Found};
 use crate::oauth::table::{self, Row, When};
-use crate::proto::Protocol;
-
-use crate::proto::RefusalKind;
+use crate::proto::{Protocol, RefusalKind};
 
 /// Width of explanations on a terminal.
 const WIDTH: usize = 100;

@@ -1,6 +1,5 @@
 //! `mailsplice revoke`: the emergency brake.
 
-use crate::input::account::catch_all_for;
 use std::path::PathBuf;
 
 use anyhow::bail;
@@ -9,6 +8,7 @@ use super::{DONE, FAILED, account, audit, load, runtime, say, word};
 use crate::config::Config;
 use crate::daemon::control::{self, Answer, Question};
 use crate::daemon::wiring::{self, Base};
+use crate::input::account::catch_all_for;
 use crate::oauth::{self, Account, Revoked, Tokens};
 use crate::observe::event::Deed;
 use crate::store::{TokenRecord, TokenStore as _};

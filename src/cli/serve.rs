@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use super::DONE;
-use crate::config;
-use crate::daemon;
+use crate::{config, daemon};
 
 pub(super) fn run(file: Option<PathBuf>) -> anyhow::Result<u8> {
     let file = config::find(file.as_deref())?;

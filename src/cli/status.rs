@@ -1,7 +1,5 @@
 //! `mailsplice status`.
 
-use crate::input::account::account_key;
-use crate::input::account::is_catch_all;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -13,6 +11,7 @@ use crate::config::Config;
 use crate::daemon::control;
 use crate::daemon::watch::{self, Warning};
 use crate::daemon::wiring::Base;
+use crate::input::account::{account_key, is_catch_all};
 use crate::oauth::AccountStatus;
 use crate::observe::counters::sum;
 use crate::observe::{Clock as _, SystemClock};

@@ -1,18 +1,16 @@
 //! Accounts: who may log in, and where their mail is.
 
-use crate::input::account::{CATCH_ALL, account_key};
-use crate::input::words::Flow;
 use std::collections::{HashMap, HashSet};
 
-use super::{
-    fault::Report,
-    forms, hint, keys,
-    listener::ProtocolSet,
-    model::Account,
-    provider::Named,
-    view::{Found, View},
-    yaml::Node,
-};
+use super::fault::Report;
+use super::listener::ProtocolSet;
+use super::model::Account;
+use super::provider::Named;
+use super::view::{Found, View};
+use super::yaml::Node;
+use super::{forms, hint, keys};
+use crate::input::account::{CATCH_ALL, account_key};
+use crate::input::words::Flow;
 use crate::proto::Protocol;
 
 /// The accounts that are whole, and the keys of all.

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use super::{fault::Report, forms, model::Egress, view::View};
+use super::fault::Report;
+use super::forms;
+use super::model::Egress;
+use super::view::View;
 use crate::input::choice::choice;
 
 choice! {

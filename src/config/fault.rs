@@ -1,6 +1,7 @@
 //! What is wrong with a file: where, and how to mend it.
 
-use std::{fmt, path::PathBuf};
+use std::fmt;
+use std::path::PathBuf;
 
 /// One thing that is wrong (or, as a warning, doubtful).
 ///

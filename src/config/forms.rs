@@ -1,15 +1,17 @@
 //! Forms that a text may have: each parsed by one function, for the check and the decoder alike.
 //! Messages never hold the text.
 
-use crate::input::words::{NoProxy, ProxyKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
-use time::{Date, format_description::BorrowedFormatItem, macros::format_description};
+use time::Date;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
 use url::{Host, Url};
 
 use super::shape::Form;
 use crate::input::network;
+use crate::input::words::{NoProxy, ProxyKind};
 
 /// RFC 5321 §4.5.3.1: 64 octets, an @, 255 octets.
 const USER_BYTES: usize = 320;

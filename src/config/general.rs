@@ -1,19 +1,15 @@
 //! The sections of which there is one: paths, certificate, trust, limits.
 
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
-};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
-use super::{
-    fault::Report,
-    forms, keys,
-    limits::{IDLE_LEAST, Limits},
-    model::{Audit, TlsFiles, Trust},
-    secret::SecretSource,
-    shape::Kind,
-    view::View,
-};
+use super::fault::Report;
+use super::limits::{IDLE_LEAST, Limits};
+use super::model::{Audit, TlsFiles, Trust};
+use super::secret::SecretSource;
+use super::shape::Kind;
+use super::view::View;
+use super::{forms, keys};
 
 /// Environment variables, so that tests need not set any.
 pub(super) type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;

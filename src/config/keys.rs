@@ -6,16 +6,14 @@ mod provider;
 pub(super) use preset::PRESET;
 pub(super) use provider::PROVIDER;
 
-use super::{
-    choice::Choice,
-    egress::Leg,
-    ehlo_name::EHLO_NAME,
-    forms, limits,
-    listener::{self, Auth},
-    model::Delivery,
-    notify::{self},
-    shape::{Form, Key, Kind, Need, Table},
-};
+use super::choice::Choice;
+use super::egress::Leg;
+use super::ehlo_name::EHLO_NAME;
+use super::listener::{self, Auth};
+use super::model::Delivery;
+use super::notify::{self};
+use super::shape::{Form, Key, Kind, Need, Table};
+use super::{forms, limits};
 use crate::input::words::{NoticeKind, TlsMode};
 use crate::proto::Protocol;
 

@@ -1,21 +1,17 @@
 //! Listeners: where clients connect, and who may.
 
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+
+use super::ehlo_name::ehlo_name;
+use super::fault::Report;
+use super::limits::{Bound, Unit};
+use super::model::{Delivery, Listener};
+use super::view::{Found, View};
+use super::{forms, keys};
 use crate::input::account::{account_key, own_or_covering};
 use crate::input::choice::choice;
 use crate::input::words::TlsMode;
-use std::{
-    collections::{HashMap, HashSet},
-    net::SocketAddr,
-};
-
-use super::{
-    ehlo_name::ehlo_name,
-    fault::Report,
-    forms, keys,
-    limits::{Bound, Unit},
-    model::{Delivery, Listener},
-    view::{Found, View},
-};
 use crate::proto::{ByProtocol, Protocol};
 
 choice! {

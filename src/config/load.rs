@@ -1,23 +1,16 @@
 //! From a path or a text to a checked configuration.
 
-use std::{
-    env,
-    fs::File,
-    io::{self, Read},
-    path::{Path, PathBuf},
-};
+use std::env;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
-use super::{
-    account, egress,
-    fault::{Fault, Faults, Report},
-    general::{self, Variables},
-    keys, listener,
-    model::Config,
-    notify, provider, reach,
-    shape::{self, Kind},
-    view::View,
-    yaml,
-};
+use super::fault::{Fault, Faults, Report};
+use super::general::{self, Variables};
+use super::model::Config;
+use super::shape::{self, Kind};
+use super::view::View;
+use super::{account, egress, keys, listener, notify, provider, reach, yaml};
 
 /// Longest file in bytes; ten thousand accounts take half of it.
 const FILE_BYTES: u64 = 1024 * 1024;
@@ -251,10 +244,13 @@ fn check(
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, ffi::OsString};
+    use std::collections::BTreeSet;
+    use std::ffi::OsString;
 
     use super::*;
-    use crate::config::{Fault, shape::Table, view::tests::asked};
+    use crate::config::Fault;
+    use crate::config::shape::Table;
+    use crate::config::view::tests::asked;
 
     /// The tables below a kind, by name.
     fn tables(kind: &Kind, found: &mut Vec<&'static Table>) {

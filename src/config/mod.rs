@@ -29,19 +29,16 @@ mod shape;
 mod view;
 mod yaml;
 
-pub use self::{
-    fault::{Fault, Faults},
-    hint::did_you_mean,
-    limits::Limits,
-    load::{Loaded, find, load, load_in, parse},
-    model::{
-        Account, Audit, ClientCertificate, Config, Delivery, Egress, Listener, PresetName,
-        Provider, Server, Servers, TlsFiles, Trust,
-    },
-    notify::{Notify, NotifyTarget},
-    secret::{SecretError, SecretSource},
+pub use self::fault::{Fault, Faults};
+pub use self::hint::did_you_mean;
+pub use self::limits::Limits;
+pub use self::load::{Loaded, find, load, load_in, parse};
+pub use self::model::{
+    Account, Audit, ClientCertificate, Config, Delivery, Egress, Listener, PresetName, Provider,
+    Server, Servers, TlsFiles, Trust,
 };
-
+pub use self::notify::{Notify, NotifyTarget};
+pub use self::secret::{SecretError, SecretSource};
 pub use crate::input::words::{ClientAuth, Flow, NoProxy, NoticeKind, ProxyKind, TlsMode};
 pub use crate::proto::sasl::Mechanism;
 

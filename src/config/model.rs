@@ -1,16 +1,21 @@
 //! The checked configuration: everything resolved, nothing left to look up or to default.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::input::account::{account_key, catch_all_for, is_catch_all, own_or_covering};
-use crate::proto::{ByProtocol, Protocol};
 use ipnet::IpNet;
 use url::Url;
 
-use super::{limits::Limits, notify::Notify, secret::SecretSource};
+use super::limits::Limits;
+use super::notify::Notify;
+use super::secret::SecretSource;
+use crate::input::account::{account_key, catch_all_for, is_catch_all, own_or_covering};
 use crate::input::choice::choice;
 use crate::input::words::{ClientAuth, Flow, NoProxy, ProxyKind, TlsMode};
 use crate::proto::sasl::Mechanism;
+use crate::proto::{ByProtocol, Protocol};
 
 /// A whole configuration, checked.
 #[derive(Clone, Debug)]

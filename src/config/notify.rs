@@ -1,16 +1,15 @@
 //! Whom to tell when an account needs somebody, or something is about to end.
 
-use crate::input::words::{Hook, NoticeKind};
-use std::{path::Path, time::Duration};
+use std::path::Path;
+use std::time::Duration;
 
-use super::{
-    fault::Report,
-    forms, keys,
-    limits::{Bound, Unit},
-    secret::SecretSource,
-    shape::{Kind, Table},
-    view::View,
-};
+use super::fault::Report;
+use super::limits::{Bound, Unit};
+use super::secret::SecretSource;
+use super::shape::{Kind, Table};
+use super::view::View;
+use super::{forms, keys};
+use crate::input::words::{Hook, NoticeKind};
 
 /// Time that one hook gets: nobody waits for it, but what hangs must end.
 pub(super) static TIMEOUT: Bound = Bound {

@@ -1,17 +1,14 @@
 //! What a provider's preset fills in: data, read by the same code as the file.
 
-use crate::proto::sasl::Mechanism;
 use std::collections::BTreeMap;
 
-use super::{
-    fault::Report,
-    forms, keys,
-    listener::ProtocolSet,
-    model::{PresetName, Servers},
-    servers, shape,
-    view::View,
-    yaml::{self, Node},
-};
+use super::fault::Report;
+use super::listener::ProtocolSet;
+use super::model::{PresetName, Servers};
+use super::view::View;
+use super::yaml::{self, Node};
+use super::{forms, keys, servers, shape};
+use crate::proto::sasl::Mechanism;
 use crate::proto::{ByProtocol, Protocol};
 
 const TEXT: &str = include_str!("presets.yaml");

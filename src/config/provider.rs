@@ -1,20 +1,18 @@
 //! Providers: a preset, what the file sets over it, and whether that can work together.
 
-use crate::input::words::{ClientAuth, Flow, TlsMode};
-use std::{collections::HashMap, path::Path};
+use std::collections::HashMap;
+use std::path::Path;
 
 use url::Url;
 
-use super::{
-    ehlo_name::ehlo_name,
-    fault::Report,
-    forms, keys,
-    listener::ProtocolSet,
-    model::{ClientCertificate, PresetName, Provider, Servers},
-    preset::{Preset, Presets},
-    servers,
-    view::{Found, View},
-};
+use super::ehlo_name::ehlo_name;
+use super::fault::Report;
+use super::listener::ProtocolSet;
+use super::model::{ClientCertificate, PresetName, Provider, Servers};
+use super::preset::{Preset, Presets};
+use super::view::{Found, View};
+use super::{forms, keys, servers};
+use crate::input::words::{ClientAuth, Flow, TlsMode};
 use crate::proto::Protocol;
 
 /// Authorities of Microsoft's that stand for no one tenant.

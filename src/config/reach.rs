@@ -2,17 +2,15 @@
 //! send passwords in plain text. Judged over all listeners together: the internet in 256 pieces is
 //! the internet.
 
-use crate::input::words::TlsMode;
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
-use super::{
-    fault::Report,
-    forms, keys,
-    view::{Found, View},
-};
+use super::fault::Report;
+use super::view::{Found, View};
+use super::{forms, keys};
 use crate::input::network::{Addresses, SITE};
+use crate::input::words::TlsMode;
 
 /// Reports networks that are no site's, and balancers that lie among the clients.
 pub(super) fn check(file: &View<'_>, report: &mut Report) {

@@ -5,11 +5,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    keys,
-    limits::{Bound, Unit},
-    shape::{Kind, Need, SECRET_KEYS, Table},
-};
+use super::keys;
+use super::limits::{Bound, Unit};
+use super::shape::{Kind, Need, SECRET_KEYS, Table};
 
 /// The whole schema, draft 2020-12.
 pub(super) fn schema() -> Value {

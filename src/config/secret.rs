@@ -1,15 +1,12 @@
 //! Secrets that lie elsewhere: the file only says where.
 
-use std::{
-    env, fmt,
-    fs::File,
-    io::{self, Read},
-    path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use std::{env, fmt, thread};
 
 use secrecy::SecretString;
 use zeroize::Zeroizing;
@@ -321,8 +318,9 @@ fn too_long(limit: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use secrecy::ExposeSecret;
+
+    use super::*;
 
     fn argv(words: &[&str]) -> SecretSource {
         SecretSource::Command(words.iter().map(|word| (*word).to_owned()).collect())

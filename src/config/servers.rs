@@ -1,10 +1,8 @@
 //! The mail servers of a provider.
 
-use super::{
-    forms,
-    model::{Server, Servers},
-    view::View,
-};
+use super::forms;
+use super::model::{Server, Servers};
+use super::view::View;
 use crate::input::words::TlsMode;
 
 /// The servers that are whole.

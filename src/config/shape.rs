@@ -1,14 +1,11 @@
 //! What the file may look like, declared once: the check of keys and types, the decoder and the
 //! JSON schema all read these tables.
 
-use super::{
-    choice::Choice,
-    fault::Report,
-    forms, hint,
-    limits::{Bound, Unit},
-    secret,
-    yaml::{Entry, Node, NodeKind},
-};
+use super::choice::Choice;
+use super::fault::Report;
+use super::limits::{Bound, Unit};
+use super::yaml::{Entry, Node, NodeKind};
+use super::{forms, hint, secret};
 use crate::input::unseen;
 
 /// A map with known keys.

@@ -1,16 +1,12 @@
 //! Reading a map whose shape was checked: what was found wrong there reads as absent here.
 
-use crate::input::choice::Words;
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use super::{
-    secret::SecretSource,
-    shape::{Kind, Table, join},
-    yaml::{Node, NodeKind},
-};
+use super::secret::SecretSource;
+use super::shape::{Kind, Table, join};
+use super::yaml::{Node, NodeKind};
+use crate::input::choice::Words;
 
 /// A map of the file with its declaration and its place.
 #[derive(Clone, Copy)]
@@ -211,7 +207,8 @@ fn argv(node: &Node, base: &Path) -> Option<Vec<String>> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::{cell::RefCell, collections::BTreeSet};
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
 
     use super::Table;
 

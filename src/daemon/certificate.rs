@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use super::DaemonError;
-use super::wiring;
+use super::{DaemonError, wiring};
 use crate::config::{self, Config};
 use crate::net::tls::{self, Ensured, ServerTls};
 

@@ -7,23 +7,21 @@
 mod desk;
 mod message;
 
-use std::fs;
-use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fs, io};
 
+pub(super) use desk::Desk;
+pub use message::{Answer, Listening, Question, Status};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
-
-pub(super) use desk::Desk;
-pub use message::{Answer, Listening, Question, Status};
 
 use super::DaemonError;
 use crate::store::folder;

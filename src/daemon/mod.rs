@@ -11,10 +11,9 @@ pub mod watch;
 pub mod watcher;
 pub mod wiring;
 
-pub use run::{Running, serve, start, until_told_to_stop};
-
 use std::path::PathBuf;
 
+pub use run::{Running, serve, start, until_told_to_stop};
 use thiserror::Error;
 
 use crate::access::AccessError;

@@ -14,15 +14,14 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::DaemonError;
 use super::audit::Sinks;
 use super::bind::bind_all;
 use super::certificate::{ensure_certificate, server_tls};
 use super::control::{Control, Desk};
 use super::doors::Doors;
-use super::mark;
 use super::watcher::{self, Memory, Watcher};
 use super::wiring::{self, Base, CurrentHttp};
+use super::{DaemonError, mark};
 use crate::config::{self, Config};
 use crate::net::stream::set_keep_alive;
 use crate::net::tls::{self, Reload};

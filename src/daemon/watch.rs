@@ -2,13 +2,13 @@
 //! are too narrow. What can be told from the configuration and from the status of the accounts; the
 //! watcher tells it in time, `check` and `status` whenever they are asked.
 
-use crate::input::account::account_key;
 use std::collections::HashMap;
 
 use serde::Serialize;
 
 use super::wiring;
 use crate::config::{self, Config, PresetName, TlsMode};
+use crate::input::account::account_key;
 use crate::net::tls;
 use crate::notify::stage;
 use crate::oauth::{self, AccountStatus, State, missing_scopes};

@@ -1,6 +1,5 @@
 //! The task that looks ahead: tells what is about to end, and reminds of what is still wrong.
 
-use crate::input::account::account_key;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +8,9 @@ use arc_swap::ArcSwap;
 use tracing::{debug, warn};
 
 use super::watch::{self, LONG_TROUBLE, Warning};
-
 use super::wiring::{self, Base};
 use crate::config::{self, Config};
+use crate::input::account::account_key;
 use crate::notify::{Facts, FindFacts, Hook, Notifier, Settings, stage};
 use crate::oauth::{AccountStatus, State, Tokens};
 use crate::observe::{Clock, Event, Events, Sink as _, SystemClock};

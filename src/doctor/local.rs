@@ -18,8 +18,7 @@ use crate::input::network;
 use crate::net::probe::connect_each;
 use crate::net::tls::{self, CertFault, CertInfo};
 use crate::oauth::table::shell;
-use crate::proto::Protocol;
-use crate::proto::printable;
+use crate::proto::{Protocol, printable};
 
 /// A server certificate of ours that ends within so many days is worth a word.
 const ENDS_SOON: i64 = 14;

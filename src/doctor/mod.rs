@@ -15,9 +15,9 @@ mod step;
 mod subject;
 mod token;
 
-pub use step::{Outcome, Report, Step};
-
 use std::time::Duration;
+
+pub use step::{Outcome, Report, Step};
 
 use self::network::Findings;
 use self::scopes::Judged;

@@ -2,10 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::login;
-use super::mend;
 use super::step::{Finding, Walk};
 use super::subject::Subject;
+use super::{login, mend};
 use crate::net::dial::DialError;
 use crate::net::probe::Attempt;
 use crate::net::tls::{self, CertInfo, Witness};

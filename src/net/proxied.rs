@@ -86,8 +86,9 @@ fn wrong(text: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn read(bytes: &[u8]) -> (io::Result<Option<SocketAddr>>, Vec<u8>) {
         let runtime = tokio::runtime::Builder::new_current_thread()

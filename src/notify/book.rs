@@ -1,12 +1,12 @@
 //! What was told to whom, so that nothing is told twice: not by a restart, not by a second process.
 //! Decides only; reads no clock and no file.
 
-use crate::input::words::NoticeKind;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::notice::Notice;
+use crate::input::words::NoticeKind;
 
 /// Most entries, about 4 MiB; beyond, the oldest are forgotten.
 const MOST: usize = 20_000;

@@ -1,7 +1,5 @@
 //! One way to tell somebody: a program is run, or JSON is posted.
 
-use crate::input::words;
-use crate::input::words::NoticeKind;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -17,6 +15,8 @@ use zeroize::Zeroizing;
 use super::notice::Notice;
 use crate::environment;
 use crate::ground::SecretReader;
+use crate::input::words;
+use crate::input::words::NoticeKind;
 use crate::net::http::{Http, HttpRequest};
 use crate::store::blocking;
 

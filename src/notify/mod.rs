@@ -15,7 +15,6 @@ mod queue;
 mod tests;
 mod worker;
 
-pub use crate::input::words::NoticeKind;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
@@ -29,17 +28,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use self::{
-    ledger::Ledger,
-    queue::{Item, Queue},
-};
+pub use self::hook::{Hook, Target};
+use self::ledger::Ledger;
+pub use self::notice::{Notice, STAGES, stage};
+use self::queue::{Item, Queue};
+pub use crate::input::words::NoticeKind;
 use crate::net::http::Http;
 use crate::observe::{Clock, Event, Sink};
-
-pub use self::{
-    hook::{Hook, Target},
-    notice::{Notice, STAGES, stage},
-};
 
 /// Time for workers to end when told to; they kill what runs, so it takes milliseconds.
 const ENDING: Duration = Duration::from_secs(5);

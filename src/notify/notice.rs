@@ -1,9 +1,9 @@
 //! What is told: made of an event, as JSON and as a few variables of the environment. Holds no secret,
 //! because events hold none. docs/reference/notices.md documents the form.
 
-use crate::input::words::NoticeKind;
 use serde::Serialize;
 
+use crate::input::words::NoticeKind;
 use crate::observe::{Class, Event};
 
 /// The form of the JSON.

@@ -1,6 +1,5 @@
 //! What waits for one hook: bounded, filled without waiting.
 
-use crate::input::words::NoticeKind;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::notice::Notice;
+use crate::input::words::NoticeKind;
 
 /// Most notices that wait for one hook. Beyond, the oldest goes: what lasts is offered again.
 pub(super) const MOST: usize = 256;

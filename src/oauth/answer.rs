@@ -1,8 +1,10 @@
 //! Token and device answers, read with tolerance for what providers really send.
 
-use std::{fmt, time::Duration};
+use std::fmt;
+use std::time::Duration;
 
-use oauth2::{AccessToken, RefreshToken, Scope, TokenResponse, basic::BasicTokenType};
+use oauth2::basic::BasicTokenType;
+use oauth2::{AccessToken, RefreshToken, Scope, TokenResponse};
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;

@@ -1,24 +1,24 @@
 //! A certificate in place of a client secret: the client shows who it is by a signed assertion
 //! (RFC 7523 §2.2, OpenID Connect Core §9 `private_key_jwt`).
 
-use std::{
-    fmt,
-    fs::File,
-    io::{self, Read as _},
-    path::{Path, PathBuf},
-};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use secrecy::SecretString;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use x509_parser::{parse_x509_certificate, public_key::PublicKey};
+use x509_parser::parse_x509_certificate;
+use x509_parser::public_key::PublicKey;
 use zeroize::Zeroizing;
 
-use crate::ground::SecretReader;
-
 use super::signing::{KeyFault, SigningKey};
+use crate::ground::SecretReader;
 
 /// The `client_assertion_type` (RFC 7523 §2.2).
 pub(crate) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";

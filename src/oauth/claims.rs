@@ -1,6 +1,7 @@
 //! What an access token says about itself, for a diagnosis and nothing else.
 
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 /// Longest token that is looked at, in octets. Real ones have 2 to 5 KiB.

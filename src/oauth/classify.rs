@@ -2,16 +2,15 @@
 
 mod fields;
 
-use oauth2::{HttpResponse, http::header};
+use oauth2::HttpResponse;
+use oauth2::http::header;
 use serde_json::Value;
 
 pub(crate) use self::fields::{UNKNOWN, is_known};
 use self::fields::{codes, error_value, has_error, retry_after, word};
-use super::{
-    error::{Class, TokenError, printable},
-    provider::{Account, Provider},
-    table::{self, Row, Values},
-};
+use super::error::{Class, TokenError, printable};
+use super::provider::{Account, Provider};
+use super::table::{self, Row, Values};
 use crate::net::http::{TransportError, Trouble, Unreached};
 use crate::observe::Veil;
 

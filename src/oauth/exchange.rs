@@ -5,30 +5,31 @@
 //! in its parse error. So [`Judge`], its HTTP client, lets only good answers through and turns all
 //! others into a [`Refusal`]; errors of the crate itself are never printed.
 
-use crate::input::words::{ClientAuth, Flow};
-use std::{future::Future, pin::Pin};
+use std::future::Future;
+use std::pin::Pin;
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use oauth2::basic::{
+    BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
+};
 use oauth2::{
     AsyncHttpClient, AuthType, AuthorizationCode, Client, ClientId, ClientSecret, EndpointNotSet,
     EndpointSet, HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken,
-    RequestTokenError, Scope, StandardRevocableToken, TokenUrl,
-    basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse},
-    http,
+    RequestTokenError, Scope, StandardRevocableToken, TokenUrl, http,
 };
 use secrecy::{ExposeSecret, SecretString};
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
-use super::{
-    answer::{TokenAnswer, regular_device_answer, unseen_before, without_mark},
-    assertion::ASSERTION_TYPE,
-    classify::{Kind, Outcome, Received, Refusal, classify},
-    identity::{self, IdentityFault},
-    provider::{Account, Provider},
-    service_account,
-    token::Grant,
-};
+use super::answer::{TokenAnswer, regular_device_answer, unseen_before, without_mark};
+use super::assertion::ASSERTION_TYPE;
+use super::classify::{Kind, Outcome, Received, Refusal, classify};
+use super::identity::{self, IdentityFault};
+use super::provider::{Account, Provider};
+use super::service_account;
+use super::token::Grant;
+use crate::input::words::{ClientAuth, Flow};
 use crate::net::http::Http;
 use crate::observe::{Clock, Veil};
 

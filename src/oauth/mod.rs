@@ -28,17 +28,15 @@ mod signing;
 pub mod table;
 mod token;
 
-pub use self::{
-    assertion::{CertificateFacts, CertificateFault, ClientCertificate},
-    claims::TokenClaims,
-    classify::{Kind, Outcome, Received, Refusal, classify},
-    engine::{AccountStatus, EngineSettings, LastError, State, Tokens},
-    error::{Class, TokenError},
-    identity::{Identity, IdentityFault, Match, identity_matches},
-    provider::{Account, Provider},
-    revocation::{Revoked, remaining_steps, revoke},
-    service_account::{ServiceAccount, ServiceAccountFault},
-    signing::KeyFault,
-    token::{AccessToken, Grant, missing_scopes},
-};
+pub use self::assertion::{CertificateFacts, CertificateFault, ClientCertificate};
+pub use self::claims::TokenClaims;
+pub use self::classify::{Kind, Outcome, Received, Refusal, classify};
+pub use self::engine::{AccountStatus, EngineSettings, LastError, State, Tokens};
+pub use self::error::{Class, TokenError};
+pub use self::identity::{Identity, IdentityFault, Match, identity_matches};
+pub use self::provider::{Account, Provider};
+pub use self::revocation::{Revoked, remaining_steps, revoke};
+pub use self::service_account::{ServiceAccount, ServiceAccountFault};
+pub use self::signing::KeyFault;
+pub use self::token::{AccessToken, Grant, missing_scopes};
 pub use crate::input::words::{ClientAuth, Flow};

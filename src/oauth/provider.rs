@@ -1,16 +1,19 @@
 //! Providers and accounts, as the engine needs to know them.
 
-use super::table::ClientKind;
-use crate::input::account::is_catch_all;
-use crate::input::words::{ClientAuth, Flow};
-use std::{collections::BTreeMap, fmt, fmt::Write as _, sync::Arc};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fmt::Write as _;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::assertion::{CertificateFault, ClientCertificate};
 use super::error::printable;
+use super::table::ClientKind;
 use crate::ground::SecretReader;
+use crate::input::account::is_catch_all;
+use crate::input::words::{ClientAuth, Flow};
 
 /// One OAuth provider with one client registration.
 #[derive(Clone)]

@@ -1,20 +1,19 @@
 //! Taking tokens back at the provider: by RFC 7009 where it has an endpoint, else by hand.
 
-use crate::input::words::{ClientAuth, Flow};
 use std::time::Duration;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use oauth2::{HttpRequest, http};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::form_urlencoded;
 
-use super::{
-    classify::{UNKNOWN, is_known},
-    error::printable,
-    exchange::{Way, read_secret, secrets_of, with_assertion},
-    provider::{Account, Provider},
-};
+use super::classify::{UNKNOWN, is_known};
+use super::error::printable;
+use super::exchange::{Way, read_secret, secrets_of, with_assertion};
+use super::provider::{Account, Provider};
+use crate::input::words::{ClientAuth, Flow};
 use crate::net::http::Http;
 use crate::observe::SystemClock;
 use crate::store::TokenRecord;

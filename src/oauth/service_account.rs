@@ -3,23 +3,19 @@
 //!
 //! <https://developers.google.com/identity/protocols/oauth2/service-account#httprest>
 
-use oauth2::{
-    HttpRequest,
-    http::{self, header},
-};
+use oauth2::HttpRequest;
+use oauth2::http::{self, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use url::{Url, form_urlencoded};
 
-use super::{
-    answer::TokenAnswer,
-    assertion::BACKDATED,
-    classify::Refusal,
-    exchange::{Way, send},
-    provider::{Account, Provider},
-    signing::{Algorithm, KeyFault, SigningKey},
-};
+use super::answer::TokenAnswer;
+use super::assertion::BACKDATED;
+use super::classify::Refusal;
+use super::exchange::{Way, send};
+use super::provider::{Account, Provider};
+use super::signing::{Algorithm, KeyFault, SigningKey};
 
 /// The grant type (RFC 7523 §2.1).
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";

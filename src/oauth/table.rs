@@ -10,12 +10,12 @@ mod values;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use serde::Deserialize;
-
-use crate::proto::Protocol;
 pub use row::{ClientKind, Reply, Row, When};
+use serde::Deserialize;
 pub use step::{Only, Step, class_notes, class_steps, shared_steps};
 pub use values::{PLACEHOLDERS, Values, general, shell};
+
+use crate::proto::Protocol;
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]

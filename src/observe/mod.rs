@@ -8,20 +8,19 @@ pub mod event;
 pub mod time;
 pub mod veil;
 
+use std::io::{self, IsTerminal, Write};
+
 pub use class::Class;
 pub use clock::{Clock, SystemClock};
 pub use counters::Counters;
 pub use event::{Event, Events, Sink};
-pub use veil::Veil;
-
-use std::io::{self, IsTerminal, Write};
-
 use tracing::field::{Field, Visit};
 use tracing::{Event as LogEvent, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{Format, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
+pub use veil::Veil;
 
 /// What is logged when `RUST_LOG` does not say: our own news, and warnings of others.
 const DEFAULT_FILTER: &str = "warn,mailsplice=info";

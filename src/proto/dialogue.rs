@@ -5,7 +5,8 @@ use bytes::Bytes;
 use secrecy::SecretString;
 use thiserror::Error;
 
-use super::{Credentials, Limits, Refusal, imap, pop3, sasl::Mechanism, smtp};
+use super::sasl::Mechanism;
+use super::{Credentials, Limits, Refusal, imap, pop3, smtp};
 
 /// Whether a password may be shown on this connection, and whether TLS can be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,6 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use counters::Counters;
+pub use counters::Counts;
+use grants::{Grants, Refusal};
+use mail::Mail;
+use provider::{Provider, path};
 use secrecy::{ExposeSecret, SecretString};
 use serde_yaml::Value;
 use tempfile::TempDir;
@@ -22,11 +27,6 @@ use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::net::tls::{LocalCa, ServerTls, TlsError};
-use counters::Counters;
-pub use counters::Counts;
-use grants::{Grants, Refusal};
-use mail::Mail;
-use provider::{Provider, path};
 
 /// The scope that opens the practice mailbox.
 pub const SCOPE: &str = "https://mail.sandbox.test/IMAP.AccessAsUser.All";

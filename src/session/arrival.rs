@@ -16,8 +16,7 @@ use super::registry::{Full, Waiting};
 use super::strangers::Stranger;
 use crate::input::network;
 use crate::net::proxied::read_header;
-use crate::proto::Protocol;
-use crate::proto::later;
+use crate::proto::{Protocol, later};
 
 /// Time for a load balancer's header: it sends it at once.
 const HEADER_TIME: Duration = Duration::from_secs(5);

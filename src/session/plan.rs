@@ -1,7 +1,5 @@
 //! What sessions work from: where accounts go, which limits hold, and what is shared.
 
-use crate::input::account::{is_catch_all, own_or_covering};
-use crate::input::network;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,6 +15,8 @@ use super::registry::Registry;
 use super::strangers::Strangers;
 use super::troubles::Troubles;
 use crate::access::{Gatekeeper, Identity};
+use crate::input::account::{is_catch_all, own_or_covering};
+use crate::input::network;
 use crate::net::relay::RelayLimits;
 use crate::oauth::Tokens;
 use crate::observe::Events;

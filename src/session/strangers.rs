@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};

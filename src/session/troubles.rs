@@ -1,7 +1,6 @@
 //! What mail servers last refused or failed at, for `status` and `doctor`.
 
 use std::collections::HashMap;
-
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};

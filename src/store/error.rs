@@ -1,6 +1,8 @@
 //! What can go wrong with the store, told apart by who must do what.
 
-use std::{io, path::Path, path::PathBuf, time::Duration};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::durable;
 

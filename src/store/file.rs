@@ -1,16 +1,14 @@
 //! The store of a single machine: one sealed file per account, one lock file beside it.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fs, io};
 
+use super::lock::{blocking, lock_file};
+use super::seal::{Closed, MAX_SEALED, Sealer};
 use super::{
     LockGuard, Stamp, StoreError, StoreKey, TokenRecord, TokenStore, durable, file_stem, folder,
-    lock::{blocking, lock_file},
-    seal::{Closed, MAX_SEALED, Sealer},
 };
 use crate::ground::BoxFuture;
 use crate::input::account::account_key;

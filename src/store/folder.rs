@@ -1,11 +1,9 @@
 //! Folders that only this program's user may look into.
 
-use std::{
-    fs::{self, DirBuilder, Metadata, Permissions},
-    io,
-    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
-    path::{Path, PathBuf},
-};
+use std::fs::{self, DirBuilder, Metadata, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use super::StoreError;
 

@@ -1,16 +1,12 @@
 //! Locks between processes, on files that are never removed (removing one would let two in).
 
-use std::{
-    fs::{File, OpenOptions, TryLockError},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-    time::Duration,
-};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
 
-use tokio::{
-    task,
-    time::{Instant, sleep},
-};
+use tokio::task;
+use tokio::time::{Instant, sleep};
 
 use super::StoreError;
 

@@ -1,13 +1,15 @@
 //! A store that forgets everything when the process ends; for tests and the sandbox.
 
-use crate::input::account::account_key;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time;
 
 use super::{LockGuard, Stamp, StoreError, TokenRecord, TokenStore};
 use crate::ground::BoxFuture;
+use crate::input::account::account_key;
 
 /// Keeps the records in memory. Its locks exclude tasks of this process only.
 #[derive(Default)]

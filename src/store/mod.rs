@@ -24,17 +24,14 @@ mod trials;
 
 use std::time::Duration;
 
+pub use self::error::StoreError;
+pub use self::file::FileStore;
+pub use self::key::{DerivedKey, MIN_PASSPHRASE_CHARS, StoreKey, random};
+pub use self::lock::{LockGuard, blocking, lock_file};
+pub use self::memory::MemoryStore;
+pub use self::name::file_stem;
+pub use self::record::{TokenRecord, Trouble};
 use crate::ground::BoxFuture;
-
-pub use self::{
-    error::StoreError,
-    file::FileStore,
-    key::{DerivedKey, MIN_PASSPHRASE_CHARS, StoreKey, random},
-    lock::{LockGuard, blocking, lock_file},
-    memory::MemoryStore,
-    name::file_stem,
-    record::{TokenRecord, Trouble},
-};
 
 /// Where token records are kept. Accounts are matched without case.
 pub trait TokenStore: Send + Sync + 'static {

@@ -6,13 +6,12 @@
 //! The two marks are keyed hashes; they only serve to say *why* a record does not open. What decides is
 //! the tag, which covers all that stands before the nonce, and the account in lower case.
 
-use chacha20poly1305::{
-    XChaCha20Poly1305, XNonce,
-    aead::{Aead, KeyInit, Payload},
-};
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use zeroize::Zeroizing;
 
-use super::{DerivedKey, StoreError, StoreKey, key::random};
+use super::key::random;
+use super::{DerivedKey, StoreError, StoreKey};
 
 /// Largest sealed record that is read, in octets: tokens have a few KiB each.
 pub(super) const MAX_SEALED: usize = 1 << 20;

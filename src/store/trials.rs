@@ -1,21 +1,16 @@
 //! The file store in a hostile world: other keys, moved and damaged records, unsafe folders.
 
-use std::{
-    fs::{self, Permissions},
-    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
-    path::Path,
-    time::{Duration, SystemTime},
-};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{
-    FileStore, StoreError, StoreKey, TokenStore,
-    contract::{place, record},
-    durable, folder,
-    seal::{Closed, Sealer},
-};
+use super::contract::{place, record};
+use super::seal::{Closed, Sealer};
+use super::{FileStore, StoreError, StoreKey, TokenStore, durable, folder};
 
 const USER: &str = "alice@contoso.com";
 

@@ -114,7 +114,6 @@ impl Conversation {
         self.stream.write_all(line.as_bytes()).await?;
         self.stream.flush().await?;
         let mut lines = Vec::new();
-        let mut bye = None;
         let mut buffer = vec![0; READ];
         for _ in 0..MOST_LINES {
             let line = loop {
@@ -125,7 +124,7 @@ impl Conversation {
                 }
                 let count = self.read(&mut buffer).await?;
                 if count == 0 {
-                    return Err(bye.map_or(NoAnswer::Closed, NoAnswer::Bye));
+                    return Err(NoAnswer::Closed);
                 }
                 self.inbox.push(buffer.get(..count).unwrap_or_default());
             };
@@ -135,8 +134,11 @@ impl Conversation {
                 let (ok, text) = answer;
                 return Ok(Answer { ok, text, lines });
             }
-            if let Some(text) = line.strip_prefix("* BYE ") {
-                bye = Some(text.to_owned());
+            // RFC 9051 §7.1.5: the server closes now, or should.
+            if self.protocol == Protocol::Imap
+                && let Some(text) = line.strip_prefix("* BYE ")
+            {
+                return Err(NoAnswer::Bye(text.to_owned()));
             }
             lines.push(line);
         }
@@ -170,5 +172,78 @@ impl Conversation {
             Protocol::Smtp if line.get(3..4) == Some("-") => None,
             Protocol::Smtp => Some((line.starts_with('2'), line.to_owned())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::oauth::AccessToken;
+    use crate::proto::dialogue::Success;
+
+    /// What one `NOOP` brings where the server, after `unread`, says `said` and then waits.
+    async fn noop(
+        protocol: Protocol,
+        unread: &'static str,
+        said: &str,
+    ) -> Result<Answer, NoAnswer> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let mut server = server.unwrap().0;
+        let mut veil = Veil::default();
+        veil.add("secret-token");
+        let logged_in = LoggedIn {
+            stream: Stream::Plain(client.unwrap()),
+            unread: Bytes::from_static(unread.as_bytes()),
+            success: Success {
+                untagged: Bytes::new(),
+                text: Bytes::new(),
+            },
+            token: Arc::new(AccessToken::new("secret-token".into(), 0, 0, 0)),
+            veil,
+        };
+        let limit = Duration::from_secs(60);
+        let mut conversation = Conversation::new(protocol, logged_in, limit);
+        server.write_all(said.as_bytes()).await.unwrap();
+        conversation.command("NOOP").await
+    }
+
+    #[tokio::test]
+    async fn answers_are_read_in_every_protocol() {
+        use Protocol::{Imap, Pop3, Smtp};
+        for (protocol, unread, said, ok, text, lines) in [
+            (Imap, "", "D1 OK done\r\n", true, "OK done", 0),
+            (Imap, "* 3 EXI", "STS\r\nD1 NO no\r\n", false, "NO no", 1),
+            (Imap, "", "D2 OK x\r\nD1 BAD y\r\n", false, "BAD y", 1),
+            (Pop3, "", "+OK 1 2\r\n", true, "+OK 1 2", 0),
+            (Pop3, "-ERR", " no\r\n", false, "no", 0),
+            (Smtp, "", "250-a\r\n250 b\r\n", true, "250 b", 1),
+            (Smtp, "", "451 4.7.0 later\r\n", false, "451 4.7.0 later", 0),
+        ] {
+            let answer = noop(protocol, unread, said).await.unwrap();
+            assert_eq!((answer.ok, &*answer.text), (ok, text), "{said}");
+            assert_eq!(answer.lines.len(), lines, "{said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_goodbye_is_an_end_though_the_connection_stays() {
+        let found = noop(Protocol::Imap, "", "* BYE gone, secret-token\r\n").await;
+        assert!(
+            matches!(found, Err(NoAnswer::Bye(text)) if text.starts_with("gone") && !text.contains("secret"))
+        );
+    }
+
+    #[tokio::test]
+    async fn an_answer_has_an_end() {
+        let long = "* x\r\n".repeat(MOST_LINES + 1);
+        let found = noop(Protocol::Imap, "", &long).await;
+        assert!(matches!(found, Err(NoAnswer::TooMuch)));
     }
 }

@@ -5,10 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::support::endpoint::Reply;
 use crate::support::proxy::run;
 use crate::support::{Client, Lab, PASSWORD, Proxy, USER, escaped, login, until};
-use serde_json::{Value, json};
 
 const FILE: &str = "audit: { file: audit.jsonl }\n";
 const KEY: &str = "alice@contoso.test";

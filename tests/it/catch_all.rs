@@ -3,11 +3,12 @@
 
 use std::net::SocketAddr;
 
-use crate::support::proxy::{Ran, run};
-use crate::support::{Client, Lab, Proxy, USER};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::task::JoinSet;
+
+use crate::support::proxy::{Ran, run};
+use crate::support::{Client, Lab, Proxy, USER};
 
 const DOMAIN: &str = "*@contoso.test";
 const REFUSED: &str = "NO [AUTHENTICATIONFAILED]";

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use crate::support::{Client, Lab, Proxy, login};
 use mailsplice::net::tls::provider;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, version};
+
+use crate::support::{Client, Lab, Proxy, login};
 
 /// A ClientHello of TLS 1.0 with one cipher (RFC 2246 §7.4.1.2).
 fn old_hello() -> Vec<u8> {

@@ -4,9 +4,6 @@
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use crate::support::endpoint::Reply;
-use crate::support::proxy::{Ran, run};
-use crate::support::{Client, Lab, PASSWORD, Proxy, USER, Upstream, login, server_config};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use mailsplice::net::tls::provider;
@@ -16,6 +13,10 @@ use serde_json::Value;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::support::endpoint::Reply;
+use crate::support::proxy::{Ran, run};
+use crate::support::{Client, Lab, PASSWORD, Proxy, USER, Upstream, login, server_config};
 
 const STEPS: [&str; 12] = [
     "configuration",

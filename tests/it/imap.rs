@@ -1,11 +1,12 @@
 //! The main job through the built program: a legacy client logs in with a device password and works
 //! in a mailbox that accepts only OAuth 2.0.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::support::client::starttls;
 use crate::support::endpoint::Reply;
 use crate::support::{Client, Lab, PASSWORD, Proxy, USER, escaped, login};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 
 /// LOGIN and AUTHENTICATE in every form, as (name, bytes, prompts answered with what follows).
 fn forms() -> Vec<(&'static str, Vec<u8>)> {

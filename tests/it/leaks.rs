@@ -8,9 +8,6 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
-use crate::support::endpoint::Reply;
-use crate::support::proxy::run;
-use crate::support::{Client, Lab, Proxy, server_config};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mailsplice::config;
@@ -20,6 +17,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
+
+use crate::support::endpoint::Reply;
+use crate::support::proxy::run;
+use crate::support::{Client, Lab, Proxy, server_config};
 
 const TOKEN: &str = "Zq7TkvXw.Jr4YhPd2-Nm9LcB_Gs6UfQe8Vt3Ka5Wz1Xy0Rj";
 /// As `crate::support::Lab::prepare` writes it.

@@ -3,9 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::support::endpoint::Reply;
-use crate::support::proxy::run;
-use crate::support::{Client, Lab, Proxy, USER, login, until};
 use mailsplice::config;
 use mailsplice::daemon::control::{self, Question};
 use mailsplice::daemon::wiring::{self, Base};
@@ -16,6 +13,10 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+
+use crate::support::endpoint::Reply;
+use crate::support::proxy::run;
+use crate::support::{Client, Lab, Proxy, USER, login, until};
 
 /// What must never be told.
 const SECRETS: [&str; 5] = [

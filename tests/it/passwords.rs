@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 
+use tokio::task::JoinSet;
+
 use crate::support::proxy::run;
 use crate::support::{Client, Lab, Proxy, USER, login};
-use tokio::task::JoinSet;
 
 const DEVICE: &str = "192.0.2.7";
 const PIN: &str = "7068";

@@ -1,14 +1,15 @@
 //! POP3 and SMTP through the built program: logins in every form, what is handed over, refusals in the
 //! protocol's own terms, devices that never log in, short names, and the cap on sessions.
 
-use crate::support::client::upgraded;
-use crate::support::endpoint::Reply;
-use crate::support::proxy::run;
-use crate::support::{Client, Lab, PASSWORD, Proxy, USER, Upstream, server_config};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mailsplice::proto::Protocol;
 use serde_json::Value;
+
+use crate::support::client::upgraded;
+use crate::support::endpoint::Reply;
+use crate::support::proxy::run;
+use crate::support::{Client, Lab, PASSWORD, Proxy, USER, Upstream, server_config};
 
 /// The usual configuration with both servers, and with listeners of both protocols in every kind.
 async fn lab(accounts: &str, more: &str) -> (Lab, Upstream, Upstream, String) {

@@ -2,13 +2,11 @@
 //!
 //! The children are this same test program, started with `--ignored --exact store::<child>`.
 
-use std::{
-    env, fs,
-    io::{BufRead, BufReader, Read, Write},
-    path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Stdio},
-    time::Duration,
-};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+use std::{env, fs};
 
 use mailsplice::store::{FileStore, StoreError, StoreKey, TokenRecord, TokenStore};
 use secrecy::{ExposeSecret, SecretString};

@@ -5,8 +5,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::support::proxy::run;
-use crate::support::{Client, Lab, PASSWORD, Proxy, USER, Upstream, login, server_config};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mailsplice::net::tls::provider;
@@ -17,6 +15,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::{ServerConfig, version};
+
+use crate::support::proxy::run;
+use crate::support::{Client, Lab, PASSWORD, Proxy, USER, Upstream, login, server_config};
 
 /// What the server does with a connection.
 #[derive(Clone)]

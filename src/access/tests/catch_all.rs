@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 
 use super::*;
-use crate::access::{AccessError, parse_network, throttle::CAPACITY};
+use crate::access::throttle::CAPACITY;
+use crate::access::{AccessError, parse_network};
 
 const DOMAIN: &str = "*@contoso.com";
 const OUTSIDE: &str = "203.0.113.9";

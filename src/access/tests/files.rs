@@ -1,6 +1,8 @@
 //! Adding, listing, removing; damaged files.
 
-use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt};
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use super::*;
 use crate::access::{AccessError, Kind, parse_network, password_faults};

@@ -1,6 +1,9 @@
 //! Who is let in, what it costs, and how soon changes count.
 
-use std::{fs, future::poll_fn, pin::Pin, task::Poll};
+use std::fs;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 
 use super::*;
 use crate::access::parse_network;

@@ -6,18 +6,15 @@ mod known_networks;
 mod login;
 mod throttling;
 
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
-use crate::store::{DerivedKey, StoreKey};
-
 use super::{Attempt, Gatekeeper, Identity, KEY_PURPOSE, Limits, PasswordFile, Settings, Verdict};
 use crate::proto::Protocol;
+use crate::store::{DerivedKey, StoreKey};
 
 const ALICE: &str = "alice@contoso.com";
 const BOB: &str = "bob@contoso.com";

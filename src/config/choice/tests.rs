@@ -1,12 +1,12 @@
 //! Every word of every choice, from the schema to the model.
 
-use crate::input::choice::Words as _;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
 
 use crate::config::{self, Config};
+use crate::input::choice::Words as _;
 use crate::proto::Protocol;
 
 /// A file in which one key has a word: what else it needs, and what the model then says.

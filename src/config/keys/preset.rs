@@ -2,10 +2,8 @@
 
 use super::provider::{SASL, SERVERS};
 use super::{may, text};
-use crate::config::{
-    forms,
-    shape::{Kind, Table},
-};
+use crate::config::forms;
+use crate::config::shape::{Kind, Table};
 
 /// A preset, in the program's own data.
 pub(in crate::config) static PRESET: Table = Table {

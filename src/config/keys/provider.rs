@@ -1,13 +1,11 @@
 //! The keys of providers and their servers.
 
 use super::{may, must, text};
-use crate::config::{
-    choice::Choice,
-    ehlo_name::EHLO_NAME,
-    forms,
-    model::PresetName,
-    shape::{Kind, Table},
-};
+use crate::config::choice::Choice;
+use crate::config::ehlo_name::EHLO_NAME;
+use crate::config::forms;
+use crate::config::model::PresetName;
+use crate::config::shape::{Kind, Table};
 use crate::input::words::{ClientAuth, Flow, TlsMode};
 use crate::proto::sasl::Mechanism;
 

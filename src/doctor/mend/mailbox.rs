@@ -2,8 +2,7 @@
 
 use super::ENTRA;
 use crate::doctor::subject::{Subject, powershell};
-use crate::oauth::table::Row;
-use crate::oauth::table::shell;
+use crate::oauth::table::{Row, shell};
 use crate::proto::Protocol;
 use crate::proto::dialogue::RefusedBecause;
 

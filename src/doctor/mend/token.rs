@@ -2,8 +2,7 @@
 
 use crate::config::PresetName;
 use crate::doctor::subject::Subject;
-use crate::oauth::TokenError;
-use crate::oauth::table;
+use crate::oauth::{TokenError, table};
 
 /// There is no token.
 pub(in crate::doctor) fn token(subject: &Subject<'_>, error: &TokenError) -> Vec<String> {

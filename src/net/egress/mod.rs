@@ -10,11 +10,11 @@ mod proxy;
 mod rules;
 mod socks5;
 
-pub use crate::input::words::{NoProxy, ProxyKind};
 pub use proxy::{Credentials, ProxyServer};
 pub use rules::Egress;
-
 use thiserror::Error;
+
+pub use crate::input::words::{NoProxy, ProxyKind};
 
 /// Longest answer of a proxy, in octets; real ones stay under 1 KiB, with an error page behind
 /// that is not read.

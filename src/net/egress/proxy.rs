@@ -1,6 +1,5 @@
 //! The proxy itself: where it is, who we are to it, and how a tunnel through it is made.
 
-use crate::input::words::ProxyKind;
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use super::http::HttpConnect;
 use super::socks5::Socks5;
 use super::{EgressFault, authority};
 use crate::ground::SecretReader;
+use crate::input::words::ProxyKind;
 
 /// A proxy that leads out.
 pub struct ProxyServer {

@@ -1,11 +1,11 @@
 //! Which hosts go through the proxy.
 
-use crate::input::network;
-use crate::input::words::NoProxy;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::ProxyServer;
+use crate::input::network;
+use crate::input::words::NoProxy;
 
 /// How connections leave: directly, or through a proxy with exceptions. Cheap to clone.
 #[derive(Debug, Clone, Default)]

@@ -10,12 +10,12 @@ mod environment;
 mod tests;
 mod unreached;
 
+use std::fmt;
+use std::time::Duration;
+
 pub use client::HttpClient;
-pub use unreached::Unreached;
-
-use std::{fmt, time::Duration};
-
 use hyper::http;
+pub use unreached::Unreached;
 use url::{Host, Url};
 
 use super::dial::DialError;

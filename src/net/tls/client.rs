@@ -13,9 +13,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, version};
 
 use super::error::TlsError;
 use super::exact::ExactOr;
-use super::files;
-use super::provider;
 use super::witness::Witness;
+use super::{files, provider};
 use crate::net::stream::Stream;
 
 /// One configuration for all connections upstream: the system's trust, an extra CA beside it, TLS

@@ -8,10 +8,9 @@ use std::time::SystemTime;
 use secrecy::ExposeSecret;
 
 use super::error::TlsError;
-use super::files;
 use super::info::alt_names;
 use super::local_ca::{self, LocalCa, RENEW_BEFORE};
-use super::server;
+use super::{files, server};
 
 /// The files of `tls:` in the configuration.
 #[derive(Debug, Clone, Copy)]

@@ -19,6 +19,8 @@ mod server;
 mod tests;
 mod witness;
 
+use std::sync::Arc;
+
 pub use client::{client_config, examining_config, handshake};
 pub use ensure::{Ensured, Renewed, TlsFiles, ca_pem, ensure, renew};
 pub use error::{PemFault, TlsError};
@@ -29,11 +31,8 @@ pub use fault::{
 pub use info::{CertInfo, PairFault, PairReport, check_pair, describe};
 pub use local_ca::{Leaf, LocalCa};
 pub use server::{Reload, ServerTls};
-pub use witness::Witness;
-
-use std::sync::Arc;
-
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
+pub use witness::Witness;
 
 /// The one crypto provider of the program, for other users of rustls.
 pub fn provider() -> Arc<CryptoProvider> {

@@ -14,8 +14,7 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{Error, ServerConfig, crypto, version};
 
 use super::error::TlsError;
-use super::files;
-use super::provider;
+use super::{files, provider};
 
 /// Within this time a file may change again without its time stamp doing so (kernels and file
 /// systems stamp in steps), so an equal stamp proves nothing yet.

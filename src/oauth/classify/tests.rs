@@ -1,11 +1,10 @@
-use crate::input::words::Flow;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use super::*;
+use crate::input::words::Flow;
 use crate::oauth::ClientCertificate;
 use crate::oauth::provider::tests::sample;
 

@@ -6,10 +6,8 @@ use std::collections::HashMap;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{Slot, Tokens};
-use crate::{
-    oauth::error::TokenError,
-    store::{StoreError, TokenRecord},
-};
+use crate::oauth::error::TokenError;
+use crate::store::{StoreError, TokenRecord};
 
 /// When each was revoked, Unix seconds, by the account's key. Only configured ones.
 #[derive(Default)]

@@ -14,21 +14,15 @@ use self::holds::{
     standing_after, standing_of,
 };
 use self::words::Gone;
-use super::{
-    event::{Facts, Job, Mode, Report, Standing, Unsaved, Verdict},
-    held::{Held, Time},
-    record::{self, Digest},
-    trials::{Forced, Trials},
-};
-use crate::{
-    oauth::{
-        classify::{Kind, Refusal},
-        error::{Class, TokenError},
-        provider::Account,
-        token::AccessToken,
-    },
-    store::TokenRecord,
-};
+use super::event::{Facts, Job, Mode, Report, Standing, Unsaved, Verdict};
+use super::held::{Held, Time};
+use super::record::{self, Digest};
+use super::trials::{Forced, Trials};
+use crate::oauth::classify::{Kind, Refusal};
+use crate::oauth::error::{Class, TokenError};
+use crate::oauth::provider::Account;
+use crate::oauth::token::AccessToken;
+use crate::store::TokenRecord;
 
 /// The last job that ended.
 struct Ended {

@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{
-    Shared, Slot,
-    event::{Job, Report, Standing},
-    luck,
-    worker::Bench,
-};
+use super::event::{Job, Report, Standing};
+use super::worker::Bench;
+use super::{Shared, Slot, luck};
 use crate::oauth::provider::Account;
 
 /// Reports the end of a job, however its task ends.

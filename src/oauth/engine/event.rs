@@ -5,10 +5,10 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use super::record::Digest;
-use crate::{
-    oauth::{classify::Refusal, error::TokenError, token::AccessToken},
-    store::TokenRecord,
-};
+use crate::oauth::classify::Refusal;
+use crate::oauth::error::TokenError;
+use crate::oauth::token::AccessToken;
+use crate::store::TokenRecord;
 
 /// Where an account stands.
 #[derive(Debug)]

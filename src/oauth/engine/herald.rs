@@ -1,21 +1,16 @@
 //! Tells the rest of the program what happens to an account, each thing once.
 
-use std::{borrow::Cow, time::Duration};
+use std::borrow::Cow;
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
 use super::record;
-use crate::{
-    oauth::{
-        error::{Class, TokenError},
-        provider::Account,
-    },
-    observe::{
-        Event, Events,
-        event::{Refresh, SignIn},
-    },
-    store::TokenRecord,
-};
+use crate::oauth::error::{Class, TokenError};
+use crate::oauth::provider::Account;
+use crate::observe::event::{Refresh, SignIn};
+use crate::observe::{Event, Events};
+use crate::store::TokenRecord;
 
 /// How a token request ended.
 #[derive(Default)]

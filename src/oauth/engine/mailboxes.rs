@@ -3,7 +3,9 @@
 //! They come on demand, by logins that were let in, live in memory only (a new token costs one
 //! request) and are bounded: the one not used for longest makes room.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::Slot;
 use crate::ground::BoxFuture;

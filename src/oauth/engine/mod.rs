@@ -18,43 +18,33 @@ mod status;
 mod trials;
 mod worker;
 
-use crate::input::account::catch_all_for;
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
+use self::blocks::Blocks;
+use self::core::Core;
+use self::ending::Ending;
+use self::event::{Job, Standing, Verdict};
+use self::held::Time;
+use self::herald::Herald;
+use self::mailboxes::{Mailboxes, Passing};
 pub use self::settings::EngineSettings;
+use self::slot::{Slot, luck};
 pub use self::status::{AccountStatus, LastError, State};
-use self::{
-    blocks::Blocks,
-    core::Core,
-    ending::Ending,
-    event::{Job, Standing, Verdict},
-    held::Time,
-    herald::Herald,
-    mailboxes::{Mailboxes, Passing},
-    slot::{Slot, luck},
-};
-use super::{
-    error::TokenError,
-    provider::Account,
-    token::{AccessToken, Grant},
-};
-use crate::{
-    net::http::Http,
-    observe::{Clock, Events},
-    store::{StoreError, TokenRecord, TokenStore},
-};
+use super::error::TokenError;
+use super::provider::Account;
+use super::token::{AccessToken, Grant};
+use crate::input::account::catch_all_for;
+use crate::net::http::Http;
+use crate::observe::{Clock, Events};
+use crate::store::{StoreError, TokenRecord, TokenStore};
 
 /// The token engine. Cheap to clone: all clones are one engine.
 #[derive(Clone)]

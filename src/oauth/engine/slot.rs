@@ -6,7 +6,10 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
-use super::{Shared, core::Core, herald::Herald, mailboxes::Passing};
+use super::Shared;
+use super::core::Core;
+use super::herald::Herald;
+use super::mailboxes::Passing;
 use crate::oauth::provider::Account;
 use crate::store::TokenStore;
 

@@ -1,10 +1,12 @@
 //! What people may know about an account's tokens. No secrets.
 
-use crate::input::words::Flow;
 use serde::{Deserialize, Serialize};
 
-use super::{core::Core, event::Standing};
-use crate::oauth::{error::TokenError, provider::Account};
+use super::core::Core;
+use super::event::Standing;
+use crate::input::words::Flow;
+use crate::oauth::error::TokenError;
+use crate::oauth::provider::Account;
 use crate::observe::Class;
 
 /// Where an account stands.

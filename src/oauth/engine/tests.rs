@@ -2,14 +2,15 @@ mod mailboxes;
 mod rig;
 mod telling;
 
-use crate::input::words::Flow;
 use std::sync::atomic::AtomicUsize;
 
 use secrecy::ExposeSecret;
 
 use self::rig::{ALICE, Rig, START, grant};
 use super::*;
-use crate::oauth::{error::Class, provider::tests::sample};
+use crate::input::words::Flow;
+use crate::oauth::error::Class;
+use crate::oauth::provider::tests::sample;
 
 #[tokio::test(start_paused = true)]
 async fn fifty_cold_logins_make_one_request() {

@@ -3,25 +3,18 @@
 use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
 
-use super::{
-    EngineSettings, blocks,
-    event::{Job, Kept, Mode, Report, Unsaved},
-    herald::{Ended, Herald},
-    record,
-};
-use crate::{
-    net::http::Http,
-    oauth::{
-        classify::{Kind, Refusal},
-        error::{Class, TokenError},
-        exchange::{Ask, Way, ask},
-        identity::Identity,
-        provider::Account,
-        token::Grant,
-    },
-    observe::Clock,
-    store::{StoreError, TokenRecord, TokenStore, Trouble},
-};
+use super::event::{Job, Kept, Mode, Report, Unsaved};
+use super::herald::{Ended, Herald};
+use super::{EngineSettings, blocks, record};
+use crate::net::http::Http;
+use crate::oauth::classify::{Kind, Refusal};
+use crate::oauth::error::{Class, TokenError};
+use crate::oauth::exchange::{Ask, Way, ask};
+use crate::oauth::identity::Identity;
+use crate::oauth::provider::Account;
+use crate::oauth::token::Grant;
+use crate::observe::Clock;
+use crate::store::{StoreError, TokenRecord, TokenStore, Trouble};
 
 /// What a job works with.
 pub(super) struct Bench<'a> {

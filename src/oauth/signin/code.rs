@@ -1,22 +1,19 @@
 //! Sign-in in a browser: authorization code with PKCE S256 and state, always (RFC 6749 §4.1, RFC 7636,
 //! RFC 8252).
 
-use std::{fmt, sync::Arc};
+use std::fmt;
+use std::sync::Arc;
 
 use oauth2::{AuthUrl, CsrfToken, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope};
 use url::Url;
 
-use super::{
-    pasted,
-    redirect::{Brought, Code, Expected},
-};
+use super::pasted;
+use super::redirect::{Brought, Code, Expected};
 use crate::net::http::Http;
-use crate::oauth::{
-    error::TokenError,
-    exchange::{self, Ask, Way, ask},
-    provider::{Account, Provider},
-    token::Grant,
-};
+use crate::oauth::error::TokenError;
+use crate::oauth::exchange::{self, Ask, Way, ask};
+use crate::oauth::provider::{Account, Provider};
+use crate::oauth::token::Grant;
 use crate::observe::SystemClock;
 
 /// Parameters the flow sets itself; those of the configuration never replace them.

@@ -1,30 +1,29 @@
 //! Sign-in on another device (RFC 8628).
 
-use crate::input::words::ClientAuth;
-use std::{fmt, sync::Arc, time::Duration};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use oauth2::http::{self, header};
 use oauth2::{
     ClientSecret, DeviceAuthorizationUrl, HttpRequest, Scope, StandardDeviceAuthorizationResponse,
-    http::{self, header},
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use url::form_urlencoded;
 
-use crate::{
-    ground::BoxFuture,
-    net::http::Http,
-    oauth::{
-        answer::TokenAnswer,
-        classify::{Kind, Refusal},
-        error::{TokenError, printable},
-        exchange::{self, Judge, Occasion, Way, read_secret, send},
-        provider::{Account, Provider},
-        token::Grant,
-    },
-    observe::SystemClock,
-};
+use crate::ground::BoxFuture;
+use crate::input::words::ClientAuth;
+use crate::net::http::Http;
+use crate::oauth::answer::TokenAnswer;
+use crate::oauth::classify::{Kind, Refusal};
+use crate::oauth::error::{TokenError, printable};
+use crate::oauth::exchange::{self, Judge, Occasion, Way, read_secret, send};
+use crate::oauth::provider::{Account, Provider};
+use crate::oauth::token::Grant;
+use crate::observe::SystemClock;
 
 /// What `slow_down` adds for good (RFC 8628 §3.5).
 const SLOW_DOWN: Duration = Duration::from_secs(5);

@@ -3,29 +3,23 @@
 //! Whatever else comes by is survived: icons, wrong paths, wrong states, port scans, silent and slow
 //! connections. Exactly one right answer is taken.
 
-use std::{
-    collections::VecDeque,
-    future::poll_fn,
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::oneshot,
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 use url::{Host, Url};
 
-use super::{
-    code::CodeSignIn,
-    redirect::{Brought, Code, Expected},
-};
+use super::code::CodeSignIn;
+use super::redirect::{Brought, Code, Expected};
 use crate::oauth::error::TokenError;
 
 /// Longest request head, in octets: the code and state of all known providers stay under 4 KiB.

@@ -10,21 +10,16 @@ mod loopback;
 mod pasted;
 mod redirect;
 
-pub use self::{
-    code::CodeSignIn,
-    device::{DevicePrompt, DeviceSignIn, Sleeper, TokioSleeper},
-    loopback::Loopback,
-    redirect::Code,
-};
+pub use self::code::CodeSignIn;
+pub use self::device::{DevicePrompt, DeviceSignIn, Sleeper, TokioSleeper};
+pub use self::loopback::Loopback;
+pub use self::redirect::Code;
+use super::error::TokenError;
+use super::exchange::{Ask, Way, ask};
+use super::provider::Account;
+use super::token::Grant;
 use crate::net::http::Http;
 use crate::observe::SystemClock;
-
-use super::{
-    error::TokenError,
-    exchange::{Ask, Way, ask},
-    provider::Account,
-    token::Grant,
-};
 
 /// Gets a token where nobody signs in: with the program's own rights (RFC 6749 §4.4), or as a service
 /// account (RFC 7523 §2.1).

@@ -7,11 +7,9 @@ use secrecy::SecretString;
 use subtle::ConstantTimeEq;
 use url::form_urlencoded;
 
-use crate::oauth::{
-    classify::{Outcome, Received, classify},
-    error::TokenError,
-    provider::Account,
-};
+use crate::oauth::classify::{Outcome, Received, classify};
+use crate::oauth::error::TokenError;
+use crate::oauth::provider::Account;
 
 /// Longest code that is taken, in octets; real ones stay under 2 KiB.
 const MAX_CODE: usize = 16 * 1024;
@@ -133,7 +131,8 @@ mod tests {
 
     use super::*;
     use crate::input::words::Flow;
-    use crate::oauth::{error::Class, provider::tests::sample};
+    use crate::oauth::error::Class;
+    use crate::oauth::provider::tests::sample;
 
     fn expected(issuer: Option<&str>, microsoft: bool) -> Expected {
         let mut provider = sample(Flow::AuthorizationCode);

@@ -1,10 +1,10 @@
 //! A row of the table: one meaning, under one or more codes.
 
-use crate::proto::Protocol;
 use serde::Deserialize;
 
 use super::Step;
 use crate::observe::Class;
+use crate::proto::Protocol;
 
 /// When a mail server says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]

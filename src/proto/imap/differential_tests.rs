@@ -13,7 +13,8 @@ use super::{Body, Command, LONGEST_TAG, tolerant, typed};
 use crate::proto::Limits;
 use crate::proto::imap::framer::{Frame, Framer};
 use crate::proto::line::Inbox;
-use crate::proto::sasl::{self, exchange::SaslMechanism};
+use crate::proto::sasl::exchange::SaslMechanism;
+use crate::proto::sasl::{self};
 
 /// A command as far as readings can be compared.
 #[derive(Debug, PartialEq, Eq)]

@@ -11,15 +11,14 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+pub use device::DeviceStart;
+use device::Devices;
 use parking_lot::{Mutex, MutexGuard};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::time::Instant;
-
-pub use device::DeviceStart;
-use device::Devices;
 use table::{Key, Table, key};
+use tokio::time::Instant;
 
 /// Practice needs a few; this many keep the memory of a stress test below some megabytes.
 const MAX_TOKENS: usize = 10_000;

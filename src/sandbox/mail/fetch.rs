@@ -5,11 +5,10 @@ use std::io::Write;
 use imap_codec::imap_types::core::AString;
 use imap_codec::imap_types::fetch::{MessageDataItemName as Item, Part as Path, Section};
 
-use super::date;
 use super::mime::{Inner, Part, fields};
 use super::store::Message;
-use super::structure;
 use super::write::{literal, put, string};
+use super::{date, structure};
 
 /// Whether an item marks the message as seen.
 pub(super) fn marks_seen(item: &Item<'_>) -> bool {

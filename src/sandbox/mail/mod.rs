@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use store::MailStore;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -34,7 +35,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::counters::Counters;
 use super::grants::Grants;
-use store::MailStore;
 
 /// At once; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 200;

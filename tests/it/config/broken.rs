@@ -1,10 +1,8 @@
 //! Broken files, each with all of its faults: line, place, and what the message is about.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use mailsplice::config;
 

@@ -6,11 +6,9 @@ mod presets;
 mod schema;
 mod secrets;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mailsplice::config::{
     self, Config, Fault, Limits, Loaded, NotifyTarget, SecretSource, TlsMode,

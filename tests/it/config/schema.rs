@@ -1,11 +1,13 @@
 //! The schema: the copy in docs/, and that it takes what the program takes.
 
-use std::{fs, path::Path};
+use std::fs;
+use std::path::Path;
 
 use mailsplice::config;
 use serde_json::Value;
 
-use super::{EXAMPLE, broken::fixture, full_example};
+use super::broken::fixture;
+use super::{EXAMPLE, full_example};
 
 /// To renew the copy: `UPDATE_SCHEMA=1 cargo test --test it config::schema`.
 #[test]

@@ -9,9 +9,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::endpoint::Reply;
-use crate::support::proxy::{Proxy, run};
-use crate::support::{Client, Lab};
 use mailsplice::config;
 use mailsplice::daemon::wiring;
 use mailsplice::oauth::Class;
@@ -20,6 +17,10 @@ use mailsplice::proto::Protocol;
 use mailsplice::store::{FileStore, TokenRecord, TokenStore as _};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
+
+use crate::support::endpoint::Reply;
+use crate::support::proxy::{Proxy, run};
+use crate::support::{Client, Lab};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_mailsplice");
 

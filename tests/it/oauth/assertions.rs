@@ -1,26 +1,19 @@
 //! Signed assertions in place of secrets: client certificates and service accounts.
 
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use mailsplice::oauth::{
-    Account, Class, ClientAuth, ClientCertificate, Flow, Provider, State,
-    signin::{self, CodeSignIn, DeviceSignIn},
-};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use mailsplice::oauth::signin::{self, CodeSignIn, DeviceSignIn};
+use mailsplice::oauth::{Account, Class, ClientAuth, ClientCertificate, Flow, Provider, State};
 use secrecy::SecretString;
 use tempfile::TempDir;
 
-use crate::{
-    oauth::rig::{ALICE, Counting, browse, ended, engine, http, provider},
-    support::idp::{
-        Behaviour, Idp, Reply,
-        jwt::{self, ServiceAccount},
-    },
-};
+use crate::oauth::rig::{ALICE, Counting, browse, ended, engine, http, provider};
+use crate::support::idp::jwt::{self, ServiceAccount};
+use crate::support::idp::{Behaviour, Idp, Reply};
 
 const APP: &str = include_str!("../../keys/app.pem");
 const RENEWED: &str = include_str!("../../keys/renewed.pem");

@@ -1,17 +1,14 @@
 //! The engine: what reaches the provider, and what becomes of the account.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
-use mailsplice::{
-    net::http::HttpSettings,
-    oauth::{Account, Class, ClientAuth, Flow, State, signin},
-    store::TokenStore,
-};
+use mailsplice::net::http::HttpSettings;
+use mailsplice::oauth::{Account, Class, ClientAuth, Flow, State, signin};
+use mailsplice::store::TokenStore;
 
-use crate::{
-    oauth::rig::{ALICE, ended, engine, http, http_with, provider},
-    support::idp::{Behaviour, Idp, Reply, Reset},
-};
+use crate::oauth::rig::{ALICE, ended, engine, http, http_with, provider};
+use crate::support::idp::{Behaviour, Idp, Reply, Reset};
 
 #[tokio::test]
 async fn client_credentials_with_the_secret_in_the_form_or_by_basic() {

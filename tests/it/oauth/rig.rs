@@ -1,22 +1,17 @@
 //! What the tests share.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use mailsplice::{
-    ground::BoxFuture,
-    net::http::{HttpClient, HttpSettings},
-    oauth::{Account, ClientAuth, EngineSettings, Flow, Grant, Provider, Tokens, signin::Sleeper},
-    observe::SystemClock,
-    store::MemoryStore,
-};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use mailsplice::ground::BoxFuture;
+use mailsplice::net::http::{HttpClient, HttpSettings};
+use mailsplice::oauth::signin::Sleeper;
+use mailsplice::oauth::{Account, ClientAuth, EngineSettings, Flow, Grant, Provider, Tokens};
+use mailsplice::observe::SystemClock;
+use mailsplice::store::MemoryStore;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_rustls::rustls;
 
 use crate::support::idp::Idp;

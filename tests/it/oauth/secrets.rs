@@ -1,22 +1,14 @@
 //! No secret is logged or printed.
 
-use std::{
-    io::Write,
-    sync::{Arc, Mutex},
-};
+use std::io::Write;
+use std::sync::{Arc, Mutex};
 
-use mailsplice::{
-    oauth::{
-        Flow, Tokens,
-        signin::{CodeSignIn, DeviceSignIn},
-    },
-    store::TokenStore,
-};
+use mailsplice::oauth::signin::{CodeSignIn, DeviceSignIn};
+use mailsplice::oauth::{Flow, Tokens};
+use mailsplice::store::TokenStore;
 
-use crate::{
-    oauth::rig::{ALICE, Counting, browse, engine, http, provider},
-    support::idp::{Behaviour, Idp, Reply},
-};
+use crate::oauth::rig::{ALICE, Counting, browse, engine, http, provider};
+use crate::support::idp::{Behaviour, Idp, Reply};
 
 #[derive(Clone, Default)]
 struct Captured(Arc<Mutex<Vec<u8>>>);

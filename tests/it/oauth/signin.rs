@@ -1,20 +1,15 @@
 //! Signing in: in a browser, by pasting, on another device.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
-use mailsplice::{
-    oauth::{
-        Class, Flow, Match, Provider, identity_matches,
-        signin::{CodeSignIn, DeviceSignIn, Loopback},
-    },
-    store::TokenStore,
-};
+use mailsplice::oauth::signin::{CodeSignIn, DeviceSignIn, Loopback};
+use mailsplice::oauth::{Class, Flow, Match, Provider, identity_matches};
+use mailsplice::store::TokenStore;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{
-    oauth::rig::{ALICE, Counting, browse, connect, engine, http, provider, raw},
-    support::idp::{Behaviour, Idp, Reply, Reset},
-};
+use crate::oauth::rig::{ALICE, Counting, browse, connect, engine, http, provider, raw};
+use crate::support::idp::{Behaviour, Idp, Reply, Reset};
 
 /// All that can come by on a port, and at last the right answer, slowly.
 async fn come_by(port: u16, right: &str) {

@@ -7,8 +7,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::rig::{Dice, Rig, log_in, must_log_in, now};
+use crate::support::Proxy;
 use crate::support::rotation::Act;
-use crate::support::{Proxy, upstream::Judge};
+use crate::support::upstream::Judge;
 
 /// Meets every trouble, half of all logins are its own.
 const BUSY: &str = "busy@contoso.test";

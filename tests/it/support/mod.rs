@@ -14,16 +14,15 @@ pub mod upstream;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use client::Client;
+pub use endpoint::Endpoint;
 use mailsplice::net::tls::{LocalCa, provider};
+pub use proxy::Proxy;
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ServerConfig, version};
-
-pub use client::Client;
-pub use endpoint::Endpoint;
-pub use proxy::Proxy;
 pub use upstream::Upstream;
 
 /// The account of most tests.

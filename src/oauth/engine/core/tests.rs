@@ -1,14 +1,12 @@
-use crate::input::words::Flow;
 use std::sync::Arc;
 
-use super::{super::event::Kept, *};
-use crate::{
-    oauth::{
-        classify::{Outcome, Received, classify},
-        provider::{Account, tests::sample},
-    },
-    store::Trouble,
-};
+use super::super::event::Kept;
+use super::*;
+use crate::input::words::Flow;
+use crate::oauth::classify::{Outcome, Received, classify};
+use crate::oauth::provider::Account;
+use crate::oauth::provider::tests::sample;
+use crate::store::Trouble;
 
 mod time;
 

@@ -1,10 +1,7 @@
 //! A scripted provider, a disk that can be full, a clock that can jump.
 
-use crate::input::words::Flow;
-use std::{
-    collections::VecDeque,
-    sync::atomic::{AtomicBool, AtomicUsize},
-};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use oauth2::{HttpRequest, HttpResponse, http};
 use secrecy::ExposeSecret;
@@ -12,12 +9,12 @@ use tokio::time::Instant;
 use url::form_urlencoded;
 
 use super::super::*;
-use crate::{
-    ground::BoxFuture,
-    net::http::{TransportError, Trouble},
-    oauth::provider::{Provider, tests::sample},
-    store::{LockGuard, MemoryStore},
-};
+use crate::ground::BoxFuture;
+use crate::input::words::Flow;
+use crate::net::http::{TransportError, Trouble};
+use crate::oauth::provider::Provider;
+use crate::oauth::provider::tests::sample;
+use crate::store::{LockGuard, MemoryStore};
 
 pub(super) const START: u64 = 1_800_000_000;
 pub(super) const ALICE: &str = "alice@contoso.example";

@@ -3,10 +3,8 @@
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::{
-    rig::{ALICE, Rig, grant},
-    *,
-};
+use super::rig::{ALICE, Rig, grant};
+use super::*;
 use crate::observe::{Event, Sink};
 
 const REVOKED: &str = r#"{"error":"invalid_grant","error_codes":[50173],"correlation_id":"c-1"}"#;

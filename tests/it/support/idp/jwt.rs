@@ -4,8 +4,10 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
     VerificationAlgorithm,
 };
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use rustls_pki_types::{CertificateDer, pem::PemObject};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
