@@ -11,19 +11,19 @@ pub mod access;
 pub mod cli;
 pub mod config;
 pub mod daemon;
-pub mod doctor;
+mod doctor;
 mod environment;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod ground;
-pub mod input;
+mod input;
 pub mod net;
-pub mod notify;
+mod notify;
 pub mod oauth;
 pub mod observe;
 pub mod proto;
-pub mod sandbox;
-pub mod session;
+mod sandbox;
+mod session;
 pub mod store;
-pub mod upstream;
+mod upstream;

@@ -18,7 +18,7 @@ use crate::store::{StoreKey, folder};
 
 /// Something found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
+pub(crate) enum Finding {
     /// It will not work like this.
     Fault(String),
     /// It works, and will hurt some day.
@@ -29,7 +29,7 @@ use Finding::{Fault, Warning};
 
 /// Everything that is wrong or doubtful, with its mend. Reads files; changes nothing, runs no
 /// command and asks no server.
-pub fn inspect(config: &Config) -> Vec<Finding> {
+pub(crate) fn inspect(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     let now = i64::try_from(SystemClock.now()).unwrap_or(i64::MAX);
     state_dir(config, &mut findings);
@@ -57,7 +57,7 @@ pub fn inspect(config: &Config) -> Vec<Finding> {
 }
 
 /// The same for what belongs to one provider: its secret and its scopes.
-pub fn provider(config: &Config, provider: &Provider) -> Vec<Finding> {
+pub(crate) fn provider(config: &Config, provider: &Provider) -> Vec<Finding> {
     let mut findings = Vec::new();
     client_secret(provider, &mut findings);
     scopes(config, provider, &mut findings);

@@ -5,7 +5,7 @@
 //! Nothing here changes more than a login through `serve` would: tokens come from the same engine,
 //! under the same locks.
 
-pub mod inspect;
+pub(crate) mod inspect;
 mod local;
 mod login;
 mod mend;
@@ -17,7 +17,7 @@ mod token;
 
 use std::time::Duration;
 
-pub use step::{Outcome, Report, Step};
+pub(crate) use step::{Outcome, Report, Step};
 
 use self::network::Findings;
 use self::scopes::Judged;
@@ -39,7 +39,7 @@ const LOCAL: Duration = Duration::from_secs(5);
 ///
 /// Takes at most a few times `limits.connect_time` and `limits.token_time`, and 45 s more when another
 /// process is busy with the account.
-pub async fn examine(
+pub(crate) async fn examine(
     config: &Config,
     base: &Base,
     account: &config::Account,

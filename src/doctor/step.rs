@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 /// How a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// All is well.
     Ok,
     /// It works, but somebody should look at it.
@@ -21,7 +21,7 @@ pub enum Outcome {
 
 /// One step, as it is printed and as `--json` shows it. No secrets.
 #[derive(Debug, Clone, Serialize)]
-pub struct Step {
+pub(crate) struct Step {
     /// `imap`, `pop3` or `smtp`.
     pub protocol: &'static str,
     /// The step's name.
@@ -45,7 +45,7 @@ pub struct Step {
 
 /// The whole walk. `version` tells the form.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// 1.
     pub version: u32,
     /// The account, as configured.

@@ -6,15 +6,15 @@ const MAX_LOCAL: usize = 64;
 const MAX_DOMAIN: usize = 255;
 
 /// How the name of an account begins that stands for a whole domain.
-pub const CATCH_ALL: &str = "*@";
+pub(crate) const CATCH_ALL: &str = "*@";
 
 /// The form in which an account is compared and stored: lower case, nothing trimmed.
-pub fn account_key(account: &str) -> String {
+pub(crate) fn account_key(account: &str) -> String {
     account.to_lowercase()
 }
 
 /// Whether an account stands for a whole domain: `*@contoso.com`.
-pub fn is_catch_all(account: &str) -> bool {
+pub(crate) fn is_catch_all(account: &str) -> bool {
     account.starts_with(CATCH_ALL)
 }
 
@@ -26,7 +26,7 @@ pub fn is_catch_all(account: &str) -> bool {
 /// out in addresses: letters, digits, `_ - + ' ! # ^ ~`, and single dots between them. So there are no
 /// control characters, no separators of SASL messages, paths or old mail routes, and never a `*`.
 /// Other addresses need an account of their own.
-pub fn catch_all_for(user: &str) -> Option<String> {
+pub(crate) fn catch_all_for(user: &str) -> Option<String> {
     let (local, domain) = user.split_once('@')?;
     let plain = |c: u8| c.is_ascii_alphanumeric() || b"_-+'!#^~".contains(&c);
     let good = user.is_ascii()
@@ -39,13 +39,13 @@ pub fn catch_all_for(user: &str) -> Option<String> {
 }
 
 /// What `find` knows of an account by that name, else of the catch-all that covers it.
-pub fn own_or_covering<T>(user: &str, find: impl Fn(&str) -> Option<T>) -> Option<T> {
+pub(crate) fn own_or_covering<T>(user: &str, find: impl Fn(&str) -> Option<T>) -> Option<T> {
     find(user).or_else(|| find(&catch_all_for(user)?))
 }
 
 /// A user name without the blanks around it, which people type and paste unseen. Every protocol means the
 /// same account by it: whoever looks a name up takes this form.
-pub fn trimmed(user: &[u8]) -> &[u8] {
+pub(crate) fn trimmed(user: &[u8]) -> &[u8] {
     let blank = |octet: &u8| matches!(octet, b' ' | b'\t');
     let start = user.iter().position(|octet| !blank(octet));
     let end = user.iter().rposition(|octet| !blank(octet));
@@ -57,7 +57,7 @@ pub fn trimmed(user: &[u8]) -> &[u8] {
 
 /// What no name ends with, in words, and the name without it: a device that sends it is set up wrongly,
 /// and nobody would see it in the log.
-pub fn odd_end(user: &[u8]) -> Option<(&'static str, &[u8])> {
+pub(crate) fn odd_end(user: &[u8]) -> Option<(&'static str, &[u8])> {
     let what = match trimmed(user).last()? {
         0 => "a NUL",
         b'\r' | b'\n' => "a line break",

@@ -2,7 +2,7 @@
 //! the check, the hint, the schema and the reader all take them from there.
 
 /// A type whose values are words of the file.
-pub trait Words: Copy + Sized + 'static {
+pub(crate) trait Words: Copy + Sized + 'static {
     /// All values, in the order in which they are listed.
     fn all() -> Vec<Self>;
 

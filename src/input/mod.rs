@@ -2,8 +2,8 @@
 //! nobody sees. Used by the configuration, device passwords and others alike, so that all take the same texts and
 //! give the same words.
 
-pub mod account;
-pub mod choice;
-pub mod network;
-pub mod unseen;
-pub mod words;
+pub(crate) mod account;
+pub(crate) mod choice;
+pub(crate) mod network;
+pub(crate) mod unseen;
+pub(crate) mod words;

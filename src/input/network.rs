@@ -13,12 +13,12 @@ const MAPPED_PREFIX: u8 = 96;
 const WHOLE_V6: u8 = 7;
 
 /// Public IPv4 addresses of a site, at most: as many as a /16 has.
-pub const SITE_V4: u128 = 1 << 16;
+pub(crate) const SITE_V4: u128 = 1 << 16;
 /// Public IPv6 addresses of a site, at most: as many as a /44 has, sixteen places with a /48 each
 /// (RFC 6177).
-pub const SITE_V6: u128 = 1 << 84;
+pub(crate) const SITE_V6: u128 = 1 << 84;
 /// The two bounds in words.
-pub const SITE: &str = "65,536 public addresses, as many as a /16 has (IPv6: a /44)";
+pub(crate) const SITE: &str = "65,536 public addresses, as many as a /16 has (IPv6: a /44)";
 
 /// Networks that are nobody's in public: as many of them as one likes are one site's.
 const PRIVATE_V4: &[(Ipv4Addr, u8)] = &[
@@ -89,7 +89,7 @@ pub enum NetworkFault {
 ///
 /// # Errors
 /// When it is none, has bits beyond its prefix length, or holds IPv4 inside IPv6 and more.
-pub fn parse(text: &str) -> Result<IpNet, NetworkFault> {
+pub(crate) fn parse(text: &str) -> Result<IpNet, NetworkFault> {
     let written = read(text).ok_or(NetworkFault::NotOne)?;
     let plain = unmapped(written);
     if let IpNet::V6(net) = plain
@@ -109,23 +109,23 @@ pub fn parse(text: &str) -> Result<IpNet, NetworkFault> {
 }
 
 /// The same for what was stored before: bits beyond the prefix length are dropped.
-pub fn parse_stored(text: &str) -> Option<IpNet> {
+pub(crate) fn parse_stored(text: &str) -> Option<IpNet> {
     read(text).map(|net| unmapped(net).trunc())
 }
 
 /// Whether one of the networks holds `address`; IPv4 inside IPv6 counts as IPv4.
-pub fn hold(networks: &[IpNet], address: IpAddr) -> bool {
+pub(crate) fn hold(networks: &[IpNet], address: IpAddr) -> bool {
     let address = address.to_canonical();
     networks.iter().any(|network| network.contains(&address))
 }
 
 /// The same for a list that means every address where it is empty.
-pub fn allow(networks: &[IpNet], address: IpAddr) -> bool {
+pub(crate) fn allow(networks: &[IpNet], address: IpAddr) -> bool {
     networks.is_empty() || hold(networks, address)
 }
 
 /// The network as this program compares it: IPv4 inside IPv6 as IPv4, no bits beyond its length.
-pub fn normalised(net: IpNet) -> IpNet {
+pub(crate) fn normalised(net: IpNet) -> IpNet {
     unmapped(net).trunc()
 }
 
@@ -151,7 +151,7 @@ fn unmapped(net: IpNet) -> IpNet {
 
 /// Addresses, each counted once however often it was added.
 #[derive(Debug, Default, Clone)]
-pub struct Addresses {
+pub(crate) struct Addresses {
     v4: Ranges,
     v6: Ranges,
     /// Of IPv6, but as many IPv4 addresses: see [`TRANSLATED`].
@@ -160,7 +160,7 @@ pub struct Addresses {
 
 impl Addresses {
     /// The addresses of some networks.
-    pub fn of<'a>(nets: impl IntoIterator<Item = &'a IpNet>) -> Self {
+    pub(crate) fn of<'a>(nets: impl IntoIterator<Item = &'a IpNet>) -> Self {
         let mut all = Self::default();
         for net in nets {
             let (ranges, range) = all.place(*net);
@@ -170,14 +170,14 @@ impl Addresses {
     }
 
     /// The public addresses of some networks: those that are nobody's are left out.
-    pub fn public<'a>(nets: impl IntoIterator<Item = &'a IpNet>) -> Self {
+    pub(crate) fn public<'a>(nets: impl IntoIterator<Item = &'a IpNet>) -> Self {
         let mut all = Self::default();
         nets.into_iter().for_each(|net| all.add_public(*net));
         all
     }
 
     /// Adds the public addresses of a network. IPv4 behind a translator is judged as IPv4.
-    pub fn add_public(&mut self, net: IpNet) {
+    pub(crate) fn add_public(&mut self, net: IpNet) {
         let net = normalised(net);
         if let IpNet::V4(_) = net {
             self.add_public_v4(range(&net));
@@ -209,13 +209,13 @@ impl Addresses {
     }
 
     /// Whether they are no more than those of a site: [`SITE_V4`], [`SITE_V6`].
-    pub fn are_a_sites(&self) -> bool {
+    pub(crate) fn are_a_sites(&self) -> bool {
         let v4 = self.v4.size.saturating_add(self.translated.size);
         v4 <= SITE_V4 && self.v6.size <= SITE_V6
     }
 
     /// Whether an address of the network is among them.
-    pub fn overlap(&self, net: IpNet) -> bool {
+    pub(crate) fn overlap(&self, net: IpNet) -> bool {
         let (ranges, range) = match normalised(net) {
             IpNet::V4(_) => (&self.v4, range(&normalised(net))),
             IpNet::V6(_) => (&self.v6, range(&normalised(net))),

@@ -119,12 +119,12 @@ impl fmt::Display for Unseen {
 }
 
 /// The first character of a text that can't be seen.
-pub fn find(text: &str) -> Option<Unseen> {
+pub(crate) fn find(text: &str) -> Option<Unseen> {
     first(text, unseen)
 }
 
 /// The first one that can't be seen, or is a quotation mark but no plain one.
-pub fn find_any(text: &str) -> Option<Unseen> {
+pub(crate) fn find_any(text: &str) -> Option<Unseen> {
     first(text, |place, found| {
         unseen(place, found).or_else(|| {
             let quote = Unseen::at(place, (found, named(found, QUOTES)?));
@@ -137,7 +137,7 @@ pub fn find_any(text: &str) -> Option<Unseen> {
 }
 
 /// The first control character, but for those that may be there.
-pub fn control(text: &str, may_be: &[char]) -> Option<Unseen> {
+pub(crate) fn control(text: &str, may_be: &[char]) -> Option<Unseen> {
     first(text, |place, found| {
         let named = match found {
             _ if !found.is_control() || may_be.contains(&found) => return None,
@@ -151,7 +151,7 @@ pub fn control(text: &str, may_be: &[char]) -> Option<Unseen> {
 
 /// The quotation mark with which a text begins, if it ends with one too: double ones, and those that are
 /// not plain.
-pub fn around(text: &str) -> Option<Unseen> {
+pub(crate) fn around(text: &str) -> Option<Unseen> {
     let mark = |found: char| match found {
         '"' => Some("QUOTATION MARK"),
         _ => named(found, QUOTES),
@@ -167,12 +167,12 @@ pub fn around(text: &str) -> Option<Unseen> {
 }
 
 /// Whether it is one that can't be seen.
-pub fn is_unseen(found: char) -> bool {
+pub(crate) fn is_unseen(found: char) -> bool {
     named(found, UNSEEN).is_some()
 }
 
 /// A text without the byte order mark that some editors and services put in front.
-pub fn without_mark(text: &[u8]) -> &[u8] {
+pub(crate) fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(MARK).unwrap_or(text)
 }
 

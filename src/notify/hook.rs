@@ -37,7 +37,7 @@ pub struct Hook {
 }
 
 /// How somebody is told.
-pub type Target = words::Hook<SecretReader>;
+pub(crate) type Target = words::Hook<SecretReader>;
 
 impl Target {
     /// By what the book knows it: a fingerprint.

@@ -28,11 +28,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-pub use self::hook::{Hook, Target};
+pub(crate) use self::hook::Hook;
 use self::ledger::Ledger;
-pub use self::notice::{Notice, STAGES, stage};
+pub(crate) use self::notice::{Notice, stage};
 use self::queue::{Item, Queue};
-pub use crate::input::words::NoticeKind;
+pub(crate) use crate::input::words::NoticeKind;
 use crate::net::http::Http;
 use crate::observe::{Clock, Event, Sink};
 
@@ -49,7 +49,7 @@ pub struct Facts {
 }
 
 /// Finds [`Facts`]; called by workers, never on the path of a login.
-pub type FindFacts = Arc<dyn Fn(&str) -> Facts + Send + Sync>;
+pub(crate) type FindFacts = Arc<dyn Fn(&str) -> Facts + Send + Sync>;
 
 /// What the configuration says.
 #[derive(Clone)]

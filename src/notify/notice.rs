@@ -11,13 +11,13 @@ const VERSION: u8 = 1;
 /// Longest text of a notice, in characters: server texts go into one.
 const LONGEST_TEXT: usize = 600;
 /// Days before an end at which it is told, the earliest first.
-pub const STAGES: [u64; 5] = [30, 14, 7, 3, 1];
+pub(crate) const STAGES: [u64; 5] = [30, 14, 7, 3, 1];
 
 const DAY: u64 = 86_400;
 
 /// One notice. Its fields are the JSON's; what is not known is left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Notice {
+pub(crate) struct Notice {
     version: u8,
     /// What it is about.
     #[serde(rename = "type")]
@@ -69,7 +69,7 @@ pub struct Notice {
 
 impl Notice {
     /// The notice of an event; `None` of those that are not told. `at` in Unix milliseconds.
-    pub fn of(at: u64, event: &Event) -> Option<Self> {
+    pub(crate) fn of(at: u64, event: &Event) -> Option<Self> {
         let mut notice = Self::new(at / 1000, NoticeKind::Recovered);
         match event {
             Event::NeedsAttention {
@@ -185,19 +185,19 @@ impl Notice {
 
     /// In which stretch before its end this is: the next day of [`STAGES`] that has been reached, 0
     /// once it has ended; `None` for what has no date, or is further away.
-    pub fn stage(&self, now: u64) -> Option<u64> {
+    pub(crate) fn stage(&self, now: u64) -> Option<u64> {
         stage(self.expires_at?, now)
     }
 
     /// The notice as one line of JSON.
-    pub fn json(&self) -> Vec<u8> {
+    pub(crate) fn json(&self) -> Vec<u8> {
         let mut line = serde_json::to_vec(self).unwrap_or_default();
         line.push(b'\n');
         line
     }
 
     /// The most wanted fields, for hooks without a JSON parser.
-    pub fn variables(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
         let mut all = vec![
             ("MAILSPLICE_EVENT", self.kind.as_str().to_owned()),
             ("MAILSPLICE_SENTENCE", self.sentence.clone()),
@@ -229,7 +229,7 @@ impl Notice {
 }
 
 /// See [`Notice::stage`].
-pub fn stage(expires_at: u64, now: u64) -> Option<u64> {
+pub(crate) fn stage(expires_at: u64, now: u64) -> Option<u64> {
     if expires_at <= now {
         return Some(0);
     }

@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use super::book::{Book, Outcome};
+use super::hook::Target;
 use super::*;
 use crate::ground::BoxFuture;
 use crate::net::http::{HttpRequest, HttpResponse, TransportError};

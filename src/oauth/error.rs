@@ -5,7 +5,7 @@ use std::fmt;
 pub use crate::observe::Class;
 
 /// Longest [`TokenError::sentence`], in octets: fits every protocol's line with its prefix.
-pub const MAX_SENTENCE: usize = 200;
+pub(super) const MAX_SENTENCE: usize = 200;
 
 /// Why there is no access token. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

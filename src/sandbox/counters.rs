@@ -20,7 +20,7 @@ macro_rules! counters {
 
         /// How often what was asked for, at one moment.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub struct Counts { $($(#[$doc])* pub $name: u64),* }
+        pub(crate) struct Counts { $($(#[$doc])* pub $name: u64),* }
     };
 }
 

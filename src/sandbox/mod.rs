@@ -2,7 +2,7 @@
 //! whole program can be tried and tested without an account anywhere.
 
 mod counters;
-pub mod grants;
+pub(crate) mod grants;
 mod mail;
 mod provider;
 #[cfg(test)]
@@ -14,9 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use counters::Counters;
-pub use counters::Counts;
+pub(crate) use counters::Counts;
 use grants::{Grants, Refusal};
 use mail::Mail;
 use provider::{Provider, path};
@@ -29,11 +28,11 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::net::tls::{LocalCa, ServerTls, TlsError};
 
 /// The scope that opens the practice mailbox.
-pub const SCOPE: &str = "https://mail.sandbox.test/IMAP.AccessAsUser.All";
+pub(crate) const SCOPE: &str = "https://mail.sandbox.test/IMAP.AccessAsUser.All";
 
 /// What can be chosen; the default suits.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub(crate) struct Options {
     /// The one account.
     pub user: String,
     /// Where the provider listens; loopback only, port 0 takes a free one.
@@ -62,7 +61,7 @@ impl Default for Options {
 /// Why the sandbox cannot start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SandboxError {
+pub(crate) enum SandboxError {
     /// An address cannot be listened on.
     #[error("the practice {what} cannot listen on {addr}: {source}; choose another port")]
     Bind {
@@ -99,7 +98,7 @@ pub enum SandboxError {
 }
 
 /// A running sandbox; it ends, and its folder goes, when this is dropped.
-pub struct Sandbox {
+pub(crate) struct Sandbox {
     /// The provider's URL and OpenID issuer.
     pub provider_url: String,
     /// Its authorization endpoint.
@@ -117,6 +116,7 @@ pub struct Sandbox {
     /// The one client; confidential, or public when it sends no secret.
     pub client_id: String,
     /// Its secret, which client credentials need.
+    #[cfg(test)]
     pub client_secret: SecretString,
     /// The same, as a file.
     pub client_secret_file: PathBuf,
@@ -124,9 +124,9 @@ pub struct Sandbox {
     pub user: String,
     /// A folder for all files of the sandbox, removed at the end.
     pub dir: PathBuf,
+    #[cfg(test)]
     grants: Arc<Grants>,
     counters: Arc<Counters>,
-    mail: Arc<Mail>,
     _provider_task: AbortOnDropHandle<()>,
     _mail_task: AbortOnDropHandle<()>,
     _dir: TempDir,
@@ -143,7 +143,7 @@ impl std::fmt::Debug for Sandbox {
 }
 
 /// Starts provider and mail server.
-pub async fn start(options: Options) -> Result<Sandbox, SandboxError> {
+pub(crate) async fn start(options: Options) -> Result<Sandbox, SandboxError> {
     check_user(&options.user)?;
     let temp = tempfile::Builder::new()
         .prefix("mailsplice-sandbox-")
@@ -191,39 +191,36 @@ pub async fn start(options: Options) -> Result<Sandbox, SandboxError> {
         imap_addr,
         ca_file,
         client_id,
+        #[cfg(test)]
         client_secret,
         client_secret_file,
         user: options.user,
         dir,
         _provider_task: provider::serve(provider_listener, provider),
         _mail_task: mail::serve(imap_listener, tls.config(), mail.clone()),
+        #[cfg(test)]
         grants,
         counters,
-        mail,
         _dir: temp,
     })
 }
 
 impl Sandbox {
     /// What has been granted; lets a test end or revoke tokens.
-    pub fn grants(&self) -> &Grants {
+    #[cfg(test)]
+    pub(crate) fn grants(&self) -> &Grants {
         &self.grants
     }
 
     /// What has happened so far.
-    pub fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         self.counters.snapshot()
-    }
-
-    /// Puts a message (lines ended by CRLF) into the practice INBOX; `false` when it is full.
-    pub fn deliver(&self, message: impl Into<Bytes>) -> bool {
-        self.mail.deliver(message.into())
     }
 
     /// A configuration for a proxy in front of the practice mail server: client credentials, so that
     /// no one has to sign in. It listens on `imap_bind` and keeps everything of its own in
     /// `state_dir`, the certificate for its clients included.
-    pub fn proxy_yaml(&self, imap_bind: SocketAddr, state_dir: &Path) -> String {
+    pub(crate) fn proxy_yaml(&self, imap_bind: SocketAddr, state_dir: &Path) -> String {
         let in_state = |name: &str| text(state_dir.join(name).to_string_lossy());
         let names = ["localhost", "127.0.0.1", "::1"];
         let listener = map([

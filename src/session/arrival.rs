@@ -22,7 +22,7 @@ use crate::proto::{Protocol, later};
 const HEADER_TIME: Duration = Duration::from_secs(5);
 
 /// A connection that has a place.
-pub struct Arrival {
+pub(crate) struct Arrival {
     shared: Arc<Shared>,
     listener: Arc<Listener>,
     socket: TcpStream,
@@ -34,7 +34,7 @@ pub struct Arrival {
 
 /// Gives a new connection its place, or turns it away. Waits for nothing, so that no connection is
 /// held uncounted.
-pub fn arrive(
+pub(crate) fn arrive(
     shared: &Arc<Shared>,
     listener: Arc<Listener>,
     socket: TcpStream,
@@ -97,7 +97,7 @@ pub(super) fn goodbye(protocol: Protocol, text: &str) -> String {
 
 impl Arrival {
     /// Serves the connection until its relay has ended.
-    pub async fn serve(self) {
+    pub(crate) async fn serve(self) {
         let Self {
             shared,
             listener,

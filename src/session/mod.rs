@@ -22,10 +22,10 @@ mod talk;
 mod troubles;
 mod watch;
 
-pub use arrival::{Arrival, arrive};
-pub use knocks::Knocks;
-pub use pacing::Pacing;
-pub use plan::{Alias, Limits, Listener, ListenerTls, Plan, Route, Shared};
-pub use registry::{Entry, Evicted, Full, LEAVING, Registry, RegistryLimits, SessionInfo};
-pub use strangers::Strangers;
-pub use troubles::{MailTrouble, Troubles};
+pub(crate) use arrival::arrive;
+pub(crate) use knocks::Knocks;
+pub(crate) use pacing::Pacing;
+pub(crate) use plan::{Alias, Limits, Listener, ListenerTls, Plan, Route, Shared};
+pub(crate) use registry::{LEAVING, Registry, RegistryLimits, SessionInfo};
+pub(crate) use strangers::Strangers;
+pub(crate) use troubles::{MailTrouble, Troubles};

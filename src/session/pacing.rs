@@ -19,7 +19,7 @@ type Key = (Arc<str>, Protocol);
 
 /// Counts the sessions of each account. Cheap to clone; all clones are one.
 #[derive(Clone, Default)]
-pub struct Pacing {
+pub(crate) struct Pacing {
     places: Arc<Mutex<HashMap<Key, Place>>>,
 }
 

@@ -25,7 +25,7 @@ use crate::proto::{self, ByProtocol, Protocol};
 use crate::upstream::Server;
 
 /// What all sessions share for the life of the process.
-pub struct Shared {
+pub(crate) struct Shared {
     /// Checks device passwords.
     pub gatekeeper: Gatekeeper,
     /// Gives access tokens.
@@ -93,7 +93,7 @@ pub struct Limits {
 }
 
 /// A listener, as its sessions see it.
-pub struct Listener {
+pub(crate) struct Listener {
     /// Label in logs.
     pub name: Arc<str>,
     /// The protocol spoken.
@@ -116,7 +116,7 @@ pub struct Listener {
 
 /// How a listener protects clients' connections.
 #[derive(Clone)]
-pub enum ListenerTls {
+pub(crate) enum ListenerTls {
     /// TLS from the first byte.
     Implicit(Arc<ServerConfig>),
     /// TLS by STARTTLS, and no login before.

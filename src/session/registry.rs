@@ -17,7 +17,7 @@ use crate::observe::{Clock as _, SystemClock};
 
 /// Evicted connections that are not gone yet; with as many, nobody is accepted until one is. They
 /// hold descriptors that no other limit counts.
-pub const LEAVING: usize = 32;
+pub(crate) const LEAVING: usize = 32;
 
 /// Bounds on connections.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,7 @@ pub struct RegistryLimits {
 
 /// Why a waiting connection, or a session, was told to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Evicted {
+pub(crate) enum Evicted {
     /// To make room for newer connections.
     Crowded,
     /// The same, and too many are saying goodbye already: no last word.
@@ -47,7 +47,7 @@ pub enum Evicted {
 
 impl Evicted {
     /// A stable word for logs.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Crowded | Self::Flooded => "crowded",
             Self::Shutdown => "shutdown",
@@ -58,7 +58,7 @@ impl Evicted {
 
 /// Why a connection is not taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Full {
+pub(crate) enum Full {
     /// All places are taken by sessions and logins under way.
     All,
     /// All places of the listener are.
@@ -85,14 +85,14 @@ pub struct SessionInfo {
 
 /// A session, and whose it is.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub(crate) struct Entry {
     info: SessionInfo,
     identity: Identity,
 }
 
 impl Entry {
     /// A session that begins now.
-    pub fn new(identity: Identity, client: SocketAddr, listener: &str) -> Self {
+    pub(crate) fn new(identity: Identity, client: SocketAddr, listener: &str) -> Self {
         let info = SessionInfo {
             account: identity.account().to_string(),
             covered_by: identity.covered_by().map(ToString::to_string),
@@ -106,7 +106,7 @@ impl Entry {
 }
 
 /// All connections of the process.
-pub struct Registry {
+pub(crate) struct Registry {
     limits: Mutex<RegistryLimits>,
     inner: Mutex<Inner>,
     /// Told when an evicted connection is gone.
@@ -114,7 +114,7 @@ pub struct Registry {
 }
 
 /// A connection that has not logged in; leaves the registry when dropped.
-pub struct Waiting {
+pub(crate) struct Waiting {
     registry: Arc<Registry>,
     id: u64,
     stop: Stop,
@@ -123,7 +123,7 @@ pub struct Waiting {
 }
 
 /// A session; leaves the registry when dropped.
-pub struct Session {
+pub(crate) struct Session {
     registry: Arc<Registry>,
     /// Its number in this process.
     pub id: u64,
@@ -132,19 +132,19 @@ pub struct Session {
 
 impl Session {
     /// Fires when the session has to end.
-    pub fn stop(&self) -> &CancellationToken {
+    pub(crate) fn stop(&self) -> &CancellationToken {
         &self.stop.token
     }
 
     /// Why it was told to end, if it was.
-    pub fn why(&self) -> Option<Evicted> {
+    pub(crate) fn why(&self) -> Option<Evicted> {
         self.stop.why.get().copied()
     }
 }
 
 impl Registry {
     /// An empty registry.
-    pub fn new(limits: RegistryLimits) -> Arc<Self> {
+    pub(crate) fn new(limits: RegistryLimits) -> Arc<Self> {
         Arc::new(Self {
             limits: Mutex::new(limits),
             inner: Mutex::default(),
@@ -153,12 +153,12 @@ impl Registry {
     }
 
     /// Replaces the limits (after a reload); those already connected stay and count.
-    pub fn set_limits(&self, limits: RegistryLimits) {
+    pub(crate) fn set_limits(&self, limits: RegistryLimits) {
         *self.limits.lock() = limits;
     }
 
     /// A listener has another name after a reload: its connections count as that one's.
-    pub fn rename(&self, from: &str, to: &str) {
+    pub(crate) fn rename(&self, from: &str, to: &str) {
         let (to, mut inner): (Arc<str>, _) = (to.into(), self.inner());
         let Some(count) = inner.of_listener.remove(from) else {
             return;
@@ -171,7 +171,7 @@ impl Registry {
     }
 
     /// Waits while [`LEAVING`] evicted connections are not gone: to be asked before accepting.
-    pub async fn room(&self) {
+    pub(crate) async fn room(&self) {
         loop {
             let gone = self.gone.notified();
             if self.inner().leaving.len() < LEAVING {
@@ -186,7 +186,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Full`] when all places are taken by sessions and logins under way.
-    pub fn admit(
+    pub(crate) fn admit(
         self: &Arc<Self>,
         address: IpAddr,
         listener: &Arc<str>,
@@ -220,7 +220,7 @@ impl Registry {
     }
 
     /// The sessions, oldest first.
-    pub fn sessions(&self) -> Vec<SessionInfo> {
+    pub(crate) fn sessions(&self) -> Vec<SessionInfo> {
         self.inner()
             .sessions
             .values()
@@ -229,13 +229,13 @@ impl Registry {
     }
 
     /// How many connections have not logged in, those that are being ended included.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         let inner = self.inner();
         inner.waiting.len() + inner.entering.len() + inner.leaving.len()
     }
 
     /// Tells all waiting connections to end because the program stops.
-    pub fn stop_waiting(&self) {
+    pub(crate) fn stop_waiting(&self) {
         let inner = self.inner();
         let waiting = inner.waiting.values().map(|waiter| &waiter.stop);
         for stop in waiting.chain(inner.entering.values()) {
@@ -244,7 +244,7 @@ impl Registry {
     }
 
     /// Ends all sessions at once.
-    pub fn stop_sessions(&self) {
+    pub(crate) fn stop_sessions(&self) {
         for (_, stop) in self.inner().sessions.values() {
             stop.stop(Evicted::Shutdown);
         }
@@ -252,13 +252,13 @@ impl Registry {
 
     /// This moment, counted in revocations; for [`Waiting::log_in`], to be taken before a login's password
     /// is looked at.
-    pub fn moment(&self) -> u64 {
+    pub(crate) fn moment(&self) -> u64 {
         self.inner().moment
     }
 
     /// Ends the account's sessions (a catch-all's: of all whom it covers) at once, or those of one
     /// device password, also those whose login is under way. Returns how many had logged in.
-    pub fn revoke(&self, account: &str, label: Option<&str>) -> usize {
+    pub(crate) fn revoke(&self, account: &str, label: Option<&str>) -> usize {
         let mut inner = self.inner();
         inner.moment += 1;
         let moment = inner.moment;
@@ -283,13 +283,13 @@ impl Registry {
 
 impl Waiting {
     /// Completes when the connection has to end.
-    pub async fn evicted(&self) -> Evicted {
+    pub(crate) async fn evicted(&self) -> Evicted {
         self.stop.token.cancelled().await;
         self.stop.why.get().copied().unwrap_or(Evicted::Flooded)
     }
 
     /// A load balancer has told who the client is: the connection counts as that address's from now on.
-    pub fn comes_from(&self, address: IpAddr) {
+    pub(crate) fn comes_from(&self, address: IpAddr) {
         let network = Network::of(address);
         let limits = *self.registry.limits.lock();
         let mut inner = self.registry.inner();
@@ -300,14 +300,14 @@ impl Waiting {
     }
 
     /// The client has sent something: silent ones make room before it.
-    pub fn heard(&self) {
+    pub(crate) fn heard(&self) {
         if let Some(waiter) = self.registry.inner().waiting.get_mut(&self.id) {
             waiter.heard = true;
         }
     }
 
     /// Its password was right: it makes room for nobody any more.
-    pub fn enter(&self) {
+    pub(crate) fn enter(&self) {
         let mut inner = self.registry.inner();
         if let Some(waiter) = inner.forget_waiter(self.id) {
             inner.entering.insert(self.id, waiter.stop);
@@ -315,7 +315,7 @@ impl Waiting {
     }
 
     /// Its login failed after all: it makes room for others again.
-    pub fn wait_again(&self, address: IpAddr) {
+    pub(crate) fn wait_again(&self, address: IpAddr) {
         let mut inner = self.registry.inner();
         if let Some(stop) = inner.entering.remove(&self.id) {
             inner.wait(self.id, Network::of(address), stop);
@@ -324,7 +324,7 @@ impl Waiting {
 
     /// The connection has logged in. `begun`: what [`Registry::moment`] said before; if the account or the
     /// password was revoked since, the session ends at once.
-    pub fn log_in(mut self, session: Entry, begun: u64) -> Session {
+    pub(crate) fn log_in(mut self, session: Entry, begun: u64) -> Session {
         let stop = Stop::default();
         let mut inner = self.registry.inner();
         let revoked = session.identity.revocable().any(|(account, label)| {

@@ -101,7 +101,7 @@ struct Due {
 }
 
 /// See the [module](self).
-pub struct Strangers(Mutex<Inner>);
+pub(crate) struct Strangers(Mutex<Inner>);
 
 struct Inner {
     start: Instant,
@@ -212,7 +212,7 @@ impl Shared {
     }
 
     /// Tells what was only counted, once its time has come; `all`: at once, before the end.
-    pub fn tell_of_strangers(&self, all: bool) {
+    pub(crate) fn tell_of_strangers(&self, all: bool) {
         let due = self.strangers.due(Instant::now(), all);
         for (stranger, count) in due.lines {
             let event::Client {

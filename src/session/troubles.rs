@@ -39,7 +39,7 @@ pub struct MailTrouble {
 /// The last trouble of each account, until its mailbox is seen to work; and which accounts their
 /// servers want to be left alone.
 #[derive(Default)]
-pub struct Troubles {
+pub(crate) struct Troubles {
     last: Mutex<HashMap<String, MailTrouble>>,
     /// By account and protocol: until when.
     resting: Mutex<HashMap<(String, Protocol), Instant>>,
@@ -83,7 +83,7 @@ impl Troubles {
     }
 
     /// All of them, by account.
-    pub fn list(&self) -> Vec<MailTrouble> {
+    pub(crate) fn list(&self) -> Vec<MailTrouble> {
         let mut list: Vec<_> = self.all().values().cloned().collect();
         list.sort_by(|a, b| a.account.cmp(&b.account));
         list

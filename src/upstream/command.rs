@@ -23,7 +23,7 @@ const WORDS: usize = 200;
 
 /// Why a command has no answer.
 #[derive(Debug, Error)]
-pub enum NoAnswer {
+pub(crate) enum NoAnswer {
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Broken(#[from] std::io::Error),
@@ -43,7 +43,7 @@ pub enum NoAnswer {
 
 /// The answer to one command.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// Whether it is a good one.
     pub ok: bool,
     /// IMAP: `OK`, `NO` or `BAD` and what follows. Else the reply, without `-ERR`.
@@ -53,7 +53,7 @@ pub struct Answer {
 }
 
 /// A conversation after the login, one command at a time.
-pub struct Conversation {
+pub(crate) struct Conversation {
     protocol: Protocol,
     stream: Stream,
     inbox: Inbox,
@@ -64,7 +64,7 @@ pub struct Conversation {
 
 impl Conversation {
     /// Begins one; each answer has `limit`. Whatever the server says is freed of what it was shown.
-    pub fn new(protocol: Protocol, logged_in: LoggedIn, limit: Duration) -> Self {
+    pub(crate) fn new(protocol: Protocol, logged_in: LoggedIn, limit: Duration) -> Self {
         let mut inbox = Inbox::default();
         inbox.push(&logged_in.unread);
         Self {
@@ -78,7 +78,7 @@ impl Conversation {
     }
 
     /// Sends a command and reads its answer.
-    pub async fn command(&mut self, command: &str) -> Result<Answer, NoAnswer> {
+    pub(crate) async fn command(&mut self, command: &str) -> Result<Answer, NoAnswer> {
         let limit = self.limit;
         timeout(limit, self.exchange(command))
             .await
@@ -86,7 +86,7 @@ impl Conversation {
     }
 
     /// One command that changes nothing but needs the mailbox, as far as the protocol has one.
-    pub fn harmless(&self) -> &'static str {
+    pub(crate) fn harmless(&self) -> &'static str {
         match self.protocol {
             Protocol::Imap => "STATUS INBOX (MESSAGES)",
             Protocol::Pop3 => "STAT",
@@ -95,7 +95,7 @@ impl Conversation {
     }
 
     /// Takes leave; the server is left either way.
-    pub async fn leave(mut self) {
+    pub(crate) async fn leave(mut self) {
         let goodbye = match self.protocol {
             Protocol::Imap => "LOGOUT",
             Protocol::Pop3 | Protocol::Smtp => "QUIT",
@@ -180,9 +180,10 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::TcpListener;
 
     use super::*;
+    use crate::net::dial;
     use crate::oauth::AccessToken;
     use crate::proto::dialogue::Success;
 
@@ -194,7 +195,8 @@ mod tests {
     ) -> Result<Answer, NoAnswer> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let dialled = dial::dial("127.0.0.1", address.port(), Duration::from_secs(5));
+        let (client, server) = tokio::join!(dialled, listener.accept());
         let mut server = server.unwrap().0;
         let mut veil = Veil::default();
         veil.add("secret-token");

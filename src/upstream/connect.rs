@@ -31,7 +31,7 @@ const READ: usize = 4096;
 ///
 /// # Errors
 /// [`Unusable`]; within `limit` in any case, or each stage within it when there is an `observer`.
-pub async fn connect<'a>(
+pub(crate) async fn connect<'a>(
     server: &'a Server,
     limit: Duration,
     observer: Option<&'a mut (dyn Observer + 'a)>,

@@ -18,7 +18,7 @@ use crate::proto::{Refusal, RefusalKind};
 
 /// Why a server could not be used.
 #[derive(Debug, Error)]
-pub enum Unusable {
+pub(crate) enum Unusable {
     /// No connection.
     #[error(transparent)]
     Dial(#[from] DialError),
@@ -70,7 +70,7 @@ impl Unusable {
     }
 
     /// The server's words where it took leave: they may name a pause.
-    pub fn goodbye(&self) -> Option<&str> {
+    pub(crate) fn goodbye(&self) -> Option<&str> {
         match self {
             Self::Fault(Fault::Bye(words)) => Some(words),
             _ => None,
@@ -87,7 +87,7 @@ impl Unusable {
     }
 
     /// What a client is told of it.
-    pub fn told(&self, server: &Server) -> Told {
+    pub(crate) fn told(&self, server: &Server) -> Told {
         let host = &server.host;
         let passing = |text: String| (false, format!("{text}; try again later"));
         let (lasts, text) = match self {

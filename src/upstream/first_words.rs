@@ -24,7 +24,7 @@ const ANSWERS_SMTP: u8 = 100;
 
 /// What the words so far tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub(crate) enum Heard {
     /// Not enough yet.
     More,
     /// A trouble of the table, and the server's words.
@@ -37,7 +37,7 @@ pub enum Heard {
 
 /// Reads lines of a mail server, as long as they are surely the server's own words: it stops at an
 /// IMAP literal and at the lines of a POP3 message, which may be anybody's.
-pub struct FirstWords {
+pub(crate) struct FirstWords {
     protocol: Protocol,
     line: Vec<u8>,
     seen: usize,
@@ -51,7 +51,7 @@ pub struct FirstWords {
 
 impl FirstWords {
     /// Before the first octet.
-    pub fn new(protocol: Protocol) -> Self {
+    pub(crate) fn new(protocol: Protocol) -> Self {
         Self {
             protocol,
             line: Vec::new(),
@@ -64,7 +64,7 @@ impl FirstWords {
     }
 
     /// The next octets of the server.
-    pub fn hear(&mut self, bytes: &[u8]) -> Heard {
+    pub(crate) fn hear(&mut self, bytes: &[u8]) -> Heard {
         let (most, answers) = match self.protocol {
             Protocol::Imap | Protocol::Pop3 => (MOST, ANSWERS),
             Protocol::Smtp => (MOST_SMTP, ANSWERS_SMTP),

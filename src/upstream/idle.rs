@@ -19,7 +19,7 @@ const MOST_IDLE: usize = 2;
 /// How long one waits. Servers give up on silent connections after a minute or more.
 const IDLE_FOR: Duration = Duration::from_secs(20);
 /// A connection under way for a client. Where the client goes without it, it waits for the next one.
-pub struct Ahead {
+pub(crate) struct Ahead {
     server: Arc<Server>,
     /// `None` where an idle one is expected to serve.
     coming: Option<oneshot::Receiver<Result<Ready, Unusable>>>,
@@ -28,7 +28,7 @@ pub struct Ahead {
 impl Ahead {
     /// Starts connecting to `server`, unless a connection waits idle; `place` is asked whether the bounds
     /// allow it, and held meanwhile.
-    pub fn start(
+    pub(crate) fn start(
         server: &Arc<Server>,
         limit: Duration,
         place: impl FnOnce() -> Option<OwnedSemaphorePermit>,
@@ -60,7 +60,7 @@ impl Ahead {
     ///
     /// # Errors
     /// When it failed while it was waited for: trying again would take as long again.
-    pub async fn take(mut self) -> Result<Option<Ready>, Unusable> {
+    pub(crate) async fn take(mut self) -> Result<Option<Ready>, Unusable> {
         let Some(mut coming) = self.coming.take() else {
             return Ok(None);
         };
@@ -137,7 +137,7 @@ impl Idle {
 
 /// Asks `server` what it announces, unless somebody does already; the connection waits for a client.
 /// `place` is asked whether the bounds allow it, and held meanwhile.
-pub fn learn(
+pub(crate) fn learn(
     server: &Arc<Server>,
     limit: Duration,
     place: impl FnOnce() -> Option<OwnedSemaphorePermit>,

@@ -20,7 +20,7 @@ use crate::proto::dialogue::Success;
 use crate::proto::sasl::{self, SaslError};
 
 /// A login at a server.
-pub struct Login<'a> {
+pub(crate) struct Login<'a> {
     /// Where.
     pub server: &'a Server,
     /// The account's key, by which the engine knows its tokens.
@@ -36,7 +36,7 @@ pub struct Login<'a> {
 }
 
 /// The connection that a login begins with, and what becomes of it.
-pub enum Connection {
+pub(crate) enum Connection {
     /// None is at hand: one is made.
     Absent,
     /// One that has waited, for a client or for a token: the server may have closed it, and that is no answer.
@@ -46,7 +46,7 @@ pub enum Connection {
 }
 
 /// A server that has let us in.
-pub struct LoggedIn {
+pub(crate) struct LoggedIn {
     /// The connection.
     pub stream: Stream,
     /// What the server has sent behind its success.
@@ -61,7 +61,7 @@ pub struct LoggedIn {
 
 /// Why there is no login.
 #[derive(Debug, Error)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// The server could not be used.
     #[error("{0}")]
     Unusable(#[from] Unusable),
@@ -102,7 +102,7 @@ impl Login<'_> {
     ///
     /// # Errors
     /// [`Failure`]; what the server says is freed of what it was shown.
-    pub async fn run(
+    pub(crate) async fn run(
         self,
         token: Arc<AccessToken>,
         mut connection: Connection,

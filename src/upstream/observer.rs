@@ -8,7 +8,7 @@ use crate::net::dial::DialError;
 use crate::net::probe::Attempt;
 
 /// How a stage ended. They come in this order; a failed one is the last.
-pub enum Stage<'a> {
+pub(crate) enum Stage<'a> {
     /// The name was resolved: to at most twelve addresses.
     Resolved(Result<&'a [SocketAddr], &'a Unusable>),
     /// Every address was tried, each by itself; the first that answered is used.
@@ -27,7 +27,7 @@ pub enum Stage<'a> {
 ///
 /// Observed, all addresses are tried, not the first that answers alone, and each stage has the time limit to
 /// itself, so that what is slow is found where it is.
-pub trait Observer: Send {
+pub(crate) trait Observer: Send {
     /// A stage has ended.
     fn ended(&mut self, stage: Stage<'_>);
 }

@@ -10,7 +10,7 @@ const LONGEST_CODE: usize = 40;
 
 /// A refused login in view of the error table.
 #[derive(Debug, Clone)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     row: Option<&'static Row>,
     refused: Refused,
     protocol: Protocol,
@@ -26,7 +26,7 @@ impl Verdict {
     }
 
     /// Whether the token may be to blame, so that a fresh one is worth a request.
-    pub fn wants_fresh_token(&self) -> bool {
+    pub(crate) fn wants_fresh_token(&self) -> bool {
         match self.row.and_then(|row| row.reply.as_ref()) {
             Some(reply) => reply.refresh,
             None => self.because() == RefusedBecause::Token,
@@ -34,32 +34,32 @@ impl Verdict {
     }
 
     /// The row of the error table, if one fits.
-    pub fn row(&self) -> Option<&'static Row> {
+    pub(crate) fn row(&self) -> Option<&'static Row> {
         self.row
     }
 
     /// What the protocol's own codes say.
-    pub fn because(&self) -> RefusedBecause {
+    pub(crate) fn because(&self) -> RefusedBecause {
         self.refused.because
     }
 
     /// The server's words, printable and cut; for the log.
-    pub fn words(&self) -> &str {
+    pub(crate) fn words(&self) -> &str {
         &self.refused.text
     }
 
     /// `status` of the server's error challenge, if there was one.
-    pub fn status(&self) -> Option<&str> {
+    pub(crate) fn status(&self) -> Option<&str> {
         self.refused.status.as_deref()
     }
 
     /// The code to give to `explain`.
-    pub fn code(&self) -> Option<String> {
+    pub(crate) fn code(&self) -> Option<String> {
         self.row.map(Row::code)
     }
 
     /// The same, or else the server's own code.
-    pub fn code_or_own(&self) -> Option<String> {
+    pub(crate) fn code_or_own(&self) -> Option<String> {
         let own = || response_code(self.protocol, self.words());
         self.code()
             .or_else(own)
@@ -67,7 +67,7 @@ impl Verdict {
     }
 
     /// Who must act.
-    pub fn class(&self) -> Class {
+    pub(crate) fn class(&self) -> Class {
         match (self.row, self.because()) {
             (Some(row), _) => row.class,
             (None, RefusedBecause::Temporary) => Class::Temporary,
@@ -76,7 +76,7 @@ impl Verdict {
     }
 
     /// What the client of `account` is told, whose mailbox at `host` is `mailbox`.
-    pub fn refusal(&self, account: &str, mailbox: &str, host: &str) -> Refusal {
+    pub(crate) fn refusal(&self, account: &str, mailbox: &str, host: &str) -> Refusal {
         let kind = if self.row.is_some_and(Row::is_in_use) {
             RefusalKind::InUse
         } else if self.class() == Class::Temporary {
@@ -109,7 +109,7 @@ impl Verdict {
 }
 
 /// The trouble behind a login that a refusal or a goodbye tells of, if the table knows it as one.
-pub fn trouble_of_sessions(protocol: Protocol, text: &str) -> Option<&'static Row> {
+pub(crate) fn trouble_of_sessions(protocol: Protocol, text: &str) -> Option<&'static Row> {
     let row = table::mail_error(protocol, text, None)?;
     let reply = row.reply.as_ref()?;
     (reply.when != When::Login).then_some(row)
@@ -117,7 +117,7 @@ pub fn trouble_of_sessions(protocol: Protocol, text: &str) -> Option<&'static Ro
 
 /// The code in a server's words: `UNAVAILABLE` of `[UNAVAILABLE] try later` (RFC 9051 section 7.1),
 /// `SYS/TEMP` (RFC 3206), `535 5.7.8` (RFC 2034). Nothing else of them is for clients.
-pub fn response_code(protocol: Protocol, text: &str) -> Option<String> {
+pub(crate) fn response_code(protocol: Protocol, text: &str) -> Option<String> {
     if protocol == Protocol::Smtp {
         return reply_code(text);
     }

@@ -7,7 +7,7 @@ mod states;
 
 use bytes::Bytes;
 
-pub use self::states::State;
+pub(super) use self::states::State;
 use self::states::{ExpectResponse, ExpectTls, ExpectVerdict, TellStartTls};
 use super::dialogue::{ClientEnd, ClientStep, Fault, Protection, Success};
 use super::line::Inbox;

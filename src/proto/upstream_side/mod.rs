@@ -9,7 +9,7 @@ use bytes::Bytes;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-pub use self::states::State;
+pub(super) use self::states::State;
 use self::states::{ExpectMessage, ExpectTls, NoLine};
 use super::dialogue::{Fault, RefusedBecause, Success, UpstreamStep, UpstreamTls};
 use super::line::{Inbox, Line};

@@ -17,7 +17,7 @@ const LENIENCE: Duration = Duration::from_millis(200);
 
 /// The answer to a device authorization request.
 #[derive(Debug)]
-pub struct DeviceStart {
+pub(crate) struct DeviceStart {
     /// For the device.
     pub device_code: String,
     /// For the person: `BCDF-GHJK`.

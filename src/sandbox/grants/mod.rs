@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-pub use device::DeviceStart;
+pub(crate) use device::DeviceStart;
 use device::Devices;
 use parking_lot::{Mutex, MutexGuard};
 use secrecy::{ExposeSecret, SecretString};
@@ -31,7 +31,7 @@ const CODE_LIFE: Duration = Duration::from_secs(10 * 60);
 
 /// A refusal of the provider, by its code in RFC 6749 §5.2 and RFC 8628 §3.5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// The request is not well-formed.
     #[error("{0}")]
     InvalidRequest(&'static str),
@@ -66,7 +66,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// The value of `error` in the answer.
-    pub fn code(self) -> &'static str {
+    pub(crate) fn code(self) -> &'static str {
         match self {
             Refusal::InvalidRequest(_) => "invalid_request",
             Refusal::InvalidClient => "invalid_client",
@@ -84,7 +84,7 @@ impl Refusal {
 
 /// An authorization request, checked and waiting for the person's decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuthRequest {
+pub(crate) struct AuthRequest {
     /// Where the answer goes.
     pub redirect_uri: String,
     /// What is asked for.
@@ -101,7 +101,7 @@ pub struct AuthRequest {
 
 /// What a token request yields.
 #[derive(Debug)]
-pub struct Issued {
+pub(crate) struct Issued {
     /// The access token.
     pub access_token: SecretString,
     /// The refresh token, where a person has signed in.
@@ -115,7 +115,7 @@ pub struct Issued {
 }
 
 /// The practice provider's memory, also asked by the practice mail server.
-pub struct Grants {
+pub(crate) struct Grants {
     user: String,
     access_life: Duration,
     inner: Mutex<Inner>,
@@ -163,7 +163,7 @@ struct Refresh {
 
 impl Grants {
     /// Nothing granted yet.
-    pub fn new(user: &str, access_life: Duration, device_interval: Duration) -> Self {
+    pub(crate) fn new(user: &str, access_life: Duration, device_interval: Duration) -> Self {
         Self {
             user: user.to_owned(),
             access_life,
@@ -179,12 +179,12 @@ impl Grants {
     }
 
     /// The one account.
-    pub fn user(&self) -> &str {
+    pub(crate) fn user(&self) -> &str {
         &self.user
     }
 
     /// Whether this access token opens this mailbox now.
-    pub fn allows(&self, user: &str, access_token: &str) -> bool {
+    pub(crate) fn allows(&self, user: &str, access_token: &str) -> bool {
         let inner = self.lock();
         let live = |a: &Access| a.ends > Instant::now();
         user.eq_ignore_ascii_case(&self.user)
@@ -192,26 +192,20 @@ impl Grants {
     }
 
     /// How many access tokens are good now.
-    pub fn live_access_tokens(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn live_access_tokens(&self) -> usize {
         let now = Instant::now();
         self.lock().access.values().filter(|a| a.ends > now).count()
     }
 
     /// Ends all access tokens, as an administrator or a policy would; refresh tokens stay.
-    pub fn end_access_tokens(&self) {
+    #[cfg(test)]
+    pub(crate) fn end_access_tokens(&self) {
         self.lock().access.clear();
     }
 
-    /// Ends everything that was granted: the next refresh fails with `invalid_grant`.
-    pub fn revoke_all(&self) {
-        let mut inner = self.lock();
-        inner.access.clear();
-        inner.refresh.clear();
-        inner.codes.clear();
-    }
-
     /// Keeps a request until the person has decided; the ticket goes into the page.
-    pub fn open_request(&self, request: AuthRequest) -> Result<String, Refusal> {
+    pub(crate) fn open_request(&self, request: AuthRequest) -> Result<String, Refusal> {
         let ticket = random_token()?;
         self.lock()
             .requests
@@ -220,13 +214,13 @@ impl Grants {
     }
 
     /// The request of a ticket, which is good for one decision.
-    pub fn take_request(&self, ticket: &str) -> Option<AuthRequest> {
+    pub(crate) fn take_request(&self, ticket: &str) -> Option<AuthRequest> {
         let (request, ends) = self.lock().requests.remove(&key(ticket))?;
         (ends > Instant::now()).then_some(request)
     }
 
     /// A code for an allowed request.
-    pub fn issue_code(&self, request: AuthRequest) -> Result<String, Refusal> {
+    pub(crate) fn issue_code(&self, request: AuthRequest) -> Result<String, Refusal> {
         let code = random_token()?;
         let ends = Instant::now() + CODE_LIFE;
         self.lock().codes.insert(
@@ -241,7 +235,7 @@ impl Grants {
     }
 
     /// RFC 6749 §4.1.3 with PKCE (RFC 7636 §4.6).
-    pub fn redeem_code(
+    pub(crate) fn redeem_code(
         &self,
         code: &str,
         redirect_uri: &str,
@@ -281,7 +275,7 @@ impl Grants {
     }
 
     /// RFC 6749 §6 with rotation; a token used twice revokes its family (RFC 9700 §4.14.2).
-    pub fn refresh(&self, token: &str, scope: Option<&str>) -> Result<Issued, Refusal> {
+    pub(crate) fn refresh(&self, token: &str, scope: Option<&str>) -> Result<Issued, Refusal> {
         let mut inner = self.lock();
         let unknown = Refusal::InvalidGrant("unknown or revoked refresh token");
         let entry = inner.refresh.get_mut(&key(token)).ok_or(unknown)?;
@@ -305,14 +299,14 @@ impl Grants {
     }
 
     /// RFC 6749 §4.4: no person, no refresh token.
-    pub fn client_credentials(&self, scope: &str) -> Result<Issued, Refusal> {
+    pub(crate) fn client_credentials(&self, scope: &str) -> Result<Issued, Refusal> {
         let mut inner = self.lock();
         let family = inner.new_family();
         inner.issue(family, scope.to_owned(), self.access_life)
     }
 
     /// RFC 7009: an access token alone, or a refresh token with all of its sign-in.
-    pub fn revoke(&self, token: &str) {
+    pub(crate) fn revoke(&self, token: &str) {
         let mut inner = self.lock();
         if let Some(refresh) = inner.refresh.get(&key(token)) {
             let family = refresh.family;
@@ -323,22 +317,22 @@ impl Grants {
     }
 
     /// RFC 8628 §3.2.
-    pub fn start_device(&self, scope: &str) -> Result<DeviceStart, Refusal> {
+    pub(crate) fn start_device(&self, scope: &str) -> Result<DeviceStart, Refusal> {
         self.lock().devices.start(scope)
     }
 
     /// What the device with this user code asks for, while it waits for a decision.
-    pub fn device_scope(&self, user_code: &str) -> Option<String> {
+    pub(crate) fn device_scope(&self, user_code: &str) -> Option<String> {
         self.lock().devices.waiting(user_code)
     }
 
     /// The person's decision; `false` when there is nothing to decide.
-    pub fn decide_device(&self, user_code: &str, allow: bool) -> bool {
+    pub(crate) fn decide_device(&self, user_code: &str, allow: bool) -> bool {
         self.lock().devices.decide(user_code, allow)
     }
 
     /// RFC 8628 §3.4.
-    pub fn poll_device(&self, device_code: &str) -> Result<Issued, Refusal> {
+    pub(crate) fn poll_device(&self, device_code: &str) -> Result<Issued, Refusal> {
         let mut inner = self.lock();
         let scope = inner.devices.poll(device_code)?;
         let family = inner.new_family();

@@ -58,6 +58,7 @@ impl<V> Table<V> {
         self.entries.remove(key)
     }
 
+    #[cfg(test)]
     pub(super) fn values(&self) -> impl Iterator<Item = &V> {
         self.entries.values()
     }
@@ -66,6 +67,7 @@ impl<V> Table<V> {
         self.entries.retain(|_, v| keep(v));
     }
 
+    #[cfg(test)]
     pub(super) fn clear(&mut self) {
         self.entries.clear();
         self.order.clear();

@@ -72,6 +72,7 @@ impl Mail {
     }
 
     /// Puts a message into INBOX; those who idle are told. `false` when the mailbox is full.
+    #[cfg(test)]
     pub(super) fn deliver(&self, raw: Bytes) -> bool {
         self.deliver_at(raw, mailboxes::now())
     }
