@@ -108,9 +108,10 @@ impl Framer {
 /// each octet escaped at worst.
 const ID: usize = 64 * 1024;
 
-/// Whether a command, or its beginning, is an ID.
+/// Whether a command, or its beginning, is an ID; what may stand behind its first line says nothing.
 fn is_id(command: &[u8]) -> bool {
-    let mut words = command.splitn(3, |octet| *octet == b' ');
+    let line = command.split(|octet| *octet == b'\n').next();
+    let mut words = line.unwrap_or_default().splitn(3, |octet| *octet == b' ');
     let name = words.nth(1).unwrap_or_default();
     name.eq_ignore_ascii_case(b"ID") && words.next().is_some()
 }
@@ -161,6 +162,13 @@ mod tests {
                 frame => found.push(frame),
             }
         }
+    }
+
+    #[test]
+    fn an_id_in_the_next_line_makes_no_long_line_one() {
+        let limits = Limits::default();
+        let input = [&vec![b'x'; limits.line + 1][..], b"\r\nd ID NIL\r\n"].concat();
+        assert_eq!(frames(&input), [Frame::LineTooLong]);
     }
 
     fn command(text: &[u8]) -> Frame {
