@@ -290,7 +290,10 @@ impl Eye {
             }
             UseTree::Name(name) => {
                 let name = name.ident.to_string();
-                add(&[before.as_slice(), std::slice::from_ref(&name)].concat(), name);
+                add(
+                    &[before.as_slice(), std::slice::from_ref(&name)].concat(),
+                    name,
+                );
             }
             UseTree::Rename(name) => {
                 let mut path = before.clone();
