@@ -1,4 +1,8 @@
-//! Types that several rooms share and that belong to none of them.
+//! Types and small functions that several rooms share and that belong to none of them.
+
+pub(crate) mod command;
+pub(crate) mod loopback;
+pub(crate) mod text;
 
 use std::pin::Pin;
 use std::sync::Arc;

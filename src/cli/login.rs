@@ -10,6 +10,7 @@ use super::{DONE, account, audit, load, paste, runtime, say, show, time, word};
 use crate::config::Config;
 use crate::daemon::control::{self, Question};
 use crate::daemon::wiring::{self, Base, CurrentHttp};
+use crate::ground::command;
 use crate::oauth::signin::{self, CodeSignIn, DeviceSignIn, Loopback, TokioSleeper};
 use crate::oauth::{Account, Flow, Grant, Match, TokenError, identity_matches, missing_scopes};
 use crate::observe::event::{Deed, SignIn};
@@ -144,8 +145,8 @@ async fn browser(who: &Account, http: &CurrentHttp) -> anyhow::Result<Grant> {
     ));
     say(sign_in.url());
     word(format_args!(
-        "(No browser here? Stop this and run: mailsplice login {} --paste)",
-        who.user
+        "(No browser here? Stop this and run: {} --paste)",
+        command::login(&who.user)
     ));
     shown()?;
     let url = sign_in.url().to_string();
@@ -235,7 +236,9 @@ fn compare(who: &Account, expected: Option<&str>, grant: &Grant) -> anyhow::Resu
         Match::Different(other) => bail!(
             "{other} signed in, but the account is {expected}: nothing was saved. Sign in again as \
              {expected} (a private browser window helps), or, if {other} may open that mailbox, \
-             run: mailsplice login {user} --as {other}"
+             run: {} --as {}",
+            command::login(user),
+            command::shell(&other)
         ),
         // A program's own token.
         _ if provider.flow.is_unattended() => Ok(()),
@@ -261,7 +264,8 @@ fn compare(who: &Account, expected: Option<&str>, grant: &Grant) -> anyhow::Resu
 
 /// The way out where the provider gives a number in place of a name.
 fn as_id(user: &str, id: &str) -> String {
-    format!("; or, if {id} is the right one, run: mailsplice login {user} --as {id}")
+    let (login, word) = (command::login(user), command::shell(id));
+    format!("; or, if {id} is the right one, run: {login} --as {word}")
 }
 
 /// An error with what an administrator needs to look it up.

@@ -14,6 +14,7 @@ use crate::access::{Entry, Kind, Limits, PasswordFile, parse_network};
 use crate::config::Config;
 use crate::daemon::control::{self, Question};
 use crate::daemon::wiring;
+use crate::ground::command::{self, shell};
 use crate::input::unseen;
 use crate::observe::event::{Deed, PasswordAdded, PasswordRemoved};
 use crate::proto::Protocol;
@@ -149,7 +150,9 @@ async fn undo(
     if let Err(why) = removed {
         bail!(
             "the password could not be printed ({error}), and \"{label}\" could not be removed again \
-             ({why}): mailsplice password remove {account} '{label}'"
+             ({why}): mailsplice password remove {} {}",
+            shell(account),
+            shell(label)
         );
     }
     bail!(
@@ -165,8 +168,9 @@ async fn list(config: &Config, user: &str) -> anyhow::Result<u8> {
     };
     if entries.is_empty() {
         word(format_args!(
-            "{} has no device password: mailsplice password add {}",
-            account.user, account.user
+            "{} has no device password: {}",
+            account.user,
+            command::password_add(&account.user)
         ));
     }
     for entry in &entries {

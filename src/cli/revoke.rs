@@ -8,6 +8,7 @@ use super::{DONE, FAILED, account, audit, load, runtime, say, word};
 use crate::config::Config;
 use crate::daemon::control::{self, Answer, Question};
 use crate::daemon::wiring::{self, Base};
+use crate::ground::command::shell;
 use crate::input::account::catch_all_for;
 use crate::oauth::{self, Account, Revoked, Tokens};
 use crate::observe::event::Deed;
@@ -160,8 +161,10 @@ async fn covered(config: &Config, user: &str) -> u8 {
     let catch_all = catch_all_for(user).unwrap_or_default();
     word(format_args!(
         "mailsplice: {user}: NOT revoked. It has no tokens of its own: those of {catch_all} open its \
-         mailbox too. Take away its device passwords (`mailsplice password list {user}`, `remove`) and \
-         those of '{catch_all}'; for all users at once: mailsplice revoke '{catch_all}'"
+         mailbox too. Take away its device passwords (`mailsplice password list {}`, `remove`) and \
+         those of '{catch_all}'; for all users at once: mailsplice revoke {}",
+        shell(user),
+        shell(&catch_all)
     ));
     FAILED
 }

@@ -7,9 +7,10 @@ use ipnet::IpNet;
 use time::Date;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
-use url::{Host, Url};
+use url::Url;
 
 use super::shape::Form;
+use crate::ground::loopback;
 use crate::input::network;
 use crate::input::words::{NoProxy, ProxyKind};
 
@@ -145,7 +146,7 @@ fn web_url(text: &str) -> Result<Url, String> {
     }
     match url.scheme() {
         "https" => Ok(url),
-        "http" if url_is_loopback(&url) => Ok(url),
+        "http" if loopback::is_url(&url) => Ok(url),
         "http" => Err("http:// is accepted on loopback only: write https://".to_owned()),
         _ => Err("must begin with https://".to_owned()),
     }
@@ -170,7 +171,7 @@ pub(super) fn date(text: &str) -> Result<u64, String> {
 pub(super) fn redirect(text: &str) -> Result<&str, String> {
     without_blanks(text)?;
     let url = web_url(&text.replace("{port}", "1"))?;
-    if !url_is_loopback(&url) {
+    if !loopback::is_url(&url) {
         let message = "must lie on loopback, as in http://localhost:{port}/";
         return Err(message.to_owned());
     }
@@ -342,23 +343,6 @@ pub(super) fn no_proxy(text: &str) -> Result<NoProxy, String> {
     } else {
         NoProxy::Below(known)
     })
-}
-
-/// localhost, 127.0.0.0/8 and ::1.
-pub(super) fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost")
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
-}
-
-fn url_is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => is_loopback(name),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 #[cfg(test)]

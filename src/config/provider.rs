@@ -12,6 +12,7 @@ use super::model::{ClientCertificate, PresetName, Provider, Servers};
 use super::preset::{Preset, Presets};
 use super::view::{Found, View};
 use super::{forms, keys, servers};
+use crate::ground::loopback;
 use crate::input::words::{ClientAuth, Flow, TlsMode};
 use crate::proto::Protocol;
 
@@ -370,7 +371,7 @@ impl<'a> Draft<'a> {
             let server = servers.map(protocol.name(), &path);
             let address = server.parsed("address", forms::address);
             let plain = server.word("tls") == Some(TlsMode::None);
-            if plain && address.is_some_and(|found| !forms::is_loopback(&found.value.0)) {
+            if plain && address.is_some_and(|found| !loopback::is_host(&found.value.0)) {
                 let message = "plain text off loopback: the token could be read on the way. Use \
                                implicit or starttls";
                 report.fault(server.line_of("tls"), server.path("tls"), message);

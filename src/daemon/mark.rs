@@ -19,6 +19,8 @@ use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use crate::ground::text::hex;
+
 /// Processes that may serve one file at the same time: an old one that drains, a new one, and some more.
 const PLACES: u8 = 8;
 /// Time for the answer.
@@ -118,8 +120,7 @@ fn ask(file: &Path, place: u8) -> io::Result<Serving> {
 
 fn name(file: &Path, place: u8) -> String {
     let real = file.canonicalize().unwrap_or_else(|_| file.to_owned());
-    let digest = Sha256::digest(real.as_os_str().as_encoded_bytes());
-    let digest: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
+    let digest = hex(Sha256::digest(real.as_os_str().as_encoded_bytes()));
     format!("mailsplice/{digest}/{place}")
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::wiring;
 use crate::config::{self, Config, PresetName, TlsMode};
+use crate::ground::command;
 use crate::input::account::account_key;
 use crate::net::tls;
 use crate::notify::stage;
@@ -227,9 +228,10 @@ fn unused(
         expires_at: Some(at),
         sentence: format!(
             "The sign-in of {user} was last renewed on {} and {} unless it is renewed: keep `serve` \
-             running and see what `mailsplice status` says, or run `mailsplice login {user}`",
+             running and see what `mailsplice status` says, or run `{}`",
             day(used),
-            ends(at, now)
+            ends(at, now),
+            command::login(user)
         ),
     })
 }
@@ -257,9 +259,10 @@ fn narrow(account: &oauth::Account, seen: &AccountStatus) -> Option<Warning> {
         of: account.key.clone(),
         expires_at: None,
         sentence: format!(
-            "{user} has not consented to all that is asked for, missing {}: run `mailsplice login \
-             {user}`; where that does not help, {consent}",
-            missing.join(" ")
+            "{user} has not consented to all that is asked for, missing {}: run `{}`; \
+             where that does not help, {consent}",
+            missing.join(" "),
+            command::login(user)
         ),
     })
 }

@@ -9,11 +9,15 @@ use super::*;
 const NOW: u64 = 1_800_000_000;
 
 fn config(provider: &str) -> Config {
+    configured(provider, "Alice@x.test")
+}
+
+fn configured(provider: &str, user: &str) -> Config {
     let yaml = format!(
         "state_dir: /nonexistent\n\
          listeners: [{{ name: a, protocol: imap, bind: '127.0.0.1:1', tls: none }}]\n\
          providers: [{{ name: p, client_id: c, {provider} }}]\n\
-         accounts: [{{ user: Alice@x.test, provider: p }}]\n"
+         accounts: [{{ user: {user}, provider: p }}]\n"
     );
     config::parse(&yaml, Path::new("/etc")).unwrap().config
 }
@@ -101,6 +105,15 @@ fn an_unused_sign_in_is_warned_of_before_the_provider_forgets_it() {
         ("sign-in", Some(NOW + 30 * DAY))
     );
     assert!(warned[0].2.contains("mailsplice login Alice@x.test"));
+    let quoted = configured("preset: microsoft", "o'neil@x.test");
+    let oneil = json!({ "account": "o'neil@x.test", "provider": "p", "flow": "device_code", "state": "valid",
+        "refresh_token": true, "refreshed_at": NOW - 60 * DAY });
+    let seen = serde_json::from_value(oneil).unwrap();
+    let warned = &of_accounts(&quoted, &[seen], NOW)[0].sentence;
+    assert!(
+        warned.contains(r"`mailsplice login 'o'\''neil@x.test'`"),
+        "{warned}"
+    );
     let google = "preset: google, client_secret: { file: s }";
     assert_eq!(of(google, status(149)), []);
     assert_eq!(of(google, status(151)).len(), 1);

@@ -14,11 +14,12 @@ use super::subject::Subject;
 use crate::access;
 use crate::config::{Listener, TlsMode};
 use crate::daemon::{control, wiring};
+use crate::ground::command;
+use crate::ground::text::printable_up_to;
 use crate::input::network;
 use crate::net::probe::connect_each;
 use crate::net::tls::{self, CertFault, CertInfo};
-use crate::oauth::table::shell;
-use crate::proto::{Protocol, printable};
+use crate::proto::Protocol;
 
 /// A server certificate of ours that ends within so many days is worth a word.
 const ENDS_SOON: i64 = 14;
@@ -26,7 +27,7 @@ const ENDS_SOON: i64 = 14;
 /// The device passwords that let a client in through this protocol.
 pub(super) async fn passwords(subject: &Subject<'_>) -> Finding {
     let user = &subject.account.user;
-    let add = format!("mailsplice password add {}", shell(user));
+    let add = command::password_add(user);
     let entries = match listed(subject).await {
         Ok(entries) => entries,
         Err(error) => return Finding::failed(format!("device passwords cannot be read: {error}")),
@@ -345,7 +346,7 @@ async fn line(stream: &mut TcpStream) -> Result<String, String> {
         let octet = stream.read_u8().await.map_err(|error| error.to_string())?;
         if octet == b'\n' {
             let text = String::from_utf8_lossy(&line);
-            return Ok(printable(text.trim_end(), 200));
+            return Ok(printable_up_to(200, text.trim_end()));
         }
         line.push(octet);
         if line.len() > LONGEST {

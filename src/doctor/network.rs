@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use super::step::{Finding, Walk};
 use super::subject::Subject;
 use super::{login, mend};
+use crate::ground::text::printable_up_to;
 use crate::net::dial::DialError;
 use crate::net::probe::Attempt;
 use crate::net::tls::{self, CertInfo, Witness};
 use crate::observe::time::minutes;
 use crate::observe::{Clock as _, SystemClock};
-use crate::proto::printable;
 use crate::upstream::{Observer, Stage, Unusable};
 
 /// A server's certificate that ends within so many days is worth a word.
@@ -94,7 +94,7 @@ fn egress(subject: &Subject<'_>, proxy: &str, dialled: Result<(), &DialError>) -
             Finding::ok(text)
         }
         Err(error) => {
-            let text = printable(&error.to_string(), 300);
+            let text = printable_up_to(300, &error.to_string());
             Finding::failed(text).mend(mend::egress(subject, proxy))
         }
     };
@@ -224,7 +224,7 @@ fn refused(
         tls::HandshakeFault::TooOld => {
             "the server does neither TLS 1.3 nor TLS 1.2 with ECDHE".to_owned()
         }
-        _ => printable(&error.to_string(), LONGEST),
+        _ => printable_up_to(LONGEST, &error.to_string()),
     };
     let text = format!("TLS with {} failed: {why}", subject.address());
     Finding::failed(text).mend(mend::tls(subject, fault))
@@ -233,11 +233,11 @@ fn refused(
 /// The words of a certificate, made fit to print.
 pub(super) fn readable(mut info: CertInfo) -> CertInfo {
     const MOST: usize = 20;
-    info.subject = printable(&info.subject, LONGEST);
-    info.issuer = printable(&info.issuer, LONGEST);
+    info.subject = printable_up_to(LONGEST, &info.subject);
+    info.issuer = printable_up_to(LONGEST, &info.issuer);
     info.names.truncate(MOST);
     for name in &mut info.names {
-        *name = printable(name, LONGEST);
+        *name = printable_up_to(LONGEST, name);
     }
     info
 }

@@ -172,7 +172,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::daemon::wiring;
-    use crate::oauth::table::shell;
+    use crate::ground::command::shell;
 
     /// A checked configuration with one account, `alice@contoso.com` of provider `contoso`.
     pub(in crate::doctor) struct Sample {

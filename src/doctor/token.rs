@@ -10,6 +10,7 @@ use super::scopes::Judged;
 use super::step::{Done, Finding};
 use super::subject::Subject;
 use crate::daemon::wiring;
+use crate::ground::text::printable_up_to;
 use crate::net::dial::resolve;
 use crate::net::probe::connect_each;
 use crate::oauth::{
@@ -17,7 +18,6 @@ use crate::oauth::{
 };
 use crate::observe::time::minutes;
 use crate::observe::{Clock as _, SystemClock};
-use crate::proto::printable;
 use crate::store::{TokenRecord, TokenStore};
 
 /// A token with less life than this is renewed before it is used, so a pause counts.
@@ -171,7 +171,7 @@ async fn none(
     if let Some(trouble) = noted {
         text = format!("{text} (as noted at {})", minutes(trouble.at));
     }
-    let detail = printable(&error.detail, 300);
+    let detail = printable_up_to(300, &error.detail);
     let mut finding = Finding::failed(text)
         .code(error.code.clone())
         .detail("class", error.class.name())
@@ -284,7 +284,7 @@ pub(super) fn known_identity(
     let comparable = |name: &&str| name.contains('@') || !subject.account.user.contains('@');
     let hinted = claims.and_then(|claims| claims.user.as_deref());
     let name = recorded.filter(comparable).or(hinted.filter(comparable))?;
-    Some(printable(name, 320))
+    Some(printable_up_to(320, name))
 }
 
 /// Seconds in the largest fitting unit.

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::notice::Notice;
 use crate::environment;
 use crate::ground::SecretReader;
+use crate::ground::text::hex;
 use crate::input::words;
 use crate::input::words::NoticeKind;
 use crate::net::http::{Http, HttpRequest};
@@ -52,9 +53,9 @@ impl Target {
             }
             Self::Webhook { url, .. } => hash.update(url.as_str()),
         }
-        let digest = hash.finalize();
-        let half = digest.iter().take(16);
-        half.map(|byte| format!("{byte:02x}")).collect()
+        let mut digits = hex(hash.finalize());
+        digits.truncate(32); // Half of it.
+        digits
     }
 }
 

@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use crate::ground::command;
 use crate::input::words::NoticeKind;
 use crate::observe::{Class, Event};
 
@@ -79,7 +80,7 @@ impl Notice {
                 sentence,
             } => {
                 notice.kind = if *class == Class::SignIn {
-                    notice.command = Some(format!("mailsplice login {}", tame(account)));
+                    notice.command = Some(command::login(&tame(account)));
                     NoticeKind::NeedsSignIn
                 } else {
                     NoticeKind::Misconfigured
@@ -97,7 +98,7 @@ impl Notice {
                 notice.kind = NoticeKind::Revoked;
                 notice.account = Some(tame(account));
                 notice.sessions = Some(*sessions);
-                notice.command = Some(format!("mailsplice login {}", tame(account)));
+                notice.command = Some(command::login(&tame(account)));
                 notice.sentence = format!(
                     "An operator revoked the account and ended {sessions} sessions: nobody gets in \
                      until somebody signs in again"

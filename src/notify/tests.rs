@@ -102,6 +102,20 @@ fn what_another_is_telling_is_left_to_it_for_a_while() {
 }
 
 #[test]
+fn the_command_of_a_notice_can_be_run_as_it_stands() {
+    let revoked = Event::Revoked {
+        account: "o'neil $(id)@x.test".to_owned(),
+        sessions: 1,
+    };
+    for event in [needs_sign_in("o'neil $(id)@x.test"), revoked] {
+        assert_eq!(
+            notice(&event).command.as_deref(),
+            Some(r"mailsplice login 'o'\''neil $(id)@x.test'")
+        );
+    }
+}
+
+#[test]
 fn recovery_is_told_to_who_was_told_the_trouble() {
     let mut book = Book::default();
     let alice = "alice@x.test";

@@ -8,9 +8,10 @@ use serde_json::Value;
 
 pub(crate) use self::fields::{UNKNOWN, is_known};
 use self::fields::{codes, error_value, has_error, retry_after, word};
-use super::error::{Class, TokenError, printable};
+use super::error::{Class, TokenError};
 use super::provider::{Account, Provider};
 use super::table::{self, Row, Values};
+use crate::ground::text::printable;
 use crate::net::http::{TransportError, Trouble, Unreached};
 use crate::observe::Veil;
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::ground::command;
+use crate::ground::text::printable;
 pub use crate::observe::Class;
 
 /// Longest [`TokenError::sentence`], in octets: fits every protocol's line with its prefix.
@@ -58,10 +60,7 @@ impl TokenError {
     pub(crate) fn sign_in(user: &str, detail: impl fmt::Display) -> Self {
         Self::new(
             Class::SignIn,
-            format!(
-                "Sign-in needed: run \"mailsplice login {}\"",
-                printable(user)
-            ),
+            format!("Sign-in needed: run \"{}\"", command::login(user)),
             detail,
         )
     }
@@ -93,19 +92,6 @@ pub(crate) fn one_line(text: &str) -> String {
     line
 }
 
-/// Replaces everything that is not printable ASCII by `?`.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_ascii_graphic() || c == ' ' {
-                c
-            } else {
-                '?'
-            }
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,7 +101,12 @@ mod tests {
         let error = TokenError::sign_in("bj\u{f6}rn\r\n@contoso.example", "");
         assert_eq!(
             error.sentence,
-            "Sign-in needed: run \"mailsplice login bj?rn??@contoso.example\""
+            "Sign-in needed: run \"mailsplice login 'bj?rn??@contoso.example'\""
+        );
+        let quoted = TokenError::sign_in("o'neil@contoso.example", "");
+        assert_eq!(
+            quoted.sentence,
+            r#"Sign-in needed: run "mailsplice login 'o'\''neil@contoso.example'""#
         );
         let long = TokenError::configuration("x".repeat(500), "");
         assert_eq!(long.sentence.len(), MAX_SENTENCE);

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::assertion::{CertificateFault, ClientCertificate};
-use super::error::printable;
 use super::table::ClientKind;
 use crate::ground::SecretReader;
+use crate::ground::text::{hex, printable};
 use crate::input::account::is_catch_all;
 use crate::input::words::{ClientAuth, Flow};
 
@@ -197,12 +196,7 @@ impl Account {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
         }
-        let mut hex = String::with_capacity(64);
-        for byte in hash.finalize() {
-            // Writing to a String cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-        }
-        hex
+        hex(hash.finalize())
     }
 }
 

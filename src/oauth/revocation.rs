@@ -10,9 +10,9 @@ use serde::Deserialize;
 use url::form_urlencoded;
 
 use super::classify::{UNKNOWN, is_known};
-use super::error::printable;
 use super::exchange::{Way, read_secret, secrets_of, with_assertion};
 use super::provider::{Account, Provider};
+use crate::ground::text::printable;
 use crate::input::words::{ClientAuth, Flow};
 use crate::net::http::Http;
 use crate::observe::SystemClock;

@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 pub use row::{ClientKind, Reply, Row, When};
 use serde::Deserialize;
 pub use step::{Only, Step, class_notes, class_steps, shared_steps};
-pub use values::{PLACEHOLDERS, Values, general, shell};
+pub use values::{PLACEHOLDERS, Values, general};
 
 use crate::proto::Protocol;
 

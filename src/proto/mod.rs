@@ -123,28 +123,3 @@ impl RefusalKind {
         }
     }
 }
-
-/// `text` as one line of printable ASCII of at most `max` octets, fit for a protocol's reply.
-pub fn printable(text: &str, max: usize) -> String {
-    text.chars()
-        .map(|c| {
-            if c == ' ' || c.is_ascii_graphic() {
-                c
-            } else {
-                '?'
-            }
-        })
-        .take(max)
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn printable_keeps_one_ascii_line() {
-        assert_eq!(printable("a\r\n* OK b\u{e9}\0", 100), "a??* OK b??");
-        assert_eq!(printable("abcdef", 3), "abc");
-    }
-}

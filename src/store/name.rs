@@ -1,9 +1,8 @@
 //! Account names as file names.
 
-use std::fmt::Write;
-
 use sha2::{Digest, Sha256};
 
+use crate::ground::text::hex;
 use crate::input::account::account_key;
 
 /// Longest stem without a hash: leaves room for an extension within the usual 255 octets.
@@ -28,7 +27,8 @@ pub fn file_stem(account: &str) -> String {
         if plain {
             stem.push(char::from(byte));
         } else {
-            push_hex(&mut stem, "%", byte);
+            stem.push('%');
+            stem.push_str(&hex([byte]));
         }
     }
     if stem.is_empty() {
@@ -37,16 +37,9 @@ pub fn file_stem(account: &str) -> String {
     if stem.len() > MAX_STEM {
         stem.truncate(KEPT);
         stem.push('~');
-        for byte in Sha256::digest(key.as_bytes()) {
-            push_hex(&mut stem, "", byte);
-        }
+        stem.push_str(&hex(Sha256::digest(key.as_bytes())));
     }
     stem
-}
-
-fn push_hex(out: &mut String, before: &str, byte: u8) {
-    // Writing to a String cannot fail.
-    let _ = write!(out, "{before}{byte:02x}");
 }
 
 #[cfg(test)]

@@ -7,10 +7,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::login::LoggedIn;
+use crate::ground::text::printable_up_to;
 use crate::net::stream::Stream;
 use crate::observe::Veil;
+use crate::proto::Protocol;
 use crate::proto::line::{Inbox, Line};
-use crate::proto::{Protocol, printable};
 
 /// Octets read at a time.
 const READ: usize = 4096;
@@ -129,7 +130,7 @@ impl Conversation {
                 self.inbox.push(buffer.get(..count).unwrap_or_default());
             };
             let line = self.veil.hide(&String::from_utf8_lossy(&line));
-            let line = printable(&line, WORDS);
+            let line = printable_up_to(WORDS, &line);
             if let Some(answer) = self.answer(&tag, &line) {
                 let (ok, text) = answer;
                 return Ok(Answer { ok, text, lines });

@@ -7,8 +7,9 @@
 use std::mem;
 
 use super::verdict::trouble_of_sessions;
+use crate::ground::text::printable_up_to;
 use crate::oauth::table::Row;
-use crate::proto::{Protocol, printable};
+use crate::proto::Protocol;
 
 /// Octets looked at.
 const MOST: usize = 1024;
@@ -179,7 +180,7 @@ impl FirstWords {
     /// The trouble that a refusal or a goodbye tells of, if it is one of sessions.
     fn trouble(&self, text: &str) -> Option<Heard> {
         let row = trouble_of_sessions(self.protocol, text)?;
-        Some(Heard::Trouble(row, printable(text, 200)))
+        Some(Heard::Trouble(row, printable_up_to(200, text)))
     }
 }
 

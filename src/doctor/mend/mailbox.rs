@@ -2,7 +2,8 @@
 
 use super::ENTRA;
 use crate::doctor::subject::{Subject, powershell};
-use crate::oauth::table::{Row, shell};
+use crate::ground::command::shell;
+use crate::oauth::table::Row;
 use crate::proto::Protocol;
 use crate::proto::dialogue::RefusedBecause;
 

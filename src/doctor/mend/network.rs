@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use crate::config::TlsMode;
 use crate::doctor::subject::Subject;
+use crate::ground::command::shell;
 use crate::net::tls::{CertFault, CertInfo, HandshakeFault};
-use crate::oauth::table::shell;
 use crate::observe::time::minutes;
 use crate::proto::Protocol;
 

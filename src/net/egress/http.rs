@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::handshake::{Login, Target};
 use super::{EgressFault, LONGEST_ANSWER, authority, bracketed};
+use crate::ground::text::printable_up_to;
 
 /// Longest reason phrase that is passed on, in characters.
 const LONGEST_REASON: usize = 60;
@@ -122,7 +123,10 @@ impl HttpConnect {
             .iter()
             .any(|word| word.eq_ignore_ascii_case("basic"));
         if !offered.is_empty() && !basic {
-            return EgressFault::OtherAuthentication(printable(&offered.join(", ")));
+            return EgressFault::OtherAuthentication(printable_up_to(
+                LONGEST_REASON,
+                &offered.join(", "),
+            ));
         }
         if self.known {
             EgressFault::WrongPassword(" (407)")
@@ -150,21 +154,12 @@ fn status(line: &str) -> Option<(u16, String)> {
     if !digits(minor, 1) || !digits(status, 3) {
         return None;
     }
-    Some((status.parse().ok()?, printable(reason.trim())))
+    Some((
+        status.parse().ok()?,
+        printable_up_to(LONGEST_REASON, reason.trim()),
+    ))
 }
 
 fn is_scheme(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
-}
-
-/// The words of a stranger, for a log and a mail client: short, printable ASCII.
-fn printable(text: &str) -> String {
-    let fit = |c: char| {
-        if c.is_ascii_graphic() || c == ' ' {
-            c
-        } else {
-            '?'
-        }
-    };
-    text.chars().take(LONGEST_REASON).map(fit).collect()
 }

@@ -20,10 +20,8 @@ use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
 use super::environment::Environment;
-use super::{
-    Http, HttpRequest, HttpResponse, HttpSettings, TransportError, Trouble, Unreached, is_loopback,
-};
-use crate::ground::BoxFuture;
+use super::{Http, HttpRequest, HttpResponse, HttpSettings, TransportError, Trouble, Unreached};
+use crate::ground::{BoxFuture, loopback};
 use crate::net::dial;
 use crate::net::egress::Egress;
 
@@ -188,7 +186,7 @@ impl Target {
     fn of(request: &HttpRequest) -> Result<Self, TransportError> {
         let refused = |text: &dyn fmt::Display| TransportError::new(Trouble::NotAllowed, text);
         let url = Url::parse(&request.uri().to_string()).map_err(|error| refused(&error))?;
-        let loopback = is_loopback(&url);
+        let loopback = loopback::is_url(&url);
         let tls = match url.scheme() {
             "https" => true,
             "http" if loopback => false,

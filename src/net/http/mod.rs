@@ -16,7 +16,6 @@ use std::time::Duration;
 pub use client::HttpClient;
 use hyper::http;
 pub use unreached::Unreached;
-use url::{Host, Url};
 
 use super::dial::DialError;
 use crate::ground::BoxFuture;
@@ -114,15 +113,5 @@ impl Default for HttpSettings {
             total_timeout: Duration::from_secs(20),
             max_body: 256 * 1024,
         }
-    }
-}
-
-/// Whether the URL's host is this machine by name or address.
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
     }
 }

@@ -22,6 +22,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::error::TlsError;
 use super::files;
+use crate::ground::text::hex;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Long, because every client has to be told of a new one by hand.
@@ -67,7 +68,7 @@ impl LocalCa {
         let key = KeyPair::generate().map_err(make)?;
         let key_pem = SecretString::from(key.serialize_pem());
         let mut params = CertificateParams::default();
-        let id: String = random::<4>()?.iter().map(|b| format!("{b:02x}")).collect();
+        let id = hex(random::<4>()?);
         // The id tells CAs of several machines apart, in a client's list and by its look-up by name.
         params
             .distinguished_name

@@ -15,11 +15,12 @@ use tokio::time::Instant;
 use url::form_urlencoded;
 
 use crate::ground::BoxFuture;
+use crate::ground::text::printable;
 use crate::input::words::ClientAuth;
 use crate::net::http::Http;
 use crate::oauth::answer::TokenAnswer;
 use crate::oauth::classify::{Kind, Refusal};
-use crate::oauth::error::{TokenError, printable};
+use crate::oauth::error::TokenError;
 use crate::oauth::exchange::{self, Judge, Occasion, Way, read_secret, send};
 use crate::oauth::provider::{Account, Provider};
 use crate::oauth::token::Grant;

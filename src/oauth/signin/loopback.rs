@@ -20,6 +20,7 @@ use url::{Host, Url};
 
 use super::code::CodeSignIn;
 use super::redirect::{Brought, Code, Expected};
+use crate::ground::loopback;
 use crate::oauth::error::TokenError;
 
 /// Longest request head, in octets: the code and state of all known providers stay under 4 KiB.
@@ -138,16 +139,13 @@ impl Loopback {
 fn target(redirect_uri: &str) -> Option<(Vec<IpAddr>, u16)> {
     let free = redirect_uri.contains("{port}");
     let url = Url::parse(&redirect_uri.replace("{port}", "1")).ok()?;
-    if url.scheme() != "http" {
+    if url.scheme() != "http" || !loopback::is_url(&url) {
         return None;
     }
     let addresses = match url.host()? {
-        Host::Domain(name) if name.eq_ignore_ascii_case("localhost") => {
-            vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
-        }
-        Host::Ipv4(address) if address.is_loopback() => vec![address.into()],
-        Host::Ipv6(address) if address.is_loopback() => vec![address.into()],
-        _ => return None,
+        Host::Domain(_) => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        Host::Ipv4(address) => vec![address.into()],
+        Host::Ipv6(address) => vec![address.into()],
     };
     let port = if free {
         0

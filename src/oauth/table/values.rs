@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::step::{Only, Step, texts};
+use crate::ground::command;
 use crate::oauth::provider::Account;
 
 macro_rules! values {
@@ -11,7 +12,11 @@ macro_rules! values {
         /// What may stand in braces in a text of the table, and how it is shown where its value isn't
         /// known: so that the reader sees what to put there.
         pub const PLACEHOLDERS: &[(&str, &str)] =
-            &[("login", "mailsplice login USER"), $((stringify!($name), $general)),+];
+            &[
+                ("login", "mailsplice login USER"),
+                ("password_add", "mailsplice password add USER"),
+                $((stringify!($name), $general)),+
+            ];
 
         /// The values that are known for the placeholders of a text. One that is missing or empty is
         /// shown as [`PLACEHOLDERS`] says.
@@ -32,13 +37,15 @@ macro_rules! values {
                 }
             )+
 
+            fn who(&self) -> &str {
+                self.user.as_deref().unwrap_or("USER")
+            }
+
             /// `None` for a name that is no placeholder.
             fn get(&self, name: &str) -> Option<Cow<'_, str>> {
                 match name {
-                    "login" => {
-                        let user = self.user.as_deref().map_or_else(|| "USER".to_owned(), shell);
-                        Some(format!("mailsplice login {user}").into())
-                    }
+                    "login" => Some(command::login(self.who()).into()),
+                    "password_add" => Some(command::password_add(self.who()).into()),
                     $(stringify!($name) => Some(self.$name.as_deref().unwrap_or($general).into()),)+
                     _ => None,
                 }
@@ -48,7 +55,7 @@ macro_rules! values {
 }
 
 values! {
-    /// The user name of the account, which `{login}` names too.
+    /// The user name of the account, which `{login}` and `{password_add}` name too.
     user: "USER";
     /// Microsoft's tenant.
     tenant: "TENANT";
@@ -153,18 +160,6 @@ pub fn general(text: &str) -> String {
     Values::default().fill(text)
 }
 
-/// `value` as one word for a POSIX shell.
-pub fn shell(value: &str) -> String {
-    let harmless =
-        |c: char| c.is_ascii_alphanumeric() || matches!(c, '@' | '.' | '_' | '-' | '+' | ':' | '/');
-    let first = value.trim_start_matches([':', '/']);
-    if first.starts_with(|c: char| c.is_ascii_alphanumeric()) && value.chars().all(harmless) {
-        value.to_owned()
-    } else {
-        format!("'{}'", value.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,5 +193,13 @@ mod tests {
         );
         assert_eq!(login("o'neil@x"), r"mailsplice login 'o'\''neil@x'");
         assert_eq!(login("$(id)"), "mailsplice login '$(id)'");
+        let odd = Values::default().user("o'neil@x");
+        for row in crate::oauth::table::rows() {
+            for step in odd.steps(&row.steps) {
+                let bare =
+                    ["login", "password add"].map(|verb| format!("mailsplice {verb} o'neil"));
+                assert!(!bare.iter().any(|bare| step.contains(bare)), "{step}");
+            }
+        }
     }
 }

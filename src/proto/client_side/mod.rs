@@ -15,7 +15,8 @@ use super::patience::{Patience, TOO_MANY_COMMANDS, TOO_MANY_REFUSALS};
 use super::sasl::SaslError;
 use super::sasl::exchange::{Exchange, Failure, Progress, SaslMechanism, Words};
 use super::steps::{Outbox, Steps, Turn};
-use super::{Limits, Refusal, RefusalKind, printable};
+use super::{Limits, Refusal, RefusalKind};
+use crate::ground::text::printable_up_to;
 
 /// The longest sentence, in octets: a reply of POP3 and SMTP has at most 512 with its code (RFC 2449 §4,
 /// RFC 5321 §4.5.3.1.5), and the same sentences serve IMAP.
@@ -245,7 +246,7 @@ impl<S: Server> Dialogue<S> {
         let begin = S::refused(tag, refusal.kind);
         self.say(&format!(
             "{begin} {}",
-            printable(&refusal.text, LONGEST_TEXT)
+            printable_up_to(LONGEST_TEXT, &refusal.text)
         ));
         if self.patience.with_refusal(&self.limits) {
             return State::command();
@@ -279,7 +280,7 @@ impl<S: Server> Dialogue<S> {
 
     /// The same; the last word begins with this.
     pub(super) fn ended_with(&mut self, end: ClientEnd, begin: &str, text: &str) -> State<S> {
-        self.say(&format!("{begin} {}", printable(text, LONGEST_TEXT)));
+        self.say(&format!("{begin} {}", printable_up_to(LONGEST_TEXT, text)));
         State::ended(end)
     }
 }

@@ -1,7 +1,7 @@
 //! A server's reply, which may have several lines (RFC 5321 §4.2).
 
+use crate::ground::text::printable_up_to;
 use crate::proto::dialogue::Fault;
-use crate::proto::printable;
 
 /// Lines of one reply, before we give up.
 const MOST_LINES: usize = 100;
@@ -55,7 +55,7 @@ impl Reply {
     pub(super) fn words(&self) -> String {
         let texts = self.texts.iter().map(|text| String::from_utf8_lossy(text));
         let all: Vec<_> = texts.collect();
-        printable(&format!("{} {}", self.code, all.join(" ")), LONGEST_WORDS)
+        printable_up_to(LONGEST_WORDS, &format!("{} {}", self.code, all.join(" ")))
     }
 }
 

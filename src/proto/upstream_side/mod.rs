@@ -13,9 +13,9 @@ pub(super) use self::states::State;
 use self::states::{ExpectMessage, ExpectTls, NoLine};
 use super::dialogue::{Fault, RefusedBecause, Success, UpstreamStep, UpstreamTls};
 use super::line::{Inbox, Line};
-use super::printable;
 use super::sasl::Mechanism;
 use super::steps::{Outbox, Steps};
+use crate::ground::text::printable_up_to;
 
 /// The longest text of a refusal or goodbye that is kept, in characters.
 const LONGEST_WORDS: usize = 200;
@@ -192,5 +192,5 @@ impl<C: Client> Dialogue<C> {
 
 /// A server's words for the log: printable and cut.
 pub(super) fn words(text: &[u8]) -> String {
-    printable(&String::from_utf8_lossy(text), LONGEST_WORDS)
+    printable_up_to(LONGEST_WORDS, &String::from_utf8_lossy(text))
 }

@@ -3,10 +3,11 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use url::{Host, Url};
+use url::Url;
 
 use super::form::Form;
 use super::{Provider, page};
+use crate::ground::loopback;
 use crate::sandbox::grants::{AuthRequest, Refusal};
 
 /// Longer than any real one; keeps a stranger from filling the memory.
@@ -88,7 +89,7 @@ impl Provider {
             ));
         }
         let redirect_uri = form.get("redirect_uri").unwrap_or_default();
-        let to = loopback(redirect_uri).ok_or(Fault::Page(
+        let to = local_redirect(redirect_uri).ok_or(Fault::Page(
             "redirect_uri must be http:// on 127.0.0.1, [::1] or localhost, without a fragment.",
         ))?;
         let owned = |name| form.get(name).map(str::to_owned);
@@ -165,13 +166,8 @@ impl Provider {
 }
 
 /// RFC 8252 §7.3: any port, loopback only.
-fn loopback(redirect_uri: &str) -> Option<Url> {
+fn local_redirect(redirect_uri: &str) -> Option<Url> {
     let url = Url::parse(redirect_uri).ok()?;
-    let local = match url.host()? {
-        Host::Domain(name) => name == "localhost",
-        Host::Ipv4(ip) => ip.is_loopback(),
-        Host::Ipv6(ip) => ip.is_loopback(),
-    };
     let plain = url.scheme() == "http" && url.fragment().is_none() && url.username().is_empty();
-    (local && plain && url.password().is_none()).then_some(url)
+    (loopback::is_url(&url) && plain && url.password().is_none()).then_some(url)
 }
