@@ -172,7 +172,7 @@ fn print(found: &Found) {
     if unknown && found.fallback.is_none() {
         say(
             "mailsplice then goes by what stands beside it. Of a sign-in service: transient values of \
-             \"error\" are tried\nagain, invalid_grant and its like ask for a new sign-in, all others \
+             \"error\" are tried\nagain, invalid_grant and similar values ask for a new sign-in, all others \
              for the administrator. Of a mail server:\nthe response code; without one the token is \
              renewed once.",
         );
@@ -206,7 +206,7 @@ fn print_row(row: &Row) {
     let class = row.class;
     field(
         "Class",
-        &format!("{}; the move is {}", class.name(), row.whose()),
+        &format!("{}; who must act: {}", class.name(), row.whose()),
     );
     let sentence = table::general(&row.sentence);
     if passed_on(row) {

@@ -76,7 +76,7 @@ pub(super) static FILE: Table = Table {
             "egress",
             Kind::Table(&EGRESS),
             "The proxy that leads out of the network, for OAuth endpoints and mail servers. Default \
-             none: mail goes directly, OAuth requests follow HTTPS_PROXY and its like.",
+             none: mail goes directly, OAuth requests follow HTTPS_PROXY and similar variables.",
         ),
         may(
             "limits",

@@ -112,7 +112,7 @@ fn load_with(path: &Path, variables: Variables<'_>) -> Result<Loaded, Faults> {
     if bytes.len() as u64 > FILE_BYTES {
         return Err(one(
             None,
-            "is longer than 1 MiB: this is no configuration".to_owned(),
+            "is larger than 1 MiB, too large for a configuration file".to_owned(),
         ));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
@@ -152,7 +152,7 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
 /// All faults of the text at once.
 pub fn parse(text: &str, base: &Path) -> Result<Loaded, Faults> {
     let result = if text.len() as u64 > FILE_BYTES {
-        let message = "is longer than 1 MiB: this is no configuration".to_owned();
+        let message = "is larger than 1 MiB, too large for a configuration file".to_owned();
         Err(vec![Fault {
             line: None,
             path: String::new(),

@@ -186,7 +186,7 @@ impl<'a> Reader<'a, '_> {
         let line = span.start.line();
         self.nodes += 1;
         if depth > DEPTH || self.nodes > NODES {
-            let message = "nested too deep, or too many values: this is no configuration";
+            let message = "nested too deeply, or too many values for a configuration file";
             self.report.fault(line, "", message);
             return Err(Stop::Reported);
         }
@@ -362,7 +362,7 @@ mod tests {
         assert!(
             faults(&block)
                 .iter()
-                .all(|fault| fault.contains("nested too deep"))
+                .all(|fault| fault.contains("nested too deeply"))
         );
         assert_eq!(faults(&block).len(), 1);
         let many = format!("[{}]", "a,".repeat(NODES + 1));

@@ -253,7 +253,7 @@ fn scopes(config: &Config, provider: &Provider, findings: &mut Vec<Finding>) {
         if has("graph.microsoft.com") || has("/Mail.") {
             warn(
                 "a token for Microsoft Graph does not open IMAP, POP or SMTP: use \
-                 https://outlook.office.com/IMAP.AccessAsUser.All and its like"
+                 scopes such as https://outlook.office.com/IMAP.AccessAsUser.All"
                     .to_owned(),
             );
         }

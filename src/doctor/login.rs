@@ -66,7 +66,7 @@ pub(super) fn greeting(subject: &Subject<'_>, greeted: Result<&Ready, &Unusable>
     } else {
         let text = format!("does not offer {name}, nor {}", other.name());
         Finding::warning(text).mend([format!(
-            "Does {} take OAuth tokens at all? Who runs it must switch that on.",
+            "Check whether {} accepts OAuth tokens at all: its administrator may have to enable them.",
             subject.server.host
         )])
     };

@@ -185,7 +185,7 @@ fn tls(
             let text = format!("{version}; {}", described(shown));
             let finding = if soon {
                 Finding::warning(text).mend([format!(
-                    "The certificate ends within {ENDS_SOON} days: who runs {} must renew it.",
+                    "The certificate expires within {ENDS_SOON} days: the administrator of {} must renew it.",
                     subject.server.host
                 )])
             } else {
@@ -209,7 +209,7 @@ fn refused(
     let why = match fault {
         tls::HandshakeFault::Certificate(fault, _) => {
             let why = match fault {
-                tls::CertFault::OtherName => "is made out to other names",
+                tls::CertFault::OtherName => "is issued for other names",
                 tls::CertFault::UnknownIssuer => "was issued by nobody this machine trusts",
                 tls::CertFault::Expired => "has ended",
                 tls::CertFault::NotYetValid => "is not valid yet",

@@ -58,10 +58,10 @@ impl Class {
     /// Whose move it is, in words.
     pub fn whose(self) -> &'static str {
         match self {
-            Self::Temporary => "nobody's: it passes by itself",
-            Self::SignIn => "the user's: sign in again",
-            Self::Admin => "the administrator's of the organisation",
-            Self::Configuration => "the operator's of mailsplice",
+            Self::Temporary => "nobody: it passes by itself",
+            Self::SignIn => "the user: sign in again",
+            Self::Admin => "the organisation's administrator",
+            Self::Configuration => "the operator of mailsplice",
         }
     }
 }

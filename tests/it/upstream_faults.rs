@@ -160,7 +160,7 @@ fn cases(lab: &Lab) -> Vec<Case> {
                 Does::Tls(other),
                 [
                     "CONTACTADMIN",
-                    "made out to other names: correct the address in servers.imap of provider contoso",
+                    "issued for other names: correct the address in servers.imap of provider contoso",
                     "mail.other.test",
                 ],
             ),
@@ -298,7 +298,7 @@ async fn sign_ins() -> Vec<SignIn> {
             Some(other_pem),
             [
                 "CONTACTADMIN",
-                "made out to other names: correct the address in token_url of provider contoso",
+                "issued for other names: correct the address in token_url of provider contoso",
                 key,
             ],
         ),

@@ -148,7 +148,7 @@ pub(in crate::doctor) fn other_identity(subject: &Subject<'_>, identity: &str) -
     let ask = if subject.is_microsoft() {
         ". In Exchange Online PowerShell:"
     } else {
-        ": ask who runs the mail server."
+        ": ask the administrator of the mail server."
     };
     let mut lines = vec![
         sign_in_as_configured(subject),

@@ -195,10 +195,10 @@ pub(in crate::doctor) fn certificate(
                 "It is {} by this machine's clock: if that is wrong, set the clock (timedatectl).",
                 minutes(now)
             ),
-            format!("If it is right: who runs {host} must renew the certificate."),
+            format!("If it is right, the administrator of {host} must renew the certificate."),
         ],
         _ => vec![
-            format!("Who runs {host} must replace the certificate (issued by {issuer})."),
+            format!("The administrator of {host} must replace the certificate (issued by {issuer})."),
             inspected,
         ],
     }

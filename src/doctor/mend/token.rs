@@ -48,8 +48,8 @@ pub(in crate::doctor) fn other_resource(subject: &Subject<'_>) -> Vec<String> {
         _ => "outlook.office.com",
     };
     let mut lines = vec![format!(
-        "Tokens for Microsoft Graph open no mail server. Leave {} out, or ask for \
-         https://{resource}/{} and its like, for one resource only.",
+        "Tokens for Microsoft Graph open no mail server. Leave {} out, or ask only for \
+         scopes of one mail resource, such as https://{resource}/{}.",
         subject.place("scopes"),
         subject.permission()
     )];

@@ -29,7 +29,7 @@ pub enum HandshakeFault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CertFault {
-    /// It is made out to other names.
+    /// It is issued for other names.
     OtherName,
     /// Nobody we trust has signed it.
     UnknownIssuer,
@@ -175,7 +175,7 @@ impl HandshakeFault {
         let now = minutes(SystemClock.now());
         match self {
             Self::Certificate(CertFault::OtherName, _) => format!(
-                "The certificate of {host} is made out to other names: correct the address in {place}"
+                "The certificate of {host} is issued for other names: correct the address in {place}"
             ),
             Self::Certificate(CertFault::UnknownIssuer, _) => format!(
                 "The certificate of {host} was issued by nobody this machine trusts; if it is your own, set trust.extra_ca"

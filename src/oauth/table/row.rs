@@ -117,10 +117,10 @@ impl Row {
         numbers.chain(value).chain(reply).collect()
     }
 
-    /// Whose move it is, in words.
+    /// Who must act, in words.
     pub fn whose(&self) -> &'static str {
         if self.flow {
-            "the user's: start the sign-in again"
+            "the user: start the sign-in again"
         } else {
             self.class.whose()
         }

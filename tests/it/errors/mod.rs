@@ -303,7 +303,7 @@ fn every_row_is_explained() {
             Some(reply) if reply.when == When::Session => format!("Status says {sentence}"),
             _ => format!("Client gets {} {sentence}", answer(row)),
         };
-        let class = format!("Class {}; the move is {}", row.class.name(), row.whose());
+        let class = format!("Class {}; who must act: {}", row.class.name(), row.whose());
         let mut wanted = vec![
             told,
             class,
@@ -499,12 +499,12 @@ fn document() -> String {
          `mailsplice explain CODE`,\nwhich also takes a whole error text. *Client gets* is what the mail program is told: \
          `NO [UNAVAILABLE]` for the class temporary,\n`NO [CONTACTADMIN]` for the others, with this sentence (POP3: `-ERR [SYS/TEMP]`, `-ERR [SYS/PERM]`; SMTP: `454 4.7.0`). \
          Words in capitals stand for the account's own values.\n\n\
-         | class | whose move |\n|---|---|\n\
-         | temporary | nobody's: it passes by itself, mailsplice tries again |\n\
-         | sign-in | the user's: `mailsplice login USER` |\n\
-         | admin | the administrator's of the organisation |\n\
-         | configuration | the operator's of mailsplice |\n\n\
-         Not in the table: by the `error` value of the answer. Transient ones are tried again, `invalid_grant` and its like \
+         | class | who must act |\n|---|---|\n\
+         | temporary | nobody: it passes by itself, mailsplice tries again |\n\
+         | sign-in | the user: `mailsplice login USER` |\n\
+         | admin | the organisation's administrator |\n\
+         | configuration | the operator of mailsplice |\n\n\
+         Not in the table: by the `error` value of the answer. Transient ones are tried again, `invalid_grant` and similar values \
          ask for a new\nsign-in, all others are for the administrator, with correlation id and time in the log.\n",
     );
     let suberror = |row: &Row| {
