@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{CONFIGURATION, DONE, load, say, word};
-use crate::doctor::inspect::{self, Finding};
+use crate::doctor::inspect::{self, Issue};
 
 pub(super) fn run(file: Option<PathBuf>) -> anyhow::Result<u8> {
     let loaded = load(file)?;
@@ -11,13 +11,13 @@ pub(super) fn run(file: Option<PathBuf>) -> anyhow::Result<u8> {
         word(format_args!("warning: {warning}"));
     }
     let mut faults = 0;
-    for finding in inspect::inspect(&loaded.config) {
-        match finding {
-            Finding::Fault(text) => {
+    for issue in inspect::inspect(&loaded.config) {
+        match issue {
+            Issue::Fault(text) => {
                 faults += 1;
                 word(format_args!("fault: {text}"));
             }
-            Finding::Warning(text) => word(format_args!("warning: {text}")),
+            Issue::Warning(text) => word(format_args!("warning: {text}")),
         }
     }
     let file = loaded.config.file.display();

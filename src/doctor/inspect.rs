@@ -18,63 +18,63 @@ use crate::store::{StoreKey, folder};
 
 /// Something found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Finding {
+pub(crate) enum Issue {
     /// It will not work like this.
     Fault(String),
     /// It works, and will hurt some day.
     Warning(String),
 }
 
-use Finding::{Fault, Warning};
+use Issue::{Fault, Warning};
 
 /// Everything that is wrong or doubtful, with its mend. Reads files; changes nothing, runs no
 /// command and asks no server.
-pub(crate) fn inspect(config: &Config) -> Vec<Finding> {
-    let mut findings = Vec::new();
+pub(crate) fn inspect(config: &Config) -> Vec<Issue> {
+    let mut issues = Vec::new();
     let now = i64::try_from(SystemClock.now()).unwrap_or(i64::MAX);
-    state_dir(config, &mut findings);
-    let key = store_key(config, &mut findings);
+    state_dir(config, &mut issues);
+    let key = store_key(config, &mut issues);
     if let Some(key) = key {
-        passwords(config, &key, &mut findings);
+        passwords(config, &key, &mut issues);
     }
-    audit_file(config, &mut findings);
-    certificates(config, &mut findings);
+    audit_file(config, &mut issues);
+    certificates(config, &mut issues);
     if let Some((_, password)) = config.egress.as_ref().and_then(|e| e.credentials.as_ref()) {
-        read_secret("egress.password", password, &mut findings);
+        read_secret("egress.password", password, &mut issues);
     }
     for provider in &config.providers {
-        client_secret(provider, &mut findings);
-        credentials::client_certificate(provider, now, &mut findings);
-        credentials::service_account(provider, &mut findings);
-        scopes(config, provider, &mut findings);
+        client_secret(provider, &mut issues);
+        credentials::client_certificate(provider, now, &mut issues);
+        credentials::service_account(provider, &mut issues);
+        scopes(config, provider, &mut issues);
     }
     // The ends of certificates are among the faults of the pairs.
     let ahead = watch::of_configuration(config, SystemClock.now())
         .into_iter()
         .filter(|warning| !["certificate", "client certificate"].contains(&warning.what));
-    findings.extend(ahead.map(|warning| Warning(warning.sentence)));
-    findings
+    issues.extend(ahead.map(|warning| Warning(warning.sentence)));
+    issues
 }
 
 /// The same for what belongs to one provider: its secret and its scopes.
-pub(crate) fn provider(config: &Config, provider: &Provider) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    client_secret(provider, &mut findings);
-    scopes(config, provider, &mut findings);
-    findings
+pub(crate) fn provider(config: &Config, provider: &Provider) -> Vec<Issue> {
+    let mut issues = Vec::new();
+    client_secret(provider, &mut issues);
+    scopes(config, provider, &mut issues);
+    issues
 }
 
-fn state_dir(config: &Config, findings: &mut Vec<Finding>) {
+fn state_dir(config: &Config, issues: &mut Vec<Issue>) {
     let dir = &config.state_dir;
     match fs::metadata(dir) {
-        Ok(meta) if !meta.is_dir() => findings.push(Fault(format!(
+        Ok(meta) if !meta.is_dir() => issues.push(Fault(format!(
             "state_dir {} is not a folder: move the file away or choose another folder",
             dir.display()
         ))),
-        Ok(meta) => open_to_others(dir, meta.permissions().mode(), "700", findings),
+        Ok(meta) => open_to_others(dir, meta.permissions().mode(), "700", issues),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => {
-            findings.push(Fault(format!(
+            issues.push(Fault(format!(
                 "state_dir {} cannot be read: {error}",
                 dir.display()
             )));
@@ -86,10 +86,10 @@ fn state_dir(config: &Config, findings: &mut Vec<Finding>) {
 const STORE_KEY: &str = "store_key";
 
 /// Gives the key, where it could be read and there is one.
-fn store_key(config: &Config, findings: &mut Vec<Finding>) -> Option<StoreKey> {
+fn store_key(config: &Config, issues: &mut Vec<Issue>) -> Option<StoreKey> {
     if let SecretSource::File(path) = &config.store_key {
         if path.starts_with(&config.state_dir) {
-            findings.push(Warning(format!(
+            issues.push(Warning(format!(
                 "store_key {} lies beside the data it seals: whoever copies the folder has both; \
                  keep it elsewhere, or use credential: or command:",
                 path.display()
@@ -99,14 +99,14 @@ fn store_key(config: &Config, findings: &mut Vec<Finding>) -> Option<StoreKey> {
             return None; // Made on first use.
         }
         if let Err(error) = folder::key_file(path) {
-            findings.push(Fault(error.to_string()));
+            issues.push(Fault(error.to_string()));
             return None;
         }
     }
-    let secret = read_secret(STORE_KEY, &config.store_key, findings)?;
+    let secret = read_secret(STORE_KEY, &config.store_key, issues)?;
     let key = StoreKey::from_secret(&secret);
     key.inspect_err(|error| {
-        findings.push(Fault(format!(
+        issues.push(Fault(format!(
             "store_key ({}): {error}",
             config.store_key.place()
         )));
@@ -115,35 +115,35 @@ fn store_key(config: &Config, findings: &mut Vec<Finding>) -> Option<StoreKey> {
 }
 
 /// Files that let nobody in as they are.
-fn passwords(config: &Config, key: &StoreKey, findings: &mut Vec<Finding>) {
+fn passwords(config: &Config, key: &StoreKey, issues: &mut Vec<Issue>) {
     let key = key.derive(access::KEY_PURPOSE);
     let accounts = config.accounts.iter().map(|account| account.key.as_str());
     let faults = access::password_faults(&config.state_dir, key, accounts);
-    findings.extend(
+    issues.extend(
         faults
             .iter()
             .map(|fault| Fault(format!("device passwords: {fault}"))),
     );
 }
 
-fn audit_file(config: &Config, findings: &mut Vec<Finding>) {
+fn audit_file(config: &Config, issues: &mut Vec<Issue>) {
     let Some(file) = &config.audit.file else {
         return;
     };
     let name = file.display();
     match fs::metadata(file) {
-        Ok(meta) if meta.is_dir() => findings.push(Fault(format!(
+        Ok(meta) if meta.is_dir() => issues.push(Fault(format!(
             "audit.file {name} is a folder: name a file in it"
         ))),
         Ok(meta) if meta.is_file() => {
-            open_to_others(file, meta.permissions().mode(), "600", findings);
+            open_to_others(file, meta.permissions().mode(), "600", issues);
         }
         Ok(_) => {}
         Err(_) => {
             let folder = file.parent().filter(|folder| !folder.is_dir());
             if let Some(folder) = folder {
                 let folder = folder.display();
-                findings.push(Fault(format!(
+                issues.push(Fault(format!(
                     "the folder of audit.file {name} is missing: make {folder}, writable for the \
                      user that mailsplice runs as"
                 )));
@@ -152,10 +152,10 @@ fn audit_file(config: &Config, findings: &mut Vec<Finding>) {
     }
 }
 
-fn client_secret(provider: &Provider, findings: &mut Vec<Finding>) {
+fn client_secret(provider: &Provider, issues: &mut Vec<Issue>) {
     if let Some(source) = &provider.client_secret {
         let what = format!("client_secret of provider {}", provider.name);
-        read_secret(&what, source, findings);
+        read_secret(&what, source, issues);
     }
 }
 
@@ -163,13 +163,13 @@ fn client_secret(provider: &Provider, findings: &mut Vec<Finding>) {
 fn read_secret(
     what: &str,
     source: &SecretSource,
-    findings: &mut Vec<Finding>,
+    issues: &mut Vec<Issue>,
 ) -> Option<secrecy::SecretString> {
     match source {
         SecretSource::Command(_) => return None,
         SecretSource::File(path) => {
             if let Ok(meta) = fs::metadata(path) {
-                open_to_others(path, meta.permissions().mode(), "600", findings);
+                open_to_others(path, meta.permissions().mode(), "600", issues);
             }
         }
         SecretSource::Env(_) | SecretSource::Credential(_) => {}
@@ -181,16 +181,16 @@ fn read_secret(
     match read {
         Ok(secret) => Some(secret),
         Err(error) => {
-            findings.push(Fault(format!("{what}: {error}")));
+            issues.push(Fault(format!("{what}: {error}")));
             None
         }
     }
 }
 
-fn open_to_others(path: &Path, mode: u32, wanted: &str, findings: &mut Vec<Finding>) {
+fn open_to_others(path: &Path, mode: u32, wanted: &str, issues: &mut Vec<Issue>) {
     let open = mode & 0o077;
     if open != 0 {
-        findings.push(Warning(format!(
+        issues.push(Warning(format!(
             "{} can be used by others (mode {:03o}): chmod {wanted} {}",
             path.display(),
             mode & 0o777,
@@ -199,9 +199,9 @@ fn open_to_others(path: &Path, mode: u32, wanted: &str, findings: &mut Vec<Findi
     }
 }
 
-fn certificates(config: &Config, findings: &mut Vec<Finding>) {
+fn certificates(config: &Config, issues: &mut Vec<Issue>) {
     if let Err(error) = tls::client_config(config.trust.extra_ca.as_deref()) {
-        findings.push(Fault(format!("trust.extra_ca: {error}")));
+        issues.push(Fault(format!("trust.extra_ca: {error}")));
     }
     if config
         .listeners
@@ -218,7 +218,7 @@ fn certificates(config: &Config, findings: &mut Vec<Finding>) {
         (true, true) => None,
     };
     if let Some((present, present_name, missing, missing_name)) = half {
-        findings.push(Fault(format!(
+        issues.push(Fault(format!(
             "tls: {} is there but {} is missing: put the {missing_name} there, or remove the \
              {present_name} to have a local pair made",
             present.display(),
@@ -229,21 +229,21 @@ fn certificates(config: &Config, findings: &mut Vec<Finding>) {
     match tls::check_pair(certificate, key, &config.tls.names) {
         Ok(report) => {
             let file = certificate.display();
-            findings.extend(
+            issues.extend(
                 report
                     .faults
                     .iter()
                     .map(|fault| Warning(format!("{file}: {fault}"))),
             );
         }
-        Err(error) => findings.push(Fault(format!("tls: {error}"))),
+        Err(error) => issues.push(Fault(format!("tls: {error}"))),
     }
 }
 
 /// The classic mistakes with scopes: the wrong resource, too much, too little.
-fn scopes(config: &Config, provider: &Provider, findings: &mut Vec<Finding>) {
+fn scopes(config: &Config, provider: &Provider, issues: &mut Vec<Issue>) {
     let mut warn = |text: String| {
-        findings.push(Warning(format!(
+        issues.push(Warning(format!(
             "provider {}: scopes: {text}",
             provider.name
         )));

@@ -281,8 +281,8 @@ fn configuration(subject: &Subject<'_>) -> Done<()> {
     let mut warnings = Vec::new();
     for found in inspect::provider(subject.config, provider) {
         match found {
-            inspect::Finding::Fault(text) => faults.push(text),
-            inspect::Finding::Warning(text) => warnings.push(text),
+            inspect::Issue::Fault(text) => faults.push(text),
+            inspect::Issue::Warning(text) => warnings.push(text),
         }
     }
     if !faults.is_empty() {

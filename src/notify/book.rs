@@ -21,7 +21,7 @@ const KEPT: u64 = 100 * 86_400;
 
 /// How telling ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum SendResult {
     /// It was told.
     Told,
     /// It will be tried again; until then (Unix seconds) nobody else should.
@@ -97,7 +97,7 @@ impl Book {
     }
 
     /// Notes how telling what was claimed has ended.
-    pub(super) fn settle(&mut self, hook: &str, notice: &Notice, outcome: Outcome, now: u64) {
+    pub(super) fn settle(&mut self, hook: &str, notice: &Notice, outcome: SendResult, now: u64) {
         if notice.kind == NoticeKind::Recovered {
             return;
         }
@@ -105,7 +105,7 @@ impl Book {
         let key = notice.key();
         let entry = told.entry(key.clone()).or_default();
         match outcome {
-            Outcome::Told => {
+            SendResult::Told => {
                 entry.told = now;
                 entry.claimed = 0;
                 entry.expires_at = notice.expires_at;
@@ -114,8 +114,8 @@ impl Book {
                     entry.account.clone_from(&notice.account);
                 }
             }
-            Outcome::Later(until) => entry.claimed = until,
-            Outcome::NotTold => {
+            SendResult::Later(until) => entry.claimed = until,
+            SendResult::NotTold => {
                 entry.claimed = 0;
                 if entry.told == 0 {
                     told.remove(&key);

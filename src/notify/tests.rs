@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::book::{Book, Outcome};
+use super::book::{Book, SendResult};
 use super::hook::Target;
 use super::*;
 use crate::ground::BoxFuture;
@@ -60,7 +60,7 @@ fn told(book: &mut Book, event: &Event, now: u64) -> bool {
     let notice = notice(event);
     let granted = book.claim("hook", &notice, now, DAY, now + 60);
     if granted {
-        book.settle("hook", &notice, Outcome::Told, now);
+        book.settle("hook", &notice, SendResult::Told, now);
     }
     granted
 }
@@ -92,12 +92,12 @@ fn what_another_is_telling_is_left_to_it_for_a_while() {
     assert!(book.claim("other hook", &notice, NOW, DAY, NOW + 60));
     // It died without an answer.
     assert!(book.claim("hook", &notice, NOW + 61, DAY, NOW + 121));
-    book.settle("hook", &notice, Outcome::NotTold, NOW + 62);
+    book.settle("hook", &notice, SendResult::NotTold, NOW + 62);
     assert!(book.claim("hook", &notice, NOW + 62, DAY, NOW + 122));
     // The clock was set back by years: what it said then silences nobody.
     let past = NOW - 900 * DAY;
     assert!(book.claim("hook", &notice, past, DAY, past + 60));
-    book.settle("hook", &notice, Outcome::Told, NOW);
+    book.settle("hook", &notice, SendResult::Told, NOW);
     assert!(book.claim("hook", &notice, past, DAY, past + 60));
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::book::Outcome;
+use super::book::SendResult;
 use super::notice::Notice;
 use super::queue::{Item, MOST};
 use super::{Post, World};
@@ -63,16 +63,16 @@ async fn claim(world: &World, post: &Post, batch: Vec<Item>) -> Vec<Item> {
     claimed.await.unwrap_or_default()
 }
 
-async fn tell_all(world: &World, post: &Post, items: Vec<Item>) -> Vec<(Arc<Notice>, Outcome)> {
+async fn tell_all(world: &World, post: &Post, items: Vec<Item>) -> Vec<(Arc<Notice>, SendResult)> {
     let mut told = Vec::with_capacity(items.len());
     for item in items {
         let outcome = tokio::select! {
             biased;
-            () = post.stop.cancelled() => Outcome::NotTold,
+            () = post.stop.cancelled() => SendResult::NotTold,
             outcome = tell(world, post, &item) => outcome,
         };
         let notice = item.notice.clone();
-        if let Outcome::Later(_) = outcome {
+        if let SendResult::Later(_) = outcome {
             let pause = pause(item.tries).unwrap_or_default();
             post.queue.push(Item {
                 tries: item.tries + 1,
@@ -85,10 +85,10 @@ async fn tell_all(world: &World, post: &Post, items: Vec<Item>) -> Vec<(Arc<Noti
     told
 }
 
-async fn tell(world: &World, post: &Post, item: &Item) -> Outcome {
+async fn tell(world: &World, post: &Post, item: &Item) -> SendResult {
     let hook = post.hook.load_full();
     if !hook.wants(item.notice.kind) {
-        return Outcome::Told;
+        return SendResult::Told;
     }
     let mut notice = Notice::clone(&item.notice);
     notice.host.clone_from(&world.host);
@@ -101,21 +101,21 @@ async fn tell(world: &World, post: &Post, item: &Item) -> Outcome {
     match hook.tell(&notice, &*world.http).await {
         Ok(()) => {
             info!(hook = %hook.target, event, account, "told");
-            Outcome::Told
+            SendResult::Told
         }
         Err(error) => {
             let again = pause(item.tries);
             let seconds = again.map(|pause| pause.as_secs());
             warn!(hook = %hook.target, event, account, again_in = seconds, "not told: {error}");
-            again.map_or(Outcome::NotTold, |pause| {
+            again.map_or(SendResult::NotTold, |pause| {
                 let busy = pause + hook.timeout + SLACK;
-                Outcome::Later(world.clock.now().saturating_add(busy.as_secs()))
+                SendResult::Later(world.clock.now().saturating_add(busy.as_secs()))
             })
         }
     }
 }
 
-async fn settle(world: &World, post: &Post, told: Vec<(Arc<Notice>, Outcome)>) {
+async fn settle(world: &World, post: &Post, told: Vec<(Arc<Notice>, SendResult)>) {
     if told.is_empty() {
         return;
     }

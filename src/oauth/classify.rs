@@ -12,7 +12,7 @@ use super::error::{Class, TokenError};
 use super::provider::{Account, Provider};
 use super::table::{self, Row, Values};
 use crate::ground::text::printable;
-use crate::net::http::{TransportError, Trouble, Unreached};
+use crate::net::http::{TransportError, TransportErrorKind, Unreached};
 use crate::observe::Veil;
 
 /// An answer as far as it matters here.
@@ -48,7 +48,7 @@ impl<'a> Received<'a> {
 
 /// What it means.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Classified {
     /// A JSON object without an error under a status of success: to be read as a token answer.
     Good,
     /// No token.
@@ -113,7 +113,7 @@ const BUSY: &str = "Another process is busy with this account: try again later";
 
 /// Judges an answer, in this order: status, form, `error` values and codes that pass by themselves,
 /// `suberror`, `error`. `now` in Unix seconds, for a `Retry-After` date.
-pub fn classify(received: &Received<'_>, now: u64) -> Outcome {
+pub fn classify(received: &Received<'_>, now: u64) -> Classified {
     let after = received.retry_after.and_then(|text| retry_after(text, now));
     let body = serde_json::from_slice::<Value>(received.body)
         .ok()
@@ -134,7 +134,7 @@ pub fn classify(received: &Received<'_>, now: u64) -> Outcome {
         };
         refusal.settle(Kind::Retry { after }, note);
     } else if success && !body.as_ref().is_some_and(has_error) {
-        return Outcome::Good;
+        return Classified::Good;
     } else if let Some(row) = refusal.passing_error() {
         let after = after.max(row.pause);
         refusal.settle(Kind::Retry { after }, "");
@@ -155,18 +155,18 @@ pub fn classify(received: &Received<'_>, now: u64) -> Outcome {
     } else {
         refusal.settle(Kind::Settled, "");
     }
-    Outcome::Refused(refusal)
+    Classified::Refused(refusal)
 }
 
 impl Refusal {
     /// No answer came.
     pub fn transport(error: &TransportError) -> Box<Self> {
         let kind = match error.what {
-            Trouble::NotAllowed => Kind::Settled,
+            TransportErrorKind::NotAllowed => Kind::Settled,
             _ => Kind::Retry { after: None },
         };
         let mut refusal = Self::blank(0);
-        refusal.egress = error.what == Trouble::Egress;
+        refusal.egress = error.what == TransportErrorKind::Egress;
         if refusal.egress {
             refusal.settle(kind, &error.text);
         } else {

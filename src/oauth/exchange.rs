@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 
 use super::answer::{TokenAnswer, regular_device_answer, unseen_before, without_mark};
 use super::assertion::ASSERTION_TYPE;
-use super::classify::{Kind, Outcome, Received, Refusal, classify};
+use super::classify::{Classified, Kind, Received, Refusal, classify};
 use super::identity::{self, IdentityFault};
 use super::provider::{Account, Provider};
 use super::service_account;
@@ -273,8 +273,8 @@ pub(crate) async fn send(
     let unseen = unseen_before(answer.body());
     let answer = answer.map(without_mark);
     match classify(&Received::of(&answer), way.clock.now()) {
-        Outcome::Good => Ok(answer),
-        Outcome::Refused(mut refusal) => {
+        Classified::Good => Ok(answer),
+        Classified::Refused(mut refusal) => {
             if let Some(unseen) = unseen {
                 refusal.note = format!(
                     "the answer of {key} of provider {} is not JSON: {unseen}",

@@ -30,7 +30,7 @@ mod token;
 
 pub use self::assertion::{CertificateFacts, CertificateFault, ClientCertificate};
 pub use self::claims::TokenClaims;
-pub use self::classify::{Kind, Outcome, Received, Refusal, classify};
+pub use self::classify::{Classified, Kind, Received, Refusal, classify};
 pub use self::engine::{AccountStatus, EngineSettings, LastError, State, Tokens};
 pub use self::error::{Class, TokenError};
 pub use self::identity::{Identity, IdentityFault, Match, identity_matches};

@@ -51,19 +51,21 @@ pub async fn revoke(provider: &Provider, http: &dyn Http, record: &TokenRecord) 
     loop {
         match attempt(provider, http, token, hint).await {
             Ok(()) => return Revoked::Done,
-            Err(Trouble::Passing(_)) if tries < TRIES => {
+            Err(AttemptError::Transient(_)) if tries < TRIES => {
                 tokio::time::sleep(pause).await;
                 pause *= 2;
                 tries += 1;
             }
-            Err(Trouble::Passing(why) | Trouble::Lasting(why)) => return Revoked::Failed(why),
+            Err(AttemptError::Transient(why) | AttemptError::Permanent(why)) => {
+                return Revoked::Failed(why);
+            }
         }
     }
 }
 
-enum Trouble {
-    Passing(String),
-    Lasting(String),
+enum AttemptError {
+    Transient(String),
+    Permanent(String),
 }
 
 async fn attempt(
@@ -71,7 +73,7 @@ async fn attempt(
     http: &dyn Http,
     token: &SecretString,
     hint: &str,
-) -> Result<(), Trouble> {
+) -> Result<(), AttemptError> {
     let request = request(provider, token, hint).await?;
     let way = Way {
         http,
@@ -79,12 +81,12 @@ async fn attempt(
     };
     let request = with_assertion(provider, way, request)
         .await
-        .map_err(|refusal| Trouble::Lasting(refusal.detail()))?;
+        .map_err(|refusal| AttemptError::Permanent(refusal.detail()))?;
     let shown = secrets_of(&request);
     let answer = http
         .send(request)
         .await
-        .map_err(|error| Trouble::Passing(shown.hide(&error.to_string())))?;
+        .map_err(|error| AttemptError::Transient(shown.hide(&error.to_string())))?;
     let status = answer.status();
     if status.is_success() {
         return Ok(());
@@ -104,9 +106,9 @@ async fn attempt(
     }
     let passing = status.is_server_error() || matches!(status.as_u16(), 408 | 429);
     Err(if passing {
-        Trouble::Passing(why)
+        AttemptError::Transient(why)
     } else {
-        Trouble::Lasting(why)
+        AttemptError::Permanent(why)
     })
 }
 
@@ -120,12 +122,12 @@ async fn request(
     provider: &Provider,
     token: &SecretString,
     hint: &str,
-) -> Result<HttpRequest, Trouble> {
-    let unbuilt = || Trouble::Lasting("the request could not be made".to_owned());
+) -> Result<HttpRequest, AttemptError> {
+    let unbuilt = || AttemptError::Permanent("the request could not be made".to_owned());
     let url = provider.revocation_url.as_ref().ok_or_else(unbuilt)?;
     let secret = read_secret(provider)
         .await
-        .map_err(|refusal| Trouble::Lasting(refusal.detail()))?;
+        .map_err(|refusal| AttemptError::Permanent(refusal.detail()))?;
     let mut builder = http::Request::post(url.as_str()).header(
         http::header::CONTENT_TYPE,
         "application/x-www-form-urlencoded",

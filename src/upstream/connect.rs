@@ -198,14 +198,14 @@ pub struct Ready {
 }
 
 /// The server's answer to a login.
-pub(super) enum Answer {
+pub(super) enum LoginReply {
     /// It let us in.
     Accepted(Success),
     /// It did not.
     Refused(Refused),
 }
 
-impl Answer {
+impl LoginReply {
     fn veiled(self, veil: &Veil) -> Self {
         let octets = |text: bytes::Bytes| veil.hide_octets(&text).map_or(text, Into::into);
         match self {
@@ -221,7 +221,7 @@ impl Answer {
 enum Event {
     Ready,
     StartTls,
-    Answer(Answer),
+    Answer(LoginReply),
 }
 
 impl Ready {
@@ -245,7 +245,7 @@ impl Ready {
         message: SecretString,
         limit: Duration,
         veil: &Veil,
-    ) -> Result<Answer, Unusable> {
+    ) -> Result<LoginReply, Unusable> {
         let begun = self.dialogue.authenticate(mechanism, message);
         let answer = async {
             begun.map_err(Unusable::Fault)?;
@@ -300,10 +300,10 @@ impl Ready {
                 UpstreamStep::StartTls => return Ok(Event::StartTls),
                 UpstreamStep::Ready => return Ok(Event::Ready),
                 UpstreamStep::Accepted(success) => {
-                    return Ok(Event::Answer(Answer::Accepted(success)));
+                    return Ok(Event::Answer(LoginReply::Accepted(success)));
                 }
                 UpstreamStep::Refused(refused) => {
-                    return Ok(Event::Answer(Answer::Refused(refused)));
+                    return Ok(Event::Answer(LoginReply::Refused(refused)));
                 }
                 UpstreamStep::Failed(fault) => return Err(Unusable::Fault(fault)),
             }

@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use thiserror::Error;
 use tracing::{debug, info};
 
-use super::connect::{Answer, Ready, connect};
+use super::connect::{LoginReply, Ready, connect};
 use super::fault::Unusable;
 use super::server::Server;
 use super::verdict::Verdict;
@@ -161,7 +161,7 @@ impl Try<'_> {
             .log_in(server.mechanism, message, limit, &self.veil)
             .await?;
         Ok(match answer {
-            Answer::Accepted(success) => {
+            LoginReply::Accepted(success) => {
                 let (stream, unread) = ready.into_parts();
                 Shown::Accepted(LoggedIn {
                     stream,
@@ -171,7 +171,7 @@ impl Try<'_> {
                     veil: self.veil.clone(),
                 })
             }
-            Answer::Refused(refused) => {
+            LoginReply::Refused(refused) => {
                 Shown::Refused(ready, Verdict::of(server.protocol, refused))
             }
         })

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use super::{Fault, Finding, Warning, open_to_others, read_secret};
+use super::{Fault, Issue, Warning, open_to_others, read_secret};
 use crate::config::{Provider, SecretSource};
 use crate::daemon::wiring;
 use crate::oauth::{CertificateFacts, ServiceAccount};
@@ -14,14 +14,14 @@ const DAY: i64 = 86_400;
 
 /// Tries a client certificate as for a token request; only a command for the passphrase isn't run, and
 /// then the key stays closed. `now` in seconds since 1970.
-pub(super) fn client_certificate(provider: &Provider, now: i64, findings: &mut Vec<Finding>) {
+pub(super) fn client_certificate(provider: &Provider, now: i64, issues: &mut Vec<Issue>) {
     let Some(certificate) = &provider.client_certificate else {
         return;
     };
     let what = format!("client_certificate of provider {}", provider.name);
     let key = &certificate.private_key;
     if let Ok(meta) = fs::metadata(key) {
-        open_to_others(key, meta.permissions().mode(), "600", findings);
+        open_to_others(key, meta.permissions().mode(), "600", issues);
     }
     let ours = wiring::client_certificate(certificate);
     let encrypted = ours.is_encrypted().unwrap_or(false);
@@ -29,7 +29,7 @@ pub(super) fn client_certificate(provider: &Provider, now: i64, findings: &mut V
         Some(SecretSource::Command(_)) if encrypted => ours.facts(),
         Some(source) if encrypted => {
             let passphrase = format!("{what}: passphrase");
-            if read_secret(&passphrase, source, findings).is_none() {
+            if read_secret(&passphrase, source, issues).is_none() {
                 return;
             }
             ours.check()
@@ -39,26 +39,26 @@ pub(super) fn client_certificate(provider: &Provider, now: i64, findings: &mut V
     let facts = match tried {
         Ok(facts) => facts,
         Err(fault) => {
-            findings.push(Fault(format!("{what}: {fault}")));
+            issues.push(Fault(format!("{what}: {fault}")));
             return;
         }
     };
     if certificate.passphrase.is_some() && !encrypted {
-        findings.push(Warning(format!(
+        issues.push(Warning(format!(
             "{what}: passphrase has no effect: {} is not encrypted",
             key.display()
         )));
     }
     if provider.preset.is_microsoft() && !facts.rsa {
-        findings.push(Warning(format!(
+        issues.push(Warning(format!(
             "{what}: Microsoft documents RSA keys only: make an RSA key and a certificate for it"
         )));
     }
-    findings.extend(validity(&what, &facts, now));
+    issues.extend(validity(&what, &facts, now));
 }
 
 /// What its dates mean for a certificate.
-fn validity(what: &str, facts: &CertificateFacts, now: i64) -> Option<Finding> {
+fn validity(what: &str, facts: &CertificateFacts, now: i64) -> Option<Issue> {
     let mend = "make a new one, register it at the provider, then replace both files";
     let days = (facts.not_after - now).div_euclid(DAY);
     if now > facts.not_after {
@@ -75,16 +75,16 @@ fn validity(what: &str, facts: &CertificateFacts, now: i64) -> Option<Finding> {
 }
 
 /// Reads the key of a service account, unless a command would have to be run.
-pub(super) fn service_account(provider: &Provider, findings: &mut Vec<Finding>) {
+pub(super) fn service_account(provider: &Provider, issues: &mut Vec<Issue>) {
     let Some(source) = &provider.service_account_key else {
         return;
     };
     let what = format!("service_account_key of provider {}", provider.name);
-    let Some(json) = read_secret(&what, source, findings) else {
+    let Some(json) = read_secret(&what, source, issues) else {
         return;
     };
     if let Err(fault) = ServiceAccount::read(&json, &provider.token_url) {
-        findings.push(Fault(format!("{what} ({}) {fault}", source.place())));
+        issues.push(Fault(format!("{what} ({}) {fault}", source.place())));
     }
 }
 

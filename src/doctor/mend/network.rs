@@ -198,7 +198,9 @@ pub(in crate::doctor) fn certificate(
             format!("If it is right, the administrator of {host} must renew the certificate."),
         ],
         _ => vec![
-            format!("The administrator of {host} must replace the certificate (issued by {issuer})."),
+            format!(
+                "The administrator of {host} must replace the certificate (issued by {issuer})."
+            ),
             inspected,
         ],
     }

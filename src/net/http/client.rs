@@ -20,7 +20,9 @@ use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
 use super::environment::Environment;
-use super::{Http, HttpRequest, HttpResponse, HttpSettings, TransportError, Trouble, Unreached};
+use super::{
+    Http, HttpRequest, HttpResponse, HttpSettings, TransportError, TransportErrorKind, Unreached,
+};
 use crate::ground::{BoxFuture, loopback};
 use crate::net::dial;
 use crate::net::egress::Egress;
@@ -126,7 +128,7 @@ impl HttpClient {
             let data = frame.into_data().unwrap_or_default();
             if whole.len() + data.len() > most {
                 let text = format!("more than {most} octets");
-                return Err(TransportError::new(Trouble::TooLarge, text));
+                return Err(TransportError::new(TransportErrorKind::TooLarge, text));
             }
             whole.extend_from_slice(&data);
         }
@@ -142,13 +144,13 @@ impl HttpClient {
             return Ok(way);
         }
         let name = ServerName::try_from(target.host.clone())
-            .map_err(|error| TransportError::new(Trouble::NotAllowed, error))?;
+            .map_err(|error| TransportError::new(TransportErrorKind::NotAllowed, error))?;
         let stream = timeout_at(end, self.tls.connect(name, way))
             .await
             .map_err(|_| late(limit))?
             .map_err(|error| TransportError {
                 unreached: Unreached::in_handshake(&target.host, &error),
-                ..TransportError::new(Trouble::Connect, error)
+                ..TransportError::new(TransportErrorKind::Connect, error)
             })?;
         Ok(Box::new(stream))
     }
@@ -184,7 +186,8 @@ impl Http for HttpClient {
 
 impl Target {
     fn of(request: &HttpRequest) -> Result<Self, TransportError> {
-        let refused = |text: &dyn fmt::Display| TransportError::new(Trouble::NotAllowed, text);
+        let refused =
+            |text: &dyn fmt::Display| TransportError::new(TransportErrorKind::NotAllowed, text);
         let url = Url::parse(&request.uri().to_string()).map_err(|error| refused(&error))?;
         let loopback = loopback::is_url(&url);
         let tls = match url.scheme() {
@@ -204,7 +207,8 @@ impl Target {
 
     /// The request as it stands on the connection (RFC 9112 §3.2.1).
     fn prepared(&self, request: HttpRequest) -> Result<http::Request<Full<Bytes>>, TransportError> {
-        let refused = |text: &dyn fmt::Display| TransportError::new(Trouble::NotAllowed, text);
+        let refused =
+            |text: &dyn fmt::Display| TransportError::new(TransportErrorKind::NotAllowed, text);
         let (mut parts, body) = request.into_parts();
         let origin = match self.url.query() {
             Some(query) => format!("{}?{query}", self.url.path()),
@@ -229,7 +233,7 @@ impl Target {
 
 fn late(limit: Duration) -> TransportError {
     TransportError::new(
-        Trouble::TimedOut,
+        TransportErrorKind::TimedOut,
         format!("not within {} s", limit.as_secs()),
     )
 }
@@ -242,5 +246,5 @@ fn broken(error: &hyper::Error) -> TransportError {
         text = inner.to_string();
         cause = inner.source();
     }
-    TransportError::new(Trouble::Broken, text)
+    TransportError::new(TransportErrorKind::Broken, text)
 }

@@ -16,7 +16,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::client::Wire;
-use super::{TransportError, Trouble};
+use super::{TransportError, TransportErrorKind};
 use crate::net::dial::{dial, through};
 use crate::net::egress::{Credentials, EgressFault, ProxyKind, ProxyServer};
 
@@ -73,7 +73,7 @@ impl Named {
                      an address that begins with http://, https:// or socks5://",
                     other.unwrap_or_default()
                 );
-                return Err(TransportError::new(Trouble::Egress, text));
+                return Err(TransportError::new(TransportErrorKind::Egress, text));
             }
         };
         let port = uri.port_u16().unwrap_or(port);
@@ -107,7 +107,7 @@ impl Named {
         };
         connected.map_err(|fault| {
             let text = format!("the environment's proxy {} {}", self.server, words(&fault));
-            TransportError::new(Trouble::Egress, text)
+            TransportError::new(TransportErrorKind::Egress, text)
         })
     }
 

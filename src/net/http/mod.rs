@@ -36,7 +36,7 @@ pub trait Http: Send + Sync + 'static {
 #[error("{what}: {text}")]
 pub struct TransportError {
     /// What kind of failure.
-    pub what: Trouble,
+    pub what: TransportErrorKind,
     /// What the system said.
     pub text: String,
     /// What that means, where it is known.
@@ -44,7 +44,7 @@ pub struct TransportError {
 }
 
 impl TransportError {
-    fn new(what: Trouble, text: impl fmt::Display) -> Self {
+    fn new(what: TransportErrorKind, text: impl fmt::Display) -> Self {
         Self {
             what,
             text: text.to_string(),
@@ -54,9 +54,9 @@ impl TransportError {
 
     fn dial(host: &str, error: &DialError) -> Self {
         let what = match error {
-            DialError::Egress { .. } => Trouble::Egress,
-            DialError::TimedOut { .. } => Trouble::TimedOut,
-            DialError::Resolve { .. } | DialError::Connect { .. } => Trouble::Connect,
+            DialError::Egress { .. } => TransportErrorKind::Egress,
+            DialError::TimedOut { .. } => TransportErrorKind::TimedOut,
+            DialError::Resolve { .. } | DialError::Connect { .. } => TransportErrorKind::Connect,
         };
         Self {
             unreached: Unreached::by_dialling(host, error),
@@ -67,7 +67,7 @@ impl TransportError {
 
 /// Kinds of [`TransportError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum TransportErrorKind {
     /// Name lookup, TCP or TLS failed.
     Connect,
     /// The egress proxy is out of reach, refused, or could not connect. The text names it.
@@ -82,7 +82,7 @@ pub enum Trouble {
     NotAllowed,
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for TransportErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Connect | Self::Egress => "no connection",

@@ -139,14 +139,14 @@ async fn bodies_over_the_limit_are_refused_and_those_at_it_are_not() {
         };
         assert!(server.ask(limit(10)).await.is_ok());
         let error = server.ask(limit(9)).await.unwrap_err();
-        assert_eq!(error.what, Trouble::TooLarge);
+        assert_eq!(error.what, TransportErrorKind::TooLarge);
         assert_eq!(error.to_string(), "answer too large: more than 9 octets");
     }
     // One without an end is left at the limit.
     let endless = [b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b'x'; 512 * 1024]].concat();
     let server = Server::start(&[&endless], Then::Silence).await;
     let error = server.ask(HttpSettings::default()).await.unwrap_err();
-    assert_eq!(error.what, Trouble::TooLarge);
+    assert_eq!(error.what, TransportErrorKind::TooLarge);
 }
 
 #[tokio::test]
@@ -156,7 +156,11 @@ async fn answers_cut_short_are_no_answers() {
             let (first, _) = whole.split_at(cut);
             let server = Server::start(&[first], Then::Close).await;
             let error = server.ask(HttpSettings::default()).await.unwrap_err();
-            assert_eq!(error.what, Trouble::Broken, "cut at {cut}: {error}");
+            assert_eq!(
+                error.what,
+                TransportErrorKind::Broken,
+                "cut at {cut}: {error}"
+            );
             assert!(!error.to_string().contains("0123"), "{error}");
         }
     }
@@ -172,7 +176,7 @@ async fn headers_without_end_and_what_is_no_http_are_left() {
     for words in [&endless[..], b"* OK IMAP4rev1 ready\r\n"] {
         let server = Server::start(&[words], Then::Silence).await;
         let error = server.ask(HttpSettings::default()).await.unwrap_err();
-        assert_eq!(error.what, Trouble::Broken, "{error}");
+        assert_eq!(error.what, TransportErrorKind::Broken, "{error}");
     }
 }
 
@@ -186,7 +190,7 @@ async fn a_server_that_falls_silent_is_given_up() {
         let (said, _) = LENGTH.split_at(said);
         let server = Server::start(&[said], Then::Silence).await;
         let error = server.ask(settings).await.unwrap_err();
-        assert_eq!(error.what, Trouble::TimedOut);
+        assert_eq!(error.what, TransportErrorKind::TimedOut);
         assert_eq!(error.to_string(), "no answer in time: not within 0 s");
     }
     // TLS that never begins is a matter of connecting.
@@ -197,7 +201,7 @@ async fn a_server_that_falls_silent_is_given_up() {
     };
     let url = format!("https://{}/", silent.local_addr().unwrap());
     let error = client(settings).send(get(&url)).await.unwrap_err();
-    assert_eq!(error.what, Trouble::TimedOut);
+    assert_eq!(error.what, TransportErrorKind::TimedOut);
 }
 
 #[tokio::test]
@@ -247,7 +251,7 @@ async fn nothing_is_sent_in_plain_text_off_loopback() {
             .send(get(url))
             .await
             .unwrap_err();
-        assert_eq!(error.what, Trouble::NotAllowed, "{url}");
+        assert_eq!(error.what, TransportErrorKind::NotAllowed, "{url}");
     }
 }
 
@@ -262,7 +266,7 @@ async fn who_cannot_be_reached_is_told_with_the_place_to_look_at() {
             .send(get(&url))
             .await
             .unwrap_err();
-        assert_eq!(error.what, Trouble::Connect);
+        assert_eq!(error.what, TransportErrorKind::Connect);
         let words = format!("no connection: cannot connect to 127.0.0.1 port {port}: ");
         assert!(error.to_string().starts_with(&words), "{error}");
         let unreached = error.unreached.unwrap();
@@ -365,7 +369,7 @@ fn the_environment_names_a_proxy_for_https_but_for_what_it_excepts() {
     let socks4 = environment(https("socks4://u:secret@own.invalid:1080"));
     let url = Url::parse("https://idp.invalid/").unwrap();
     let error = socks4.proxy_for(&url).err().unwrap();
-    assert_eq!(error.what, Trouble::Egress);
+    assert_eq!(error.what, TransportErrorKind::Egress);
     assert_eq!(
         error.text,
         "the environment's proxy own.invalid is of a kind that cannot be used (socks4): give HTTPS_PROXY or \
@@ -381,7 +385,7 @@ async fn through_environment(userinfo: &str, says: &[u8]) -> (String, Vec<String
         .in_environment(environment(Matcher::builder().https(named)));
     let error = client.send(get("https://idp.invalid/token")).await;
     let error = error.unwrap_err();
-    assert_eq!(error.what, Trouble::Egress);
+    assert_eq!(error.what, TransportErrorKind::Egress);
     assert_eq!(error.unreached, None);
     let words = format!("the environment's proxy {} ", proxy.address);
     let text = error.text.strip_prefix(&words).unwrap().to_owned();
@@ -421,7 +425,7 @@ async fn a_proxy_of_the_environment_that_refuses_is_named_with_its_variable() {
     let client =
         client(HttpSettings::default()).in_environment(environment(Matcher::builder().all(named)));
     let error = client.send(get("https://idp.invalid/")).await.unwrap_err();
-    assert_eq!(error.what, Trouble::Egress);
+    assert_eq!(error.what, TransportErrorKind::Egress);
     let words = format!("the environment's proxy 127.0.0.1:{port} cannot be reached: ");
     assert!(error.text.starts_with(&words), "{error}");
     assert!(!format!("{error} {error:?}").contains("hunter2"));

@@ -10,11 +10,11 @@ use crate::oauth::provider::tests::sample;
 
 const NOW: u64 = 1_800_000_000;
 
-fn judged(status: u16, body: &str) -> Outcome {
+fn judged(status: u16, body: &str) -> Classified {
     with_retry_after(status, None, body)
 }
 
-fn with_retry_after(status: u16, retry_after: Option<&str>, body: &str) -> Outcome {
+fn with_retry_after(status: u16, retry_after: Option<&str>, body: &str) -> Classified {
     let received = Received {
         status,
         retry_after,
@@ -24,10 +24,10 @@ fn with_retry_after(status: u16, retry_after: Option<&str>, body: &str) -> Outco
     classify(&received, NOW)
 }
 
-fn refusal(outcome: Outcome) -> Refusal {
+fn refusal(outcome: Classified) -> Refusal {
     match outcome {
-        Outcome::Refused(refusal) => *refusal,
-        Outcome::Good => panic!("taken for good"),
+        Classified::Refused(refusal) => *refusal,
+        Classified::Good => panic!("taken for good"),
     }
 }
 
@@ -45,10 +45,10 @@ const DEAD: Kind = Kind::SignIn { dead: true };
 #[test]
 fn a_token_answer_is_good_under_any_status_of_success() {
     for status in [200, 201, 203] {
-        assert_eq!(judged(status, r#"{"access_token":"a"}"#), Outcome::Good);
+        assert_eq!(judged(status, r#"{"access_token":"a"}"#), Classified::Good);
         assert_eq!(
             judged(status, r#"{"access_token":"a","error":null}"#),
-            Outcome::Good
+            Classified::Good
         );
     }
 }
@@ -197,10 +197,10 @@ fn a_request_loop_is_left_alone_for_minutes() {
 #[test]
 fn transport_failures_pass_but_a_forbidden_url_stays() {
     for what in [
-        Trouble::Connect,
-        Trouble::TimedOut,
-        Trouble::Broken,
-        Trouble::TooLarge,
+        TransportErrorKind::Connect,
+        TransportErrorKind::TimedOut,
+        TransportErrorKind::Broken,
+        TransportErrorKind::TooLarge,
     ] {
         let error = TransportError {
             what,
@@ -210,7 +210,7 @@ fn transport_failures_pass_but_a_forbidden_url_stays() {
         assert_eq!(Refusal::transport(&error).kind, RETRY);
     }
     let error = TransportError {
-        what: Trouble::NotAllowed,
+        what: TransportErrorKind::NotAllowed,
         text: "http".into(),
         unreached: None,
     };
@@ -393,7 +393,7 @@ proptest! {
         description in "(AADSTS)?[0-9]{0,30}.{0,40}",
     ) {
         let body = serde_json::json!({ "error": error, "error_codes": codes, "error_description": description });
-        if let Outcome::Refused(refusal) = judged(400, &body.to_string()) {
+        if let Classified::Refused(refusal) = judged(400, &body.to_string()) {
             let told = refusal.to_error(&account(), None);
             prop_assert!(told.sentence.is_ascii() && told.sentence.len() <= 200);
         }

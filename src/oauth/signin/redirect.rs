@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use subtle::ConstantTimeEq;
 use url::form_urlencoded;
 
-use crate::oauth::classify::{Outcome, Received, classify};
+use crate::oauth::classify::{Classified, Received, classify};
 use crate::oauth::error::TokenError;
 use crate::oauth::provider::Account;
 
@@ -87,8 +87,8 @@ impl Expected {
             body: body.as_bytes(),
         };
         match classify(&received, 0) {
-            Outcome::Refused(refusal) => refusal.to_error(&self.account, None),
-            Outcome::Good => TokenError::sign_in(&self.account.user, "the redirect is unusable"),
+            Classified::Refused(refusal) => refusal.to_error(&self.account, None),
+            Classified::Good => TokenError::sign_in(&self.account.user, "the redirect is unusable"),
         }
     }
 }

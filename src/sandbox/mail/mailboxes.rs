@@ -10,7 +10,7 @@ use imap_codec::imap_types::flag::Flag;
 use imap_codec::imap_types::mailbox::{ListMailbox, Mailbox as MailboxName};
 use imap_codec::imap_types::status::StatusDataItemName as StatusItem;
 
-use super::session::{Fail, Known, Outcome, Selected, Session, done, name_of, take_recent};
+use super::session::{CommandResult, Fail, Known, Selected, Session, done, name_of, take_recent};
 use super::store::{Mailbox, NO_MAILBOX};
 use super::write::{put, string};
 use crate::observe::{Clock as _, SystemClock};
@@ -23,7 +23,7 @@ impl Session {
         mailbox: &MailboxName<'_>,
         read_only: bool,
         out: &mut Vec<u8>,
-    ) -> Outcome {
+    ) -> CommandResult {
         // A failed SELECT leaves nothing selected (RFC 3501 §6.3.1).
         self.selected = None;
         let name = name_of(mailbox)?;
@@ -56,13 +56,17 @@ impl Session {
         done("[READ-WRITE] opened")
     }
 
-    pub(super) fn create(&mut self, mailbox: &MailboxName<'_>) -> Outcome {
+    pub(super) fn create(&mut self, mailbox: &MailboxName<'_>) -> CommandResult {
         let name = name_of(mailbox)?;
         self.store.change(|boxes| boxes.create(&name))?;
         done("created")
     }
 
-    pub(super) fn subscribe(&mut self, mailbox: &MailboxName<'_>, subscribed: bool) -> Outcome {
+    pub(super) fn subscribe(
+        &mut self,
+        mailbox: &MailboxName<'_>,
+        subscribed: bool,
+    ) -> CommandResult {
         let name = name_of(mailbox)?;
         let mut boxes = self.store.read();
         boxes.get_mut(&name).ok_or(NO_MAILBOX)?.subscribed = subscribed;
@@ -75,7 +79,7 @@ impl Session {
         reference: &MailboxName<'_>,
         wildcard: &ListMailbox<'_>,
         out: &mut Vec<u8>,
-    ) -> Outcome {
+    ) -> CommandResult {
         let wildcard = match wildcard {
             ListMailbox::Token(token) => token.as_ref(),
             ListMailbox::String(string) => string.as_ref(),
@@ -108,7 +112,7 @@ impl Session {
         mailbox: &MailboxName<'_>,
         items: &[StatusItem],
         out: &mut Vec<u8>,
-    ) -> Outcome {
+    ) -> CommandResult {
         let name = name_of(mailbox)?;
         let boxes = self.store.read();
         let mailbox = boxes.get(&name).ok_or(NO_MAILBOX)?;
@@ -148,7 +152,7 @@ impl Session {
         flags: &[Flag<'_>],
         date: Option<&DateTime>,
         message: LiteralOrLiteral8<'_>,
-    ) -> Outcome {
+    ) -> CommandResult {
         let name = name_of(mailbox)?;
         let LiteralOrLiteral8::Literal(literal) = message else {
             return Err(Fail::No(

@@ -12,7 +12,7 @@ use imap_codec::imap_types::sequence::SequenceSet;
 use super::fetch;
 use super::mailboxes::flag_set;
 use super::search::{Candidate, Last, contains};
-use super::session::{Fail, MAX_REPLY, Outcome, Session, done, name_of};
+use super::session::{CommandResult, Fail, MAX_REPLY, Session, done, name_of};
 use super::store::{Refused, TRY_CREATE};
 use super::write::put;
 
@@ -23,7 +23,7 @@ impl Session {
         wanted: &MacroOrMessageDataItemNames<'_>,
         uid: bool,
         out: &mut Vec<u8>,
-    ) -> Outcome {
+    ) -> CommandResult {
         let mut items = match wanted {
             MacroOrMessageDataItemNames::Macro(short) => short.expand(),
             MacroOrMessageDataItemNames::MessageDataItemNames(items) => items.clone(),
@@ -75,7 +75,7 @@ impl Session {
         flags: &[Flag<'_>],
         uid: bool,
         out: &mut Vec<u8>,
-    ) -> Outcome {
+    ) -> CommandResult {
         let selected = self.writable()?;
         let chosen = selected.resolve(set, uid);
         let name = selected.name.clone();
@@ -105,7 +105,7 @@ impl Session {
         keys: &[SearchKey<'_>],
         uid: bool,
         out: &mut Vec<u8>,
-    ) -> Outcome {
+    ) -> CommandResult {
         let known = |name: &str| {
             ["US-ASCII", "UTF-8"]
                 .iter()
@@ -146,7 +146,12 @@ impl Session {
         done("searched")
     }
 
-    pub(super) fn copy(&mut self, set: &SequenceSet, to: &MailboxName<'_>, uid: bool) -> Outcome {
+    pub(super) fn copy(
+        &mut self,
+        set: &SequenceSet,
+        to: &MailboxName<'_>,
+        uid: bool,
+    ) -> CommandResult {
         let uids: Vec<u32> = self
             .selected()?
             .resolve(set, uid)
@@ -163,7 +168,7 @@ impl Session {
         to: &MailboxName<'_>,
         uid: bool,
         out: &mut Vec<u8>,
-    ) -> Outcome {
+    ) -> CommandResult {
         let selected = self.writable()?;
         let uids: Vec<u32> = selected.resolve(set, uid).iter().map(|c| c.1).collect();
         let name = selected.name.clone();
@@ -213,7 +218,7 @@ impl Session {
         ))
     }
 
-    pub(super) fn expunge(&mut self, uids: Option<&SequenceSet>) -> Outcome {
+    pub(super) fn expunge(&mut self, uids: Option<&SequenceSet>) -> CommandResult {
         let selected = self.writable()?;
         let (name, last) = (&selected.name, selected.last_uid());
         let chosen = |uid| uids.is_none_or(|set| contains(set, uid, last));
@@ -221,7 +226,7 @@ impl Session {
         done("expunged")
     }
 
-    pub(super) fn close(&mut self) -> Outcome {
+    pub(super) fn close(&mut self) -> CommandResult {
         let selected = self.selected()?;
         if !selected.read_only {
             self.store

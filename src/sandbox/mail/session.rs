@@ -49,7 +49,7 @@ pub(super) enum Fail {
 }
 
 /// What comes after the tagged `OK`.
-pub(super) type Outcome = Result<String, Fail>;
+pub(super) type CommandResult = Result<String, Fail>;
 
 /// What the connection does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +108,7 @@ impl Session {
         Next::Go
     }
 
-    fn dispatch(&mut self, body: CommandBody<'_>, out: &mut Vec<u8>) -> Outcome {
+    fn dispatch(&mut self, body: CommandBody<'_>, out: &mut Vec<u8>) -> CommandResult {
         match body {
             CommandBody::Capability => {
                 put!(out, "* CAPABILITY {CAPABILITIES}\r\n");
@@ -164,7 +164,7 @@ impl Session {
         }
     }
 
-    fn dispatch_selected(&mut self, body: CommandBody<'_>, out: &mut Vec<u8>) -> Outcome {
+    fn dispatch_selected(&mut self, body: CommandBody<'_>, out: &mut Vec<u8>) -> CommandResult {
         match body {
             CommandBody::Close => self.close(),
             CommandBody::Unselect => match self.selected.take() {
@@ -311,7 +311,7 @@ pub(super) fn take_recent(store: &MailStore, name: &str) {
     }
 }
 
-pub(super) fn done(text: &str) -> Outcome {
+pub(super) fn done(text: &str) -> CommandResult {
     Ok(text.to_owned())
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::super::event::Kept;
 use super::*;
 use crate::input::words::Flow;
-use crate::oauth::classify::{Outcome, Received, classify};
+use crate::oauth::classify::{Classified, Received, classify};
 use crate::oauth::provider::Account;
 use crate::oauth::provider::tests::sample;
 use crate::store::Trouble;
@@ -125,11 +125,11 @@ fn refused(status: u16, body: &str) -> Report {
         body: body.as_bytes(),
     };
     match classify(&received, START) {
-        Outcome::Refused(refusal) => Report::Refused {
+        Classified::Refused(refusal) => Report::Refused {
             refusal,
             record: None,
         },
-        Outcome::Good => panic!("good"),
+        Classified::Good => panic!("good"),
     }
 }
 
@@ -214,11 +214,11 @@ fn near_attempts_are_waited_for_and_far_ones_refused() {
         },
         START,
     ) {
-        Outcome::Refused(refusal) => Report::Refused {
+        Classified::Refused(refusal) => Report::Refused {
             refusal,
             record: None,
         },
-        Outcome::Good => panic!("good"),
+        Classified::Good => panic!("good"),
     };
     rig.done(&job, report);
     let look = rig.started();

@@ -11,7 +11,7 @@ use url::form_urlencoded;
 use super::super::*;
 use crate::ground::BoxFuture;
 use crate::input::words::Flow;
-use crate::net::http::{TransportError, Trouble};
+use crate::net::http::{TransportError, TransportErrorKind};
 use crate::oauth::provider::Provider;
 use crate::oauth::provider::tests::sample;
 use crate::store::{LockGuard, MemoryStore};
@@ -102,7 +102,7 @@ impl Script {
         });
         if status == 0 {
             return Err(TransportError {
-                what: Trouble::TimedOut,
+                what: TransportErrorKind::TimedOut,
                 unreached: None,
                 text: body,
             });
