@@ -67,15 +67,34 @@ impl<'a> View<'a> {
         parse: impl FnOnce(&'a str) -> Result<T, String>,
     ) -> Option<Found<T>> {
         let node = self.get(name)?;
+        let text = node.text()?;
+        let parsed = parse(text);
+        self.debug_assert_form(name, text, parsed.is_ok());
         Some(Found {
-            value: parse(node.text()?).ok()?,
+            value: parsed.ok()?,
             line: node.line,
         })
     }
 
+    /// A key is read by what its text was checked by: what the one takes and the other refuses would be
+    /// dropped without a fault.
+    fn debug_assert_form(&self, name: &str, text: &str, taken: bool) {
+        let form = match self.table.key(name).map(|key| &key.kind) {
+            Some(
+                Kind::Text(form) | Kind::List(Kind::Text(form)) | Kind::OneOrMore(Kind::Text(form)),
+            ) => form,
+            _ => return,
+        };
+        debug_assert_eq!(
+            (form.check)(text).is_ok(),
+            taken,
+            "{name} is checked as {} and read as something else",
+            form.what
+        );
+    }
+
     pub(super) fn text(&self, name: &str) -> Option<String> {
-        self.parsed(name, |text| Ok(text.to_owned()))
-            .map(|found| found.value)
+        self.get(name)?.text().map(str::to_owned)
     }
 
     /// The value that the word of a choice stands for.
@@ -135,8 +154,11 @@ impl<'a> View<'a> {
         self.several(name)
             .into_iter()
             .filter_map(|node| {
+                let text = node.text()?;
+                let parsed = parse(text);
+                self.debug_assert_form(name, text, parsed.is_ok());
                 Some(Found {
-                    value: parse(node.text()?).ok()?,
+                    value: parsed.ok()?,
                     line: node.line,
                 })
             })
@@ -210,7 +232,11 @@ pub(super) mod tests {
     use std::cell::RefCell;
     use std::collections::BTreeSet;
 
-    use super::Table;
+    use super::{Table, View};
+    #[cfg(debug_assertions)]
+    use crate::config::fault::Report;
+    #[cfg(debug_assertions)]
+    use crate::config::{keys, yaml};
 
     thread_local! {
         static READ: RefCell<BTreeSet<(&'static str, String)>> = RefCell::default();
@@ -224,5 +250,14 @@ pub(super) mod tests {
     /// All keys that the decoder asked for on this thread.
     pub(in crate::config) fn asked() -> BTreeSet<(&'static str, String)> {
         READ.with_borrow(Clone::clone)
+    }
+
+    #[cfg(debug_assertions)]
+    #[test]
+    #[should_panic(expected = "allow_from is checked as a network and read as something else")]
+    fn a_key_is_read_as_it_was_checked() {
+        let root = yaml::read("allow_from: somewhere", &mut Report::default());
+        let view = View::new(root.as_ref(), &keys::LISTENER, "");
+        let _ = view.texts("allow_from", Ok);
     }
 }
