@@ -23,4 +23,6 @@ pub(crate) use idle::{Ahead, learn};
 pub(crate) use login::{Connection, Failure, LoggedIn, Login};
 pub(crate) use observer::{Observer, Stage};
 pub(crate) use server::Server;
+#[cfg(feature = "fuzzing")]
+pub(crate) use verdict::response_code;
 pub(crate) use verdict::{Verdict, trouble_of_sessions};
