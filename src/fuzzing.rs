@@ -4,6 +4,7 @@ use crate::daemon::control::{Answer, Question};
 use crate::input::network;
 use crate::oauth::table;
 use crate::proto::Protocol;
+use crate::spool::{format, state};
 use crate::upstream::{self, FirstWords, Heard};
 
 /// Lets the look at a server's first words hear these pieces until it ends; gives what it found.
@@ -76,4 +77,22 @@ pub fn answer(text: &[u8]) -> Option<(String, bool)> {
     let answer: Answer = serde_json::from_slice(text).ok()?;
     let again = serde_json::to_string(&answer).ok()?;
     Some((again, answer.is_done()))
+}
+
+/// A file of the spool: where in it the message lies, and all of it written again as it was understood.
+pub fn spooled(bytes: &[u8]) -> Option<(std::ops::Range<usize>, Vec<u8>)> {
+    let (header, message, repairs) = format::read_whole(bytes).ok()?;
+    let again = format::write_whole(&header, bytes.get(message.clone())?, &repairs);
+    Some((message, again))
+}
+
+/// Header and message, and behind the control character RS lines as they stand behind a message, made a file of
+/// the spool by a last line that fits them: past the checksum there is more to read. `None`: the header is none.
+pub fn sealed(bytes: &[u8]) -> Option<Vec<u8>> {
+    format::seal(bytes)
+}
+
+/// The state of a message, written again as it was understood.
+pub fn spool_state(bytes: &[u8]) -> Option<Vec<u8>> {
+    Some(state::State::read(bytes)?.write())
 }

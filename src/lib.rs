@@ -25,5 +25,6 @@ pub mod observe;
 pub mod proto;
 mod sandbox;
 mod session;
+pub mod spool;
 pub mod store;
 mod upstream;

@@ -2,7 +2,7 @@
 //!
 //! [`TARGETS`] names them all; `targets/` has a file for each that gives it to libFuzzer, and
 //! `examples/plain.rs` runs them without it. Of the dialogues, see [`input`] for what a file of the corpus
-//! holds. The reader of the relay queue gets its target here when there is one.
+//! holds.
 
 #![forbid(unsafe_code)]
 
@@ -12,7 +12,7 @@ mod readers;
 mod said;
 mod upstream;
 
-pub use readers::{config, control, first_words, network, proxied, replies};
+pub use readers::{config, control, first_words, network, proxied, replies, spool};
 
 use mailsplice::proto::Protocol;
 
@@ -33,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     ("replies", replies),
     ("smtp_client", smtp_client),
     ("smtp_upstream", smtp_upstream),
+    ("spool", spool),
 ];
 
 /// What a mail program says over IMAP.

@@ -193,3 +193,41 @@ pub fn replies(input: &[u8]) {
         said::check_list(Protocol::Imap, &greeting);
     }
 }
+
+/// A file of the spool; or, see [`fuzzing::sealed`], one that gets its last line here; or a message's state.
+///
+/// What was read is written and read again as the same. No part of it, from its beginning to anywhere, is read.
+pub fn spool(input: &[u8]) {
+    if let Some(state) = fuzzing::spool_state(input) {
+        assert_eq!(fuzzing::spool_state(&state), Some(state));
+    }
+    spooled(input);
+    // A message that knows its own id could hold a whole file; no client does.
+    if holds(input, b"mailsplice-end: ") {
+        return;
+    }
+    let Some(file) = fuzzing::sealed(input) else {
+        return;
+    };
+    let whole = input.split(|octet| *octet == 0x1e).next();
+    let whole = whole.unwrap_or_default();
+    if let Some(message) = spooled(&file) {
+        assert!(whole.ends_with(message), "another message");
+        // Too many to try all; those at the end are the hard ones.
+        let ends = (1..200).chain([file.len() / 2, file.len()]);
+        for cut in ends.filter_map(|left_out| file.len().checked_sub(left_out)) {
+            let half = fuzzing::spooled(&file[..cut]);
+            assert!(half.is_none(), "{cut} octets of {} are read", file.len());
+        }
+    }
+}
+
+/// The message in a file of the spool.
+fn spooled(file: &[u8]) -> Option<&[u8]> {
+    let (message, again) = fuzzing::spooled(file)?;
+    let message = &file[message];
+    let (there, third) = fuzzing::spooled(&again).expect("what was written is read");
+    assert!(again[there] == *message, "another message");
+    assert_eq!(again, third);
+    Some(message)
+}

@@ -27,6 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("input", &["proto"]),
     ("config", &["environment", "input", "proto"]),
     ("store", &["input"]),
+    ("spool", &["input", "observe", "store"]),
     ("observe", &[]),
     ("net", &["input", "observe"]),
     ("access", &["input", "proto", "store", "observe"]),
@@ -60,7 +61,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // What `fuzz/` reaches of the inside, under a feature of its own.
     (
         "fuzzing",
-        &["daemon", "input", "oauth", "proto", "upstream"],
+        &["daemon", "input", "oauth", "proto", "spool", "upstream"],
     ),
     ("sandbox", &["net", "observe"]),
     (
