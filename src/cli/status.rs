@@ -156,7 +156,7 @@ fn print_account(account: &Shown) {
         status.flow.as_str()
     ));
     if let Some(count) = account.mailboxes_connected {
-        say(format_args!("  {:<19}{count}", "mailboxes connected"));
+        say(format_args!("  {:<19} {count}", "mailboxes connected"));
     }
     let moments = [
         (status.expires_at, "access token until"),

@@ -25,7 +25,16 @@ pub(super) fn agreed(subject: &Subject<'_>, agreed: Result<(), &Unusable>) -> Fi
         Unusable::TimedOut(_) | Unusable::Silent(_) => mend::silent(subject),
         _ => mend::wrong_server(subject),
     };
-    Finding::failed(format!("{}: {error}", subject.address())).mend(mends)
+    let text = format!("{}: {error}", subject.address());
+    told(subject, error, Finding::failed(text), mends)
+}
+
+/// With the code and the steps of the table's row, where sessions tell of it by one; else with these mends.
+fn told(subject: &Subject<'_>, error: &Unusable, finding: Finding, mends: Vec<String>) -> Finding {
+    match error.row(subject.protocol) {
+        Some(row) => finding.code(Some(row.code())).mend(subject.steps(row, "")),
+        None => finding.mend(mends),
+    }
 }
 
 /// The greeting, and whether our way to log in is offered.
@@ -43,7 +52,7 @@ pub(super) fn greeting(subject: &Subject<'_>, greeted: Result<&Ready, &Unusable>
                 Unusable::Fault(Fault::NameRefused(_)) => mend::ehlo_name(subject),
                 _ => mend::wrong_server(subject),
             };
-            return Finding::failed(text).mend(mends);
+            return told(subject, error, Finding::failed(text), mends);
         }
     };
     let mechanism = subject.provider.sasl;
@@ -89,7 +98,13 @@ pub(super) async fn failed(subject: &Subject<'_>, held: &Held, failure: &Failure
         }
         Failure::Unusable(error) => {
             let text = format!("{}: {error}", subject.address());
-            Finding::failed(text).mend(try_later(subject))
+            let mends = match error {
+                Unusable::Fault(fault) if !matches!(fault, Fault::Bye(_)) => {
+                    mend::wrong_server(subject)
+                }
+                _ => try_later(subject),
+            };
+            told(subject, error, Finding::failed(text), mends)
         }
         // A name with a control character: the configuration refuses those.
         Failure::Message(error) => Finding::failed(format!("not a possible login: {error}")),

@@ -141,8 +141,11 @@ pub enum Fault {
     #[error("the server greeted with PREAUTH: it takes us for somebody who has logged in already")]
     PreAuth,
     /// The first line is no greeting of this protocol.
-    #[error("what answers there is not an {0} server")]
+    #[error("what answers there does not speak {0}")]
     WrongProtocol(&'static str),
+    /// It took the login before it had seen a token: whose mailbox would that be?
+    #[error("the server accepts the login before it has seen the token")]
+    EarlySuccess,
     /// Plain text behind the reply to STARTTLS, that many octets: somebody puts words into the
     /// server's mouth, or it is broken (RFC 3207 §6).
     #[error("the server sent {0} octets of plain text behind its reply to STARTTLS")]

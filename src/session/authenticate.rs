@@ -7,6 +7,7 @@ use tracing::{info, warn};
 use super::audit::Denied;
 use super::destination::Destination;
 use super::driver::Login;
+use crate::oauth::table::Row;
 use crate::oauth::{AccessToken, Class, TokenError};
 use crate::proto::{Refusal, RefusalKind};
 use crate::upstream::{self, Ahead, Connection, Failure, LoggedIn, Unusable, Verdict};
@@ -82,8 +83,13 @@ impl Login {
         }
         let refusal = Refusal::from(error.told(&to.server));
         let host = &to.server.host;
-        warn!(host, %error, told = refusal.text, "upstream not usable");
-        refusal.into()
+        let row = error.row(to.server.protocol);
+        let (class, code) = (row.map(|row| row.class.name()), row.map(Row::code));
+        warn!(host, class, code, %error, told = refusal.text, "upstream not usable");
+        Denied {
+            code,
+            ..Denied::from(refusal)
+        }
     }
 
     /// The server has refused for good; `status` shows it too.

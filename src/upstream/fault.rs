@@ -11,10 +11,10 @@ use crate::input::words::TlsMode;
 use crate::net::dial::DialError;
 use crate::net::tls::{HandshakeFault, handshake_fault, is_tls_port};
 use crate::oauth::Class;
-use crate::oauth::table::{self, Values};
+use crate::oauth::table::{self, Row, Values};
 use crate::observe::Veil;
 use crate::proto::dialogue::Fault;
-use crate::proto::{Refusal, RefusalKind};
+use crate::proto::{Protocol, Refusal, RefusalKind};
 
 /// Why a server could not be used.
 #[derive(Debug, Error)]
@@ -77,6 +77,11 @@ impl Unusable {
         }
     }
 
+    /// The row of the error table behind what a client is told of it.
+    pub(crate) fn row(&self, protocol: Protocol) -> Option<&'static Row> {
+        passing(protocol, self.goodbye()?)
+    }
+
     /// Whether the connection ended without an answer, as one does that has been idle too long: a
     /// new one may do.
     pub(super) fn is_gone(&self) -> bool {
@@ -89,9 +94,9 @@ impl Unusable {
     /// What a client is told of it.
     pub(crate) fn told(&self, server: &Server) -> Told {
         let host = &server.host;
-        let passing = |text: String| (false, format!("{text}; try again later"));
+        let later = |text: String| (false, format!("{text}; try again later"));
         let (lasts, text) = match self {
-            Self::Dial(error) => passing(error.to_string()),
+            Self::Dial(error) => later(error.to_string()),
             Self::Tls(source) => handshake(source, server),
             Self::Silent(_) => {
                 let text = format!(
@@ -102,9 +107,9 @@ impl Unusable {
                 (is_tls_port(server.port), text)
             }
             Self::Fault(fault) => dialogue(fault, server),
-            Self::Broken(_) => passing(format!("The connection to {host} broke")),
-            Self::Closed => passing(format!("{host} closed the connection")),
-            Self::TimedOut(limit) => passing(format!(
+            Self::Broken(_) => later(format!("The connection to {host} broke")),
+            Self::Closed => later(format!("{host} closed the connection")),
+            Self::TimedOut(limit) => later(format!(
                 "{host} did not answer within {} s",
                 limit.as_secs()
             )),
@@ -141,7 +146,7 @@ fn dialogue(fault: &Fault, server: &Server) -> (bool, String) {
             let text = format!("{host}: {fault}; perhaps tls of {place} should be implicit");
             (true, text)
         }
-        Fault::PreAuth | Fault::WrongProtocol(_) => {
+        Fault::PreAuth | Fault::WrongProtocol(_) | Fault::EarlySuccess => {
             (true, format!("{host}: {fault}; check {}", place(server)))
         }
         Fault::NameRefused(text) => {
@@ -162,12 +167,17 @@ fn code(server: &Server, text: &str) -> String {
     response_code(server.protocol, text).map_or_else(String::new, |code| format!(" ({code})"))
 }
 
+/// The row of the error table for a goodbye that tells of a passing trouble.
+fn passing(protocol: Protocol, text: &str) -> Option<&'static Row> {
+    let row = table::mail_error(protocol, text, None)?;
+    (row.class == Class::Temporary).then_some(row)
+}
+
 /// What is told of a server's goodbye: the table's sentence where it tells of a passing trouble, else
 /// ours.
 fn goodbye(server: &Server, text: &str) -> String {
     let host = &server.host;
-    let row = table::mail_error(server.protocol, text, None);
-    let Some(row) = row.filter(|row| row.class == Class::Temporary) else {
+    let Some(row) = passing(server.protocol, text) else {
         let code = code(server, text);
         return format!("{host} closed the connection{code}; try again later");
     };
@@ -185,7 +195,6 @@ mod tests {
     use super::*;
     use crate::net::egress::Egress;
     use crate::net::tls::client_config;
-    use crate::proto::Protocol;
     use crate::proto::sasl::Mechanism;
 
     fn silent(port: u16) -> Refusal {
@@ -213,5 +222,25 @@ mod tests {
         for port in [143, 110, 587, 25, 10993] {
             assert_eq!(silent(port).kind, RefusalKind::Temporary, "{port}");
         }
+    }
+
+    /// The code of the sentence that a client is told goes into log and audit log, and doctor shows it.
+    #[test]
+    fn a_refusal_in_place_of_a_greeting_has_the_code_of_its_sentence() {
+        for (protocol, words) in [
+            (Protocol::Smtp, "421 4.3.2 too busy"),
+            (Protocol::Pop3, "[LOGIN-DELAY] wait"),
+            (Protocol::Pop3, "[SYS/TEMP] too busy"),
+        ] {
+            let error = Unusable::Fault(Fault::Bye(words.to_owned()));
+            let row = error.row(protocol).unwrap();
+            assert!(
+                row.class == Class::Temporary && !row.code().is_empty(),
+                "{words}"
+            );
+        }
+        let odd = Unusable::Fault(Fault::Bye("gone".to_owned()));
+        assert!(odd.row(Protocol::Imap).is_none());
+        assert!(Unusable::Closed.row(Protocol::Imap).is_none());
     }
 }

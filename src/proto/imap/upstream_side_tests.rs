@@ -265,3 +265,14 @@ proptest! {
         prop_assert_eq!(whole, cut);
     }
 }
+
+/// Whose mailbox would that be? It has not seen whose token it is.
+#[test]
+fn a_success_before_the_token_is_none() {
+    let story = xoauth2(&[
+        b"* OK [CAPABILITY IMAP4rev1 AUTH=XOAUTH2] hi\r\n",
+        b"S1 OK done\r\n",
+    ]);
+    assert_eq!(story.failed, Some(Fault::EarlySuccess));
+    assert!(story.accepted.is_none());
+}

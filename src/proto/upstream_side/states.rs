@@ -166,7 +166,7 @@ impl<C: Client> ExpectChallenge<C> {
                 State::verdict(command, mechanism)
             }
             // It has not seen the token: whoever is logged in, we are not.
-            Reply::Success(_) => State::wrong_protocol(),
+            Reply::Success(_) => State::failed(Fault::EarlySuccess),
             Reply::Refused(because, text) => TellRefused::state(because, text, None),
             Reply::Failed(fault) => State::failed(fault),
         }
