@@ -46,7 +46,8 @@ impl Spliced {
         drop(plan);
         let end = relay(client, upstream, unread, watch, limits, session.stop()).await;
         let reason = session.why().map_or(end.reason.name(), Evicted::name);
-        drop(place);
+        // Its places are free before anybody is told.
+        drop((place, session));
         info!(
             reason,
             to_client = end.to_client,
