@@ -76,7 +76,9 @@ impl Inbox {
         let line = self.take(count).unwrap_or_default();
         if end.is_some() {
             self.skipped = None;
-            let line = line.trim_ascii_end();
+            // As of any line, one CR belongs to its end.
+            let line = line.strip_suffix(b"\n").unwrap_or(&line);
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
             return (!line.ends_with(b"+}") && !line.ends_with(b"-}")).then_some(true);
         }
         let skipped = skipped + count;
@@ -148,6 +150,28 @@ pub(super) fn split(line: &[u8]) -> (&[u8], &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_skipped_line_announces_is_seen_the_same_however_it_is_cut() {
+        for (end, ends) in [
+            ("{9+}\r\n", true),
+            ("{9-}\n", true),
+            ("{9+}\r\r\r\r\r\n", false),
+        ] {
+            let line = format!("{}{end}", "x".repeat(40));
+            for step in [1, 3, 1000] {
+                let mut inbox = Inbox::default();
+                inbox.push(b"long");
+                inbox.skip_line();
+                let mut found = Some(false);
+                for piece in line.as_bytes().chunks(step) {
+                    inbox.push(piece);
+                    found = inbox.skip();
+                }
+                assert_eq!(found.is_none(), ends, "{end:?} by {step}");
+            }
+        }
+    }
 
     fn whole(text: &[u8]) -> Line {
         Line::Whole(Zeroizing::new(text.to_vec()))
