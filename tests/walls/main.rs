@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use reader::{House, Source};
+use reader::House;
 
 /// What each room may use of ours, beside [`EVERYBODYS`].
 const MAY_USE: &[(&str, &[&str])] = &[
