@@ -128,13 +128,9 @@ impl Way<'_> {
     }
 
     async fn agree(&mut self, ready: &mut Ready) -> Result<(), Unusable> {
-        let end = self.stage_end();
-        self.first_words(ready, end).await?;
-        match timeout_at(end, ready.advance()).await {
-            Ok(Ok(Event::StartTls)) => Ok(()),
-            Ok(Ok(_)) => Err(Unusable::Fault(Fault::OutOfTurn)),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(Unusable::TimedOut(self.limit)),
+        match self.told_by(ready).await? {
+            Event::StartTls => Ok(()),
+            _ => Err(Unusable::Fault(Fault::OutOfTurn)),
         }
     }
 
@@ -156,24 +152,22 @@ impl Way<'_> {
     }
 
     async fn until_ready(&mut self, ready: &mut Ready) -> Result<(), Unusable> {
-        let end = self.stage_end();
-        if !ready.stream.is_tls() {
-            self.first_words(ready, end).await?;
-        }
-        match timeout_at(end, ready.advance()).await {
-            Ok(Ok(Event::Ready)) => Ok(()),
-            Ok(Ok(_)) => Err(Unusable::Fault(Fault::OutOfTurn)),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(Unusable::TimedOut(self.limit)),
+        match self.told_by(ready).await? {
+            Event::Ready => Ok(()),
+            _ => Err(Unusable::Fault(Fault::OutOfTurn)),
         }
     }
 
-    /// The first octets of a server that should greet in plain text: with none at all, it may wait for TLS.
-    async fn first_words(&mut self, ready: &mut Ready, end: Instant) -> Result<(), Unusable> {
-        match timeout_at(end, ready.hear()).await {
-            Ok(heard) => heard,
-            Err(_) => Err(Unusable::Silent(self.limit)),
+    /// What the dialogue tells next. A server that should speak in plain text and sends nothing at all may wait
+    /// for TLS.
+    async fn told_by(&mut self, ready: &mut Ready) -> Result<Event, Unusable> {
+        let end = self.stage_end();
+        if !ready.stream.is_tls() {
+            let heard = timeout_at(end, ready.hear()).await;
+            heard.unwrap_or(Err(Unusable::Silent(self.limit)))?;
         }
+        let event = timeout_at(end, ready.advance()).await;
+        event.unwrap_or(Err(Unusable::TimedOut(self.limit)))
     }
 
     fn tell(&mut self, stage: Stage<'_>) {
