@@ -11,7 +11,7 @@ use super::assertion::{CertificateFault, ClientCertificate};
 use super::table::ClientKind;
 use crate::ground::SecretReader;
 use crate::ground::text::{hex, printable};
-use crate::input::account::is_catch_all;
+use crate::input::account::{account_key, is_catch_all};
 use crate::input::words::{ClientAuth, Flow};
 
 /// One OAuth provider with one client registration.
@@ -145,7 +145,7 @@ impl Account {
     /// An account of `user` at `provider`, which opens the mailbox of that name.
     pub fn new(user: &str, provider: Arc<Provider>) -> Self {
         Self {
-            key: user.to_lowercase(),
+            key: account_key(user),
             user: user.to_owned(),
             mailbox: user.to_owned(),
             provider,

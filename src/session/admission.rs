@@ -111,7 +111,7 @@ impl Login {
         if let Some(account) = self.plan.alias(user, peer) {
             return Some(account.into());
         }
-        let name = String::from_utf8_lossy(user).to_lowercase();
+        let name = account::account_key(&String::from_utf8_lossy(user));
         self.plan.knows(&name).then(|| name.as_str().into())
     }
 

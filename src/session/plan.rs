@@ -15,7 +15,7 @@ use super::registry::Registry;
 use super::strangers::Strangers;
 use super::troubles::Troubles;
 use crate::access::{Gatekeeper, Identity};
-use crate::input::account::{is_catch_all, own_or_covering};
+use crate::input::account::{account_key, is_catch_all, own_or_covering};
 use crate::input::network;
 use crate::net::relay::RelayLimits;
 use crate::oauth::Tokens;
@@ -144,7 +144,7 @@ impl Plan {
         if self.aliases.is_empty() {
             return None;
         }
-        let name = std::str::from_utf8(name).ok()?.to_lowercase();
+        let name = account_key(std::str::from_utf8(name).ok()?);
         let alias = self.aliases.get(&name)?;
         let among = |peer| network::hold(&alias.from, peer);
         let inside = alias.from.is_empty() || peer.is_some_and(among);

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{Slot, Tokens};
+use crate::input::account::account_key;
 use crate::oauth::error::TokenError;
 use crate::store::{StoreError, TokenRecord};
 
@@ -56,7 +57,7 @@ impl Tokens {
     /// An operator revokes the account: nobody gets in before the next sign-in, whether or not the revocation
     /// can be written down. Of a user whom a catch-all covers, what is in memory is forgotten.
     pub fn block(&self, account: &str) {
-        let key = account.to_lowercase();
+        let key = account_key(account);
         if self.shared.slots.load().contains_key(&key) {
             let now = self.shared.clock.now();
             self.shared.blocks.all().insert(key.clone(), now);

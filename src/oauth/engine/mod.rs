@@ -41,7 +41,7 @@ pub use self::status::{AccountStatus, LastError, State};
 use super::error::TokenError;
 use super::provider::Account;
 use super::token::{AccessToken, Grant};
-use crate::input::account::catch_all_for;
+use crate::input::account::{account_key, catch_all_for};
 use crate::net::http::Http;
 use crate::observe::{Clock, Events};
 use crate::store::{StoreError, TokenRecord, TokenStore};
@@ -257,7 +257,7 @@ impl Tokens {
     /// again when next needed. Unknown accounts are ignored. For a catch-all, so are the tokens of all
     /// whom it covers.
     pub fn invalidate(&self, account: &str) {
-        let key = account.to_lowercase();
+        let key = account_key(account);
         if let Ok(slot) = self.slot(&key) {
             self.shared.blocks.lift(&slot.revoked_with());
         }
@@ -430,7 +430,7 @@ impl Tokens {
         // First, so that a user is not covered by what is being replaced.
         let mut mailboxes = self.shared.mailboxes();
         let slots = self.shared.slots.load();
-        let key = account.to_lowercase();
+        let key = account_key(account);
         if let Some(slot) = slots.get(&key) {
             return Ok(Arc::clone(slot));
         }
