@@ -11,6 +11,7 @@ use url::Url;
 
 use super::shape::Form;
 use crate::ground::loopback;
+use crate::input::addresses::{Addresses, is_address};
 use crate::input::network;
 use crate::input::words::{NoProxy, ProxyKind};
 
@@ -50,6 +51,9 @@ forms! {
     NO_PROXY = "a name, an address or a network", no_proxy;
     WEBHOOK = "a URL", webhook;
     DATE = "a date such as 2027-01-31", date;
+    CHARSET = "the name of a character set", charset;
+    MAIL_ADDRESS = "a mail address", mail_address;
+    ADDRESSES = "a mail address or a domain", addresses;
 }
 
 /// Text that is there.
@@ -165,6 +169,25 @@ pub(super) fn date(text: &str) -> Result<u64, String> {
     day.and_then(|text| Date::parse(text, FORM).ok())
         .and_then(|day| day.midnight().assume_utc().unix_timestamp().try_into().ok())
         .ok_or_else(|| "must be a date as in 2027-01-31 (year-month-day)".to_owned())
+}
+
+/// A character set by one of its usual names.
+pub(super) fn charset(text: &str) -> Result<&str, String> {
+    some(text)
+}
+
+/// Where a mail can be sent to.
+pub(super) fn mail_address(text: &str) -> Result<&str, String> {
+    if is_address(text) {
+        return Ok(text);
+    }
+    Err("must be a mail address, as in it@contoso.com".to_owned())
+}
+
+/// An address, or all of a domain.
+pub(super) fn addresses(text: &str) -> Result<Addresses, String> {
+    let message = "must be a mail address or a domain, as in scan@contoso.com or contoso.com";
+    Addresses::read(text).ok_or_else(|| message.to_owned())
 }
 
 /// Where the browser comes back to: this machine alone.

@@ -10,8 +10,8 @@ use super::choice::Choice;
 use super::egress::Leg;
 use super::ehlo_name::EHLO_NAME;
 use super::listener::{self, Auth};
-use super::model::Delivery;
 use super::notify::{self};
+use super::relay::{self, Delivery, Repair, Sender};
 use super::shape::{Form, Key, Kind, Need, Table};
 use super::{forms, limits};
 use crate::input::words::{NoticeKind, TlsMode};
@@ -43,6 +43,8 @@ static LISTENER_TLS: Choice = Choice::of::<TlsMode>();
 static EGRESS_FOR: Choice = Choice::of::<Leg>();
 static DELIVERY: Choice = Choice::of::<Delivery>();
 static AUTH: Choice = Choice::of::<Auth>();
+static SENDER: Choice = Choice::of::<Sender>();
+static REPAIR: Choice = Choice::of::<Repair>();
 static NOTICES: Choice = Choice::of::<NoticeKind>();
 
 /// The whole file.
@@ -98,6 +100,11 @@ pub(super) static FILE: Table = Table {
             "notify_reminder",
             Kind::Limit(&notify::REMINDER),
             "How often something unresolved is told again. A duration, default 24h.",
+        ),
+        may(
+            "relay",
+            Kind::Table(&RELAY),
+            "The queue of listeners with delivery: relay, and how it is worked off.",
         ),
         must(
             "listeners",
@@ -200,6 +207,11 @@ pub(super) static LIMITS: Table = Table {
     keys: limits::KEYS,
 };
 
+pub(super) static RELAY: Table = Table {
+    what: "relay",
+    keys: relay::KEYS,
+};
+
 pub(super) static NOTIFY: Table = Table {
     what: "an entry of notify",
     keys: &[
@@ -223,7 +235,7 @@ pub(super) static NOTIFY: Table = Table {
             "events",
             Kind::OneOrMore(&Kind::Choice(&NOTICES)),
             "Of what to tell: needs_sign_in, misconfigured, will_expire, recovered, revoked, \
-             brute_force. Default all.",
+             brute_force, mail_failed, mail_delayed. Default all.",
         ),
         may(
             "timeout",
@@ -298,8 +310,59 @@ pub(super) static LISTENER: Table = Table {
         may(
             "delivery",
             Kind::Choice(&DELIVERY),
-            "splice (to the provider's server) or relay (a durable queue); smtp only. Default \
-             splice.",
+            "splice (to the provider's server) or relay (into a durable queue, delivered from there); \
+             smtp only. Default splice.",
+        ),
+        may(
+            "sender",
+            Kind::Choice(&SENDER),
+            "With delivery: relay. keep (as the device says), rewrite (From and envelope become the \
+             mailbox, what the device said becomes Reply-To) or refuse (any other than the mailbox and \
+             allowed_from). Default keep.",
+        ),
+        may(
+            "repair",
+            Kind::Choice(&REPAIR),
+            "With delivery: relay. headers (missing and broken header fields are mended) or transport \
+             (only what SMTP can't carry is). Default headers.",
+        ),
+        may(
+            "charset",
+            text(&forms::CHARSET),
+            "With delivery: relay. What raw 8-bit header fields are that are not UTF-8, as in \
+             iso-8859-1, shift_jis. Default windows-1252.",
+        ),
+        may(
+            "failure_notice_to",
+            text(&forms::MAIL_ADDRESS),
+            "With delivery: relay. Who gets a mail when a message can't be delivered. Default nobody: \
+             notify alone is told.",
+        ),
+        may(
+            "max_size",
+            Kind::Limit(&relay::MAX_SIZE),
+            "With delivery: relay. Size of a message. A size, default 35MiB.",
+        ),
+        may(
+            "max_recipients",
+            Kind::Limit(&relay::MAX_RECIPIENTS),
+            "With delivery: relay. Recipients of a message. A number, default 100.",
+        ),
+        may(
+            "device_messages_per_minute",
+            Kind::Limit(&relay::DEVICE_MESSAGES),
+            "With delivery: relay. Messages of one device (label of its password, else its address) in \
+             a minute. A number, default: no bound of its own.",
+        ),
+        may(
+            "allowed_from",
+            Kind::OneOrMore(&Kind::Text(&forms::ADDRESSES)),
+            "With delivery: relay. Senders that are taken: addresses, or domains. Default all.",
+        ),
+        may(
+            "allowed_recipients",
+            Kind::OneOrMore(&Kind::Text(&forms::ADDRESSES)),
+            "With delivery: relay. Recipients that are taken: addresses, or domains. Default all.",
         ),
     ],
 };

@@ -10,9 +10,9 @@ use super::shape::{Key, Kind, Need};
 pub(super) enum Unit {
     /// A plain number.
     Count,
-    /// Bytes: a plain number, or one with `KiB` or `MiB`.
+    /// Bytes: a plain number, or one with `KiB`, `MiB` or `GiB`.
     Size,
-    /// A number with `ms`, `s`, `m` or `h`; counted here in milliseconds.
+    /// A number with `ms`, `s`, `m`, `h` or `d`; counted here in milliseconds.
     Time,
 }
 
@@ -51,8 +51,10 @@ impl Kept for Duration {
 const SECOND: u64 = 1000;
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
 
 macro_rules! limits {
     ($(
@@ -172,13 +174,19 @@ impl Bound {
     pub(super) fn read(&self, text: &str) -> Result<u64, String> {
         let number = match self.unit {
             Unit::Count => number(text, &[("", 1)]).ok_or("must be a whole number")?,
-            Unit::Size => number(text, &[("KiB", KIB), ("MiB", MIB), ("", 1)])
-                .ok_or("must be a size: a number of bytes, or one with KiB or MiB as in 64KiB")?,
+            Unit::Size => number(text, &[("KiB", KIB), ("MiB", MIB), ("GiB", GIB), ("", 1)])
+                .ok_or("must be a size: a number of bytes, or one with KiB, MiB or GiB as in 64KiB")?,
             Unit::Time => number(
                 text,
-                &[("ms", 1), ("s", SECOND), ("m", MINUTE), ("h", HOUR)],
+                &[
+                    ("ms", 1),
+                    ("s", SECOND),
+                    ("m", MINUTE),
+                    ("h", HOUR),
+                    ("d", DAY),
+                ],
             )
-            .ok_or("must be a duration with its unit, as in 500ms, 60s, 35m or 1h")?,
+            .ok_or("must be a duration with its unit, as in 500ms, 60s, 35m, 1h or 5d")?,
         };
         if (self.least..=self.most).contains(&number) {
             return Ok(number);
@@ -194,12 +202,18 @@ impl Bound {
     pub(super) fn show(&self, number: u64) -> String {
         let units: &[(u64, &str)] = match self.unit {
             Unit::Count => &[],
-            Unit::Size => &[(MIB, "MiB"), (KIB, "KiB")],
-            Unit::Time => &[(HOUR, "h"), (MINUTE, "m"), (SECOND, "s"), (1, "ms")],
+            Unit::Size => &[(GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")],
+            Unit::Time => &[
+                (DAY, "d"),
+                (HOUR, "h"),
+                (MINUTE, "m"),
+                (SECOND, "s"),
+                (1, "ms"),
+            ],
         };
         for (size, name) in units {
-            // 60s reads better than 1m, 90s better than 1m30s.
-            let one = number == *size && *size != MINUTE;
+            // 60s reads better than 1m, 90s better than 1m30s, 24h better than 1d.
+            let one = number == *size && *size != MINUTE && *size != DAY;
             if number.is_multiple_of(*size) && (one || number >= 2 * size || *size == 1) {
                 return format!("{}{name}", number / size);
             }
@@ -262,6 +276,10 @@ mod tests {
         assert_eq!(time.read("1500ms"), Ok(1500));
         assert_eq!(time.read("2m"), Ok(120_000));
         assert_eq!(time.read("1h"), Ok(3_600_000));
+        let idle = bound("idle");
+        assert_eq!(idle.read("5d"), Ok(5 * DAY));
+        assert_eq!((idle.show(5 * DAY), idle.show(DAY)), ("5d".into(), "24h".into()));
+        assert_eq!(size.show(2 * GIB), "2GiB");
     }
 
     #[test]
@@ -278,7 +296,7 @@ mod tests {
         ] {
             assert!(bound("connections").read(text).is_err(), "{text}");
         }
-        for text in ["60", "s", "1.5s", "1d", "2h", "0s", "18446744073709551615h"] {
+        for text in ["60", "s", "1.5s", "1w", "2h", "0s", "18446744073709551615h"] {
             assert!(bound("login_time").read(text).is_err(), "{text}");
         }
         for text in ["64KB", "64k", "KiB", "1GiB", "10"] {

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use super::ehlo_name::ehlo_name;
 use super::fault::Report;
 use super::limits::{Bound, Unit};
-use super::model::{Delivery, Listener};
+use super::model::Listener;
+use super::relay::{self, Delivery};
 use super::view::{Found, View};
 use super::{forms, keys};
 use crate::input::account::{account_key, own_or_covering};
@@ -76,6 +77,7 @@ fn one(view: &View<'_>, seen: &mut Seen, report: &mut Report) -> Option<Listener
     if let Some(protocol) = protocol {
         smtp_only(view, protocol, report);
     }
+    let intake = relay::intake(view, report);
     if view.has("login_as") && !view.has("allow_from") {
         let message = "lets everyone in who reaches the port: name their networks in allow_from";
         let (line, path) = (view.line_of("login_as"), view.path("login_as"));
@@ -115,7 +117,7 @@ fn one(view: &View<'_>, seen: &mut Seen, report: &mut Report) -> Option<Listener
         ehlo_name: view
             .parsed("ehlo_name", ehlo_name)
             .map(|found| found.value.to_owned()),
-        delivery: view.word("delivery").unwrap_or(Delivery::Splice),
+        intake,
     })
 }
 
@@ -128,15 +130,10 @@ pub(super) static CONNECTIONS: Bound = Bound {
 };
 
 fn smtp_only(view: &View<'_>, protocol: Protocol, report: &mut Report) {
-    let relay = view.word("delivery") == Some(Delivery::Relay);
     if protocol == Protocol::Smtp {
-        if relay {
-            let message = "this version keeps no queue yet; this listener is skipped (splice passes \
-                           connections on)";
-            report.warn(view.line_of("delivery"), view.path("delivery"), message);
-        }
         return;
     }
+    let relay = view.word("delivery") == Some(Delivery::Relay);
     for (name, given) in [
         ("login_as", view.has("login_as")),
         ("ehlo_name", view.has("ehlo_name")),

@@ -10,7 +10,7 @@ use super::general::{self, Variables};
 use super::model::Config;
 use super::shape::{self, Kind};
 use super::view::View;
-use super::{account, egress, keys, listener, notify, provider, reach, yaml};
+use super::{account, egress, keys, listener, notify, provider, reach, relay, yaml};
 
 /// Longest file in bytes; ten thousand accounts take half of it.
 const FILE_BYTES: u64 = 1024 * 1024;
@@ -219,6 +219,7 @@ fn check(
     let limits = general::limits(&view, report);
     let audit = general::audit(&view, base);
     let (notify, notify_reminder) = notify::read(&view, base, report);
+    let relay = relay::read(&view, base, &state_dir);
     let (listeners, used) = listener::read(&view, report);
     let (providers, names) = provider::read(&view, base, used, report);
     let (accounts, users) = account::read(&view, &names, used, report);
@@ -236,6 +237,7 @@ fn check(
         audit,
         notify,
         notify_reminder,
+        relay,
         listeners,
         providers,
         accounts,

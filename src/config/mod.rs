@@ -22,6 +22,7 @@ mod notify;
 mod preset;
 mod provider;
 mod reach;
+mod relay;
 mod schema;
 mod secret;
 mod servers;
@@ -34,10 +35,11 @@ pub use self::hint::did_you_mean;
 pub use self::limits::Limits;
 pub use self::load::{Loaded, find, load, load_in, parse};
 pub use self::model::{
-    Account, Audit, ClientCertificate, Config, Delivery, Egress, Listener, PresetName, Provider,
+    Account, Audit, ClientCertificate, Config, Egress, Listener, PresetName, Provider,
     Server, Servers, TlsFiles, Trust,
 };
 pub use self::notify::{Notify, NotifyTarget};
+pub use self::relay::{Intake, Relay, Repair, Sender};
 pub use self::secret::{SecretError, SecretSource};
 pub use crate::input::words::{ClientAuth, Flow, NoProxy, NoticeKind, ProxyKind, TlsMode};
 pub use crate::proto::sasl::Mechanism;

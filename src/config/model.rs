@@ -10,6 +10,7 @@ use url::Url;
 
 use super::limits::Limits;
 use super::notify::Notify;
+use super::relay::{Intake, Relay};
 use super::secret::SecretSource;
 use crate::input::account::{account_key, catch_all_for, is_catch_all, own_or_covering};
 use crate::input::choice::choice;
@@ -43,6 +44,8 @@ pub struct Config {
     pub notify: Vec<Notify>,
     /// How often something unresolved is told again. Default 24 h.
     pub notify_reminder: Duration,
+    /// The queue of listeners that deliver by themselves.
+    pub relay: Relay,
     /// Where clients connect; never empty.
     pub listeners: Vec<Listener>,
     /// Where mail and tokens come from.
@@ -96,16 +99,6 @@ pub struct Audit {
     pub file: Option<PathBuf>,
 }
 
-choice! {
-    /// What an SMTP listener does with a message.
-    pub enum Delivery {
-        /// The client's connection is spliced to the provider's server.
-        Splice = "splice",
-        /// The message is taken into a durable queue and delivered from there.
-        Relay = "relay",
-    }
-}
-
 /// A place where clients connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
@@ -130,15 +123,9 @@ pub struct Listener {
     pub auth_hidden: bool,
     /// Our name in the greeting and in answer to EHLO; SMTP only. `None`: the usual one.
     pub ehlo_name: Option<String>,
-    /// What happens to a message; SMTP only.
-    pub delivery: Delivery,
-}
-
-impl Listener {
-    /// Whether this version serves it: there is no queue yet.
-    pub fn is_served(&self) -> bool {
-        self.delivery == Delivery::Splice
-    }
+    /// How messages are taken into the queue (`delivery: relay`); SMTP only. `None`: clients are spliced to the
+    /// provider's server.
+    pub intake: Option<Intake>,
 }
 
 /// A mail provider with one OAuth client registration.

@@ -70,9 +70,9 @@ fn limit(bound: &Bound) -> Value {
     let mut schema = match bound.unit {
         Unit::Count => number,
         Unit::Size => json!({
-            "anyOf": [number, { "type": "string", "pattern": "^[0-9]+ *([KM]iB)?$" }],
+            "anyOf": [number, { "type": "string", "pattern": "^[0-9]+ *([KMG]iB)?$" }],
         }),
-        Unit::Time => json!({ "type": "string", "pattern": "^[0-9]+ *(ms|s|m|h)$" }),
+        Unit::Time => json!({ "type": "string", "pattern": "^[0-9]+ *(ms|s|m|h|d)$" }),
     };
     if let Value::Object(object) = &mut schema {
         let default = match bound.unit {

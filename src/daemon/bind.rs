@@ -31,7 +31,7 @@ pub(super) struct Missing {
 /// not have stop nobody as long as there are others.
 pub(super) fn bind_all(config: &Config) -> Result<(Vec<Bound>, Vec<Missing>), DaemonError> {
     let (mut bound, mut missing, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-    for listener in config.listeners.iter().filter(|one| one.is_served()) {
+    for listener in &config.listeners {
         for address in &listener.bind {
             match bind(*address, listener) {
                 Ok(socket) => bound.push(socket),

@@ -180,7 +180,7 @@ impl Doors {
     /// Opens new listeners, closes removed ones, gives the others their new settings.
     pub(super) fn rebind(self: &Arc<Self>, config: &Config) {
         let mut wanted = HashMap::new();
-        for listener in config.listeners.iter().filter(|one| one.is_served()) {
+        for listener in &config.listeners {
             for address in &listener.bind {
                 wanted.insert((listener.name.clone(), *address), listener);
             }

@@ -194,7 +194,6 @@ impl Running {
         config
             .listeners
             .iter()
-            .filter(|one| one.is_served())
             // Addresses that are missing yet may leave none.
             .filter(|one| addresses.iter().any(|(name, _)| *name == one.name))
             .map(line)

@@ -10,6 +10,16 @@ pub(crate) fn password_add(user: &str) -> String {
     format!("mailsplice password add {}", shell(user))
 }
 
+/// What has a message of the queue sent again.
+pub(crate) fn queue_retry(id: &str) -> String {
+    format!("mailsplice queue retry {}", shell(id))
+}
+
+/// What shows a message of the queue.
+pub(crate) fn queue_show(id: &str) -> String {
+    format!("mailsplice queue show {}", shell(id))
+}
+
 /// `value` as one word for a POSIX shell.
 pub(crate) fn shell(value: &str) -> String {
     let harmless =

@@ -3,6 +3,7 @@
 //! give the same words.
 
 pub(crate) mod account;
+pub(crate) mod addresses;
 pub(crate) mod choice;
 pub(crate) mod network;
 pub(crate) mod unseen;

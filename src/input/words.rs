@@ -80,6 +80,32 @@ choice! {
         Revoked = "revoked",
         /// Somebody guesses passwords.
         BruteForce = "brute_force",
+        /// A message of the queue was given up.
+        MailFailed = "mail_failed",
+        /// A message of the queue waits longer than usual.
+        MailDelayed = "mail_delayed",
+    }
+}
+
+choice! {
+    /// What becomes of the sender of a message that is taken into the queue.
+    pub enum Sender {
+        /// It stays.
+        Keep = "keep",
+        /// The mailbox takes its place.
+        Rewrite = "rewrite",
+        /// Any other than the mailbox, or one that is allowed, is refused.
+        Refuse = "refuse",
+    }
+}
+
+choice! {
+    /// What is mended in a message that is taken into the queue.
+    pub enum Repair {
+        /// Only what SMTP can't carry.
+        Transport = "transport",
+        /// Missing and broken header fields too.
+        Headers = "headers",
     }
 }
 

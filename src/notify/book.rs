@@ -165,7 +165,9 @@ impl Entry {
         }
         let age = now.saturating_sub(self.told);
         match notice.kind {
-            NoticeKind::Revoked => age >= SAME_REVOCATION,
+            NoticeKind::Revoked | NoticeKind::MailFailed | NoticeKind::MailDelayed => {
+                age >= SAME_REVOCATION
+            }
             NoticeKind::WillExpire => {
                 let stage = notice.stage(now);
                 let nearer = matches!((stage, self.stage), (Some(now), Some(told)) if now < told);

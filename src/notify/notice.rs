@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::ground::command;
 use crate::input::words::NoticeKind;
+use crate::observe::event::MailTold;
 use crate::observe::{Class, Event};
 
 /// The form of the JSON.
@@ -66,6 +67,15 @@ pub(crate) struct Notice {
     /// How many sessions were ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sessions: Option<usize>,
+    /// Whose mail it is: the label of the device password, or the device's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// The message's name in the queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// How many messages this is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages: Option<usize>,
 }
 
 impl Notice {
@@ -135,9 +145,29 @@ impl Notice {
                     client.ip()
                 );
             }
+            Event::MailFailed(one) => {
+                notice.tell_of_mail(NoticeKind::MailFailed, one);
+                notice.command = Some(command::queue_retry(&one.message));
+            }
+            Event::MailDelayed(one) => {
+                notice.tell_of_mail(NoticeKind::MailDelayed, one);
+                notice.command = Some(command::queue_show(&one.message));
+            }
             _ => return None,
         }
         Some(notice)
+    }
+
+    fn tell_of_mail(&mut self, kind: NoticeKind, one: &MailTold) {
+        self.kind = kind;
+        self.account = Some(tame(&one.account));
+        self.class = Some(one.class);
+        self.code = one.code.as_deref().map(tame);
+        self.listener = Some(tame(&one.listener));
+        self.device = Some(tame(&one.device));
+        self.message = Some(tame(&one.message));
+        self.messages = Some(one.messages);
+        self.sentence = tame(&one.sentence);
     }
 
     fn new(time: u64, kind: NoticeKind) -> Self {
@@ -159,6 +189,9 @@ impl Notice {
             client: None,
             listener: None,
             sessions: None,
+            device: None,
+            message: None,
+            messages: None,
         }
     }
 
@@ -181,6 +214,9 @@ impl Notice {
                 )
             }
             NoticeKind::Recovered | NoticeKind::Revoked => format!("{kind} {account}"),
+            NoticeKind::MailFailed | NoticeKind::MailDelayed => {
+                format!("{kind} {}", text(&self.message))
+            }
         }
     }
 
@@ -220,6 +256,8 @@ impl Notice {
                 self.expires_at.map(|at| at.to_string()),
             ),
             ("MAILSPLICE_CLIENT", self.client.clone()),
+            ("MAILSPLICE_DEVICE", self.device.clone()),
+            ("MAILSPLICE_MESSAGE", self.message.clone()),
         ];
         let given = some
             .into_iter()

@@ -72,6 +72,10 @@ pub struct Counters {
     sign_ins: Family,
     brute_force: Family,
     mail_trouble: Family,
+    mail_accepted: Family,
+    mail_delivered: Family,
+    mail_deferred: Family,
+    mail_failed: Family,
     bytes: Family,
     sessions_ended: Family,
     session_milliseconds: AtomicU64,
@@ -93,6 +97,10 @@ impl Default for Counters {
             sign_ins: Family::new("mailsplice_sign_ins_total", &["provider", "flow"]),
             brute_force: Family::new("mailsplice_brute_force_total", &["listener"]),
             mail_trouble: Family::new("mailsplice_mail_trouble_total", &[]),
+            mail_accepted: Family::new("mailsplice_mail_accepted_total", &["listener"]),
+            mail_delivered: Family::new("mailsplice_mail_delivered_total", &[]),
+            mail_deferred: Family::new("mailsplice_mail_deferred_total", &["class"]),
+            mail_failed: Family::new("mailsplice_mail_failed_total", &["class"]),
             bytes: Family::new("mailsplice_bytes_total", &["direction"]),
             sessions_ended: Family::new("mailsplice_session_ends_total", &["reason"]),
             session_milliseconds: AtomicU64::new(0),
@@ -117,6 +125,10 @@ impl Counters {
             &self.sign_ins,
             &self.brute_force,
             &self.mail_trouble,
+            &self.mail_accepted,
+            &self.mail_delivered,
+            &self.mail_deferred,
+            &self.mail_failed,
             &self.bytes,
             &self.sessions_ended,
         ];
@@ -177,7 +189,15 @@ impl Sink for Counters {
             }
             Event::MailTrouble { .. } => self.mail_trouble.add(&[], 1),
             Event::BruteForce { listener, .. } => self.brute_force.add(&[listener], 1),
-            Event::PasswordAdded(_)
+            Event::MailAccepted(one) => self.mail_accepted.add(&[&one.client.listener], 1),
+            Event::MailDelivered { .. } => self.mail_delivered.add(&[], 1),
+            Event::MailDeferred { class, .. } => self.mail_deferred.add(&[class.name()], 1),
+            Event::MailFailed(one) => {
+                let count = u64::try_from(one.messages).unwrap_or(u64::MAX);
+                self.mail_failed.add(&[one.class.name()], count);
+            }
+            Event::MailDelayed(_)
+            | Event::PasswordAdded(_)
             | Event::PasswordRemoved(_)
             | Event::NeedsAttention { .. }
             | Event::Recovered { .. }

@@ -82,6 +82,84 @@ pub enum Event {
         /// The listener's name.
         listener: String,
     },
+    /// A message was taken into the queue.
+    MailAccepted(MailAccepted),
+    /// A message of the queue was delivered to all its recipients, or to the last of them.
+    MailDelivered {
+        /// The account's key.
+        account: String,
+        /// The message's name in the queue.
+        message: String,
+        /// The label of the device password, or the device's address.
+        device: String,
+        /// How many recipients it has.
+        recipients: usize,
+        /// Attempts made.
+        attempts: u32,
+        /// Time from its receipt, seconds.
+        seconds: u64,
+    },
+    /// A message of the queue, or all mail of a mailbox, has to wait for another attempt.
+    MailDeferred {
+        /// The account's key.
+        account: String,
+        /// The message's name in the queue; missing: all of the mailbox.
+        message: Option<String>,
+        /// Who must act.
+        class: Class,
+        /// The server's or provider's code.
+        code: Option<String>,
+        /// Why, for people.
+        sentence: String,
+    },
+    /// Messages of the queue were given up.
+    MailFailed(MailTold),
+    /// Messages of the queue wait longer than `relay.delay_warning`.
+    MailDelayed(MailTold),
+}
+
+/// See [`Event::MailAccepted`].
+#[derive(Debug, Clone, Serialize)]
+pub struct MailAccepted {
+    /// Number of the session in this process.
+    pub session: u64,
+    /// Where it came from.
+    #[serde(flatten)]
+    pub client: Client,
+    /// The account's key.
+    pub account: String,
+    /// The label of the device password, or the device's address.
+    pub device: String,
+    /// The message's name in the queue.
+    pub message: String,
+    /// Its octets.
+    pub size: u64,
+    /// How many recipients it has.
+    pub recipients: usize,
+    /// What was mended in it, in words, with how often.
+    pub repairs: Vec<String>,
+}
+
+/// See [`Event::MailFailed`] and [`Event::MailDelayed`]. Of several messages within a quarter of an hour, the
+/// last one stands for all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MailTold {
+    /// The account's key.
+    pub account: String,
+    /// The listener that took it.
+    pub listener: String,
+    /// The label of the device password, or the device's address.
+    pub device: String,
+    /// The message's name in the queue.
+    pub message: String,
+    /// How many messages this is about.
+    pub messages: usize,
+    /// Who must act.
+    pub class: Class,
+    /// The server's or provider's code.
+    pub code: Option<String>,
+    /// Why, and what to do about it.
+    pub sentence: String,
 }
 
 /// See [`Event::SignIn`].
@@ -324,6 +402,19 @@ mod tests {
         }
     }
 
+    fn told() -> MailTold {
+        MailTold {
+            account: String::new(),
+            listener: String::new(),
+            device: String::new(),
+            message: String::new(),
+            messages: 1,
+            class: Class::Admin,
+            code: None,
+            sentence: String::new(),
+        }
+    }
+
     /// One event of each kind.
     fn samples() -> Vec<Event> {
         let text = String::new;
@@ -401,6 +492,33 @@ mod tests {
                 account: None,
                 listener: text(),
             },
+            Event::MailAccepted(MailAccepted {
+                session: 1,
+                client: client(),
+                account: text(),
+                device: text(),
+                message: text(),
+                size: 1,
+                recipients: 1,
+                repairs: Vec::new(),
+            }),
+            Event::MailDelivered {
+                account: text(),
+                message: text(),
+                device: text(),
+                recipients: 1,
+                attempts: 1,
+                seconds: 1,
+            },
+            Event::MailDeferred {
+                account: text(),
+                message: None,
+                class: Class::Temporary,
+                code: None,
+                sentence: text(),
+            },
+            Event::MailFailed(told()),
+            Event::MailDelayed(told()),
         ]
     }
 
@@ -420,6 +538,11 @@ mod tests {
             Event::Revoked { .. } => 10,
             Event::WillExpire { .. } => 11,
             Event::BruteForce { .. } => 12,
+            Event::MailAccepted(_) => 13,
+            Event::MailDelivered { .. } => 14,
+            Event::MailDeferred { .. } => 15,
+            Event::MailFailed(_) => 16,
+            Event::MailDelayed(_) => 17,
         }
     }
 

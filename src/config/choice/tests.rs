@@ -72,7 +72,7 @@ fn cases() -> BTreeMap<&'static str, Case> {
             "listeners[].delivery",
             case(
                 file("protocol: smtp, tls: implicit, delivery: WORD", &custom, ""),
-                |config| config.listeners[0].delivery.as_str().to_owned(),
+                |config| if config.listeners[0].intake.is_some() { "relay" } else { "splice" }.to_owned(),
             ),
         ),
         (

@@ -89,7 +89,10 @@ fn the_example_with_everything_switched_on_is_without_fault() {
         (Protocol::Smtp, TlsMode::None)
     );
     assert_eq!(scanners.login_as.as_deref(), Some("alice@contoso.com"));
-    assert_eq!(scanners.delivery, config::Delivery::Splice);
+    let intake = scanners.intake.as_ref().unwrap();
+    assert_eq!(intake.sender, config::Sender::Rewrite);
+    assert_eq!(intake.charset, "iso-8859-1");
+    assert_eq!(config.relay.retry.len(), 6);
     assert_eq!(
         config.trust.extra_ca,
         Some(PathBuf::from("/etc/mailsplice/certs/private-ca.pem"))
@@ -415,13 +418,57 @@ fn a_short_name_leads_to_one_account() {
 }
 
 #[test]
-fn a_listener_with_a_queue_is_skipped_and_says_so() {
-    let listener = "- { name: s, protocol: smtp, bind: 127.0.0.1:2525, tls: none, delivery: relay }\nproviders:\n";
-    let text = with_provider("preset: google, client_secret: { file: s }");
-    let Loaded { config, warnings } = parse(&text.replace("providers:\n", listener));
-    let told = |warning: &Fault| warning.message.contains("keeps no queue");
-    assert!(warnings.iter().any(told), "{warnings:?}");
-    assert!(config.listeners[0].is_served() && !config.listeners[1].is_served());
+fn the_queue_and_what_goes_into_it() {
+    let with = |section: &str, listener: &str| {
+        let listener = format!(
+            "{section}listeners:\n\
+             - {{ name: s, protocol: smtp, bind: 127.0.0.1:2525, tls: none, {listener} }}\n"
+        );
+        let text = with_provider("preset: google, client_secret: { file: s }");
+        text.replace("listeners:\n", &listener)
+    };
+    let config = parse(&with("", "delivery: relay")).config;
+    let relay = &config.relay;
+    assert_eq!(relay.spool_dir, PathBuf::from("/state/spool"));
+    let minutes: Vec<_> = relay.retry.iter().map(|pause| pause.as_secs() / 60).collect();
+    assert_eq!(minutes, [1, 5, 15, 30, 60, 120]);
+    assert_eq!(relay.give_up_after, Duration::from_secs(5 * 86_400));
+    let mailbox = (relay.messages_per_minute, relay.sessions, relay.recipients_per_day);
+    assert_eq!(mailbox, (25, 3, 10_000));
+    let room = (relay.max_messages, relay.max_bytes, relay.reserve);
+    assert_eq!(room, (20_000, 2 << 30, 64 << 20));
+    let intake = config.listeners[0].intake.as_ref().unwrap();
+    assert_eq!((intake.sender, intake.repair), (config::Sender::Keep, config::Repair::Headers));
+    assert_eq!((intake.max_size, intake.max_recipients), (35 << 20, 100));
+    assert_eq!((&*intake.charset, &intake.failure_notice_to), ("windows-1252", &None));
+    assert!(config.listeners[1].intake.is_none());
+
+    let given = "relay: { spool_dir: queue, retry: [10s, 1d], give_up_after: 2d, max_bytes: 3GiB }\n";
+    let all = "delivery: relay, sender: refuse, repair: transport, charset: shift_jis, \
+               failure_notice_to: it@contoso.com, max_size: 1MiB, max_recipients: 5, \
+               device_messages_per_minute: 60, allowed_from: [Contoso.com], \
+               allowed_recipients: a@b.example";
+    let config = parse(&with(given, all)).config;
+    assert!(config.relay.spool_dir.ends_with("queue"));
+    let pauses: Vec<_> = config.relay.retry.iter().map(Duration::as_secs).collect();
+    assert_eq!((pauses, config.relay.max_bytes), (vec![10, 86_400], 3 << 30));
+    let intake = config.listeners[0].intake.as_ref().unwrap();
+    assert_eq!(intake.device_messages_per_minute, Some(60));
+    assert_eq!(intake.failure_notice_to.as_deref(), Some("it@contoso.com"));
+    assert_eq!((intake.allowed_from.len(), intake.allowed_recipients.len()), (1, 1));
+
+    for (listener, words) in [
+        ("sender: rewrite", "is for delivery: relay only"),
+        ("delivery: splice, max_size: 1MiB", "is for delivery: relay only"),
+        ("delivery: relay, charset: klingon", "no character set"),
+        ("delivery: relay, failure_notice_to: it", "must be a mail address"),
+        ("delivery: relay, allowed_from: '*@contoso.com'", "must be a mail address or a domain"),
+        ("delivery: relay, max_size: 2GiB", "is out of bounds"),
+    ] {
+        let faults = faults(&with("", listener));
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].contains(words), "{faults:?}");
+    }
 }
 
 #[test]
