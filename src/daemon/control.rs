@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::DaemonError;
+use crate::ground::BoxFuture;
 use crate::store::folder;
 
 /// The folder of the sockets, in the state folder.
@@ -74,7 +75,7 @@ impl Control {
     /// Answers questions until cancelled.
     pub async fn answer(
         self,
-        answer: impl Fn(Question) -> Answer + Send + Sync + 'static,
+        answer: impl Fn(Question) -> BoxFuture<'static, Answer> + Send + Sync + 'static,
         stop: CancellationToken,
     ) {
         let answer = Arc::new(answer);
@@ -111,7 +112,7 @@ impl Drop for Control {
 
 async fn one_answer(
     stream: UnixStream,
-    answer: &(impl Fn(Question) -> Answer + Sync),
+    answer: &(impl Fn(Question) -> BoxFuture<'static, Answer> + Sync),
 ) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
@@ -119,7 +120,7 @@ async fn one_answer(
         .read_line(&mut line)
         .await?;
     let reply = match serde_json::from_str(&line) {
-        Ok(question) => answer(question),
+        Ok(question) => answer(question).await,
         Err(error) => Answer::Fault {
             error: error.to_string(),
         },
@@ -239,7 +240,8 @@ mod tests {
         let heard = asked.clone();
         let answer = move |question| {
             heard.lock().push(question);
-            Answer::ended(2)
+            let answered: BoxFuture<'static, _> = Box::pin(async { Answer::ended(2) });
+            answered
         };
         let serving = tokio::spawn(control.answer(answer, stop.clone()));
         let question = Question::TokensChanged {

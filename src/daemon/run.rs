@@ -23,6 +23,7 @@ use super::watcher::{self, Memory, Watcher};
 use super::wiring::{self, Base, CurrentHttp};
 use super::{DaemonError, mark};
 use crate::config::{self, Config};
+use crate::ground::BoxFuture;
 use crate::net::stream::set_keep_alive;
 use crate::net::tls::{self, Reload};
 use crate::notify::Notifier;
@@ -290,12 +291,18 @@ impl House {
     /// Starts the tasks that run as long as the proxy does.
     fn look_after(self: Arc<Self>, control: Control) {
         tokio::spawn(self.shared.tokens.clone().run_background(self.stop.clone()));
-        let desk = Desk {
+        let desk = Arc::new(Desk {
             shared: self.shared.clone(),
             doors: self.doors.clone(),
             counters: self.sinks.counters.clone(),
+        });
+        let answer = move |question| {
+            let desk = desk.clone();
+            let answered: BoxFuture<'static, _> =
+                Box::pin(async move { desk.answer(&question).await });
+            answered
         };
-        tokio::spawn(control.answer(move |question| desk.answer(&question), self.stop.clone()));
+        tokio::spawn(control.answer(answer, self.stop.clone()));
         let house = self.clone();
         tokio::spawn(self.stop.clone().run_until_cancelled_owned(async move {
             loop {

@@ -17,7 +17,7 @@ pub(in crate::daemon) struct Desk {
 }
 
 impl Desk {
-    pub(in crate::daemon) fn answer(&self, question: &Question) -> Answer {
+    pub(in crate::daemon) async fn answer(&self, question: &Question) -> Answer {
         match question {
             Question::Status => Answer::Status(Box::new(self.status())),
             Question::Audit { deed } => {
