@@ -1,19 +1,23 @@
 //! `mailsplice sandbox`: practice on loopback, with a proof.
 
+mod client;
+mod device;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use secrecy::ExposeSecret;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, version};
 
+use self::client::Client;
 use super::{DONE, FAILED, runtime, say, show, word};
 use crate::access::Limits;
 use crate::config::{self, Config};
@@ -25,8 +29,6 @@ use crate::sandbox::{self, Options, Sandbox};
 
 /// Time for the whole self-check.
 const CHECK_TIME: Duration = Duration::from_secs(30);
-/// The longest answer read in the self-check, in octets.
-const LONGEST_ANSWER: usize = 256 * 1024;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -36,6 +38,9 @@ pub(super) struct Arguments {
     /// The port for mail programs; a free one when it is taken.
     #[arg(long, default_value_t = 1993, value_name = "PORT")]
     port: u16,
+    /// The port for devices that send without a login; a free one when it is taken.
+    #[arg(long, default_value_t = 2525, value_name = "PORT")]
+    device_port: u16,
 }
 
 /// Everything that runs.
@@ -43,7 +48,10 @@ struct Practice {
     sandbox: Sandbox,
     proxy: Running,
     config: Config,
+    /// Where mail programs connect.
     address: SocketAddr,
+    /// Where devices connect.
+    devices: SocketAddr,
     password: String,
 }
 
@@ -51,7 +59,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let runtime = runtime()?;
     let status = runtime.block_on(async {
         let practice = start(arguments).await?;
-        let proof = tokio::time::timeout(CHECK_TIME, prove(&practice)).await;
+        let proofs = async {
+            prove(&practice).await?;
+            device::prove(&practice).await
+        };
+        let proof = tokio::time::timeout(CHECK_TIME, proofs).await;
         match proof
             .context("the self-check took too long")
             .and_then(|proof| proof)
@@ -78,14 +90,15 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
 
 async fn start(arguments: &Arguments) -> anyhow::Result<Practice> {
     let sandbox = sandbox::start(Options::default()).await?;
-    let wanted = if arguments.once {
-        0
-    } else {
-        free_or_any(arguments.port)
+    let wanted = |port| match arguments.once {
+        true => 0,
+        false => free_or_any(port),
     };
+    let bind = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, wanted(port)));
+    let (programs, devices) = (bind(arguments.port), bind(arguments.device_port));
     let file = sandbox.dir.join("proxy.yaml");
-    let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, wanted));
-    std::fs::write(&file, sandbox.proxy_yaml(bind, &sandbox.dir.join("state")))?;
+    let yaml = sandbox.proxy_yaml(programs, devices, &sandbox.dir.join("state"));
+    std::fs::write(&file, yaml)?;
     let config = config::load(&file)?.config;
     let account = config.accounts.first().context("no account")?.key.clone();
     let passwords = wiring::password_file(&config)?;
@@ -93,13 +106,19 @@ async fn start(arguments: &Arguments) -> anyhow::Result<Practice> {
         .add_generated(&account, Some("practice"), Limits::default())
         .await?;
     let proxy = daemon::start(config.clone())?;
-    let address = proxy.addresses().first().context("no listener")?.1;
+    let addresses = proxy.addresses();
+    let of = |name: &str| {
+        let found = addresses.iter().find(|(one, _)| one == name);
+        found.map(|(_, address)| *address).context("no listener")
+    };
+    let (address, devices) = (of("imap")?, of("devices")?);
     let password = made.password.expose_secret().to_owned();
     Ok(Practice {
         sandbox,
         proxy,
         config,
         address,
+        devices,
         password,
     })
 }
@@ -118,7 +137,7 @@ async fn prove(practice: &Practice) -> anyhow::Result<()> {
         ..
     } = practice;
     say("A legacy mail program (C) talks to mailsplice (S) as to any IMAP server:\n");
-    let mut client = Client::connect(config, *address).await?;
+    let mut client = Client::new(secured(config, *address).await?);
     client.answer("*").await?;
     let user = &sandbox.user;
     let login = format!("a LOGIN {user} {}", practice.password);
@@ -178,6 +197,7 @@ fn explain(practice: &Practice) -> anyhow::Result<()> {
         ..
     } = practice;
     let (user, port) = (&sandbox.user, address.port());
+    let device = practice.devices.port();
     let ca = ca_dir(config).join("ca.pem");
     let sign_in = sign_in_file(practice)?;
     say(format_args!(
@@ -199,6 +219,11 @@ or try:
        -e 'set folder=imaps://localhost:{port}/ record=\"\"' \\
        -f imaps://localhost:{port}/INBOX
 
+A device needs no login, only the server localhost and port {device}, without TLS:
+
+  swaks --server localhost:{device} --from scanner@office.local --to {user}
+  mailsplice --config {file} queue list
+
 To practise signing in (consent page, device code), in another terminal:
 
   mailsplice --config {sign_in} login {user}
@@ -217,75 +242,20 @@ fn sign_in_file(practice: &Practice) -> anyhow::Result<std::path::PathBuf> {
     let dir = &practice.sandbox.dir;
     let file = dir.join("sign-in.yaml");
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let yaml = practice.sandbox.proxy_yaml(any, &dir.join("sign-in-state"));
+    let yaml = practice
+        .sandbox
+        .proxy_yaml(any, any, &dir.join("sign-in-state"));
     let yaml = yaml.replace("flow: client_credentials", "flow: authorization_code");
     std::fs::write(&file, yaml)?;
     Ok(file)
 }
 
-/// The mail program of the self-check.
-struct Client {
-    stream: TlsStream<tokio::net::TcpStream>,
-    unread: Vec<u8>,
-}
-
-impl Client {
-    async fn connect(config: &Config, address: SocketAddr) -> anyhow::Result<Self> {
-        let connector = TlsConnector::from(trust(&ca_dir(config).join("ca.pem"))?);
-        let ip = address.ip().to_string();
-        let socket = dial(&ip, address.port(), CHECK_TIME).await?;
-        let stream = connector
-            .connect(ServerName::try_from("localhost")?, socket)
-            .await?;
-        Ok(Self {
-            stream,
-            unread: Vec::new(),
-        })
-    }
-
-    /// Sends `line` and shows it as `shown`.
-    async fn send(&mut self, line: &str, shown: &str) -> anyhow::Result<()> {
-        say(format_args!("  C: {shown}"));
-        let _ = show();
-        self.stream
-            .write_all(format!("{line}\r\n").as_bytes())
-            .await?;
-        Ok(self.stream.flush().await?)
-    }
-
-    /// Shows and gives the lines up to the one that begins with `last`.
-    async fn answer(&mut self, last: &str) -> anyhow::Result<String> {
-        let mut all = String::new();
-        loop {
-            let line = self.line().await?;
-            say(format_args!("  S: {line}"));
-            let _ = show();
-            all.push_str(&line);
-            all.push('\n');
-            if line.starts_with(last) {
-                return Ok(all);
-            }
-            let tag = last.split(' ').next().unwrap_or(last);
-            if tag != "*" && line.starts_with(&format!("{tag} ")) {
-                bail!("the answer was: {line}");
-            }
-            ensure!(all.len() < LONGEST_ANSWER, "the answer has no end");
-        }
-    }
-
-    async fn line(&mut self) -> anyhow::Result<String> {
-        loop {
-            if let Some(end) = self.unread.iter().position(|&b| b == b'\n') {
-                let line: Vec<u8> = self.unread.drain(..=end).collect();
-                return Ok(String::from_utf8_lossy(line.trim_ascii_end()).into_owned());
-            }
-            let mut piece = vec![0; 4096];
-            let count = self.stream.read(&mut piece).await?;
-            ensure!(count > 0, "the connection ended");
-            self.unread
-                .extend_from_slice(piece.get(..count).unwrap_or_default());
-        }
-    }
+/// A connection to where mail programs connect.
+async fn secured(config: &Config, address: SocketAddr) -> anyhow::Result<TlsStream<TcpStream>> {
+    let connector = TlsConnector::from(trust(&ca_dir(config).join("ca.pem"))?);
+    let socket = dial(&address.ip().to_string(), address.port(), CHECK_TIME).await?;
+    let name = ServerName::try_from("localhost")?;
+    Ok(connector.connect(name, socket).await?)
 }
 
 /// Trusts only the local CA, as a mail program does that was told to.

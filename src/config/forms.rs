@@ -11,7 +11,7 @@ use url::Url;
 
 use super::shape::Form;
 use crate::ground::loopback;
-use crate::input::addresses::{Addresses, is_address};
+use crate::input::mail_address::{AddressPattern, is_address};
 use crate::input::network;
 use crate::input::words::{NoProxy, ProxyKind};
 
@@ -185,9 +185,9 @@ pub(super) fn mail_address(text: &str) -> Result<&str, String> {
 }
 
 /// An address, or all of a domain.
-pub(super) fn addresses(text: &str) -> Result<Addresses, String> {
+pub(super) fn addresses(text: &str) -> Result<AddressPattern, String> {
     let message = "must be a mail address or a domain, as in scan@contoso.com or contoso.com";
-    Addresses::read(text).ok_or_else(|| message.to_owned())
+    AddressPattern::read(text).ok_or_else(|| message.to_owned())
 }
 
 /// Where the browser comes back to: this machine alone.

@@ -175,7 +175,9 @@ impl Bound {
         let number = match self.unit {
             Unit::Count => number(text, &[("", 1)]).ok_or("must be a whole number")?,
             Unit::Size => number(text, &[("KiB", KIB), ("MiB", MIB), ("GiB", GIB), ("", 1)])
-                .ok_or("must be a size: a number of bytes, or one with KiB, MiB or GiB as in 64KiB")?,
+                .ok_or(
+                    "must be a size: a number of bytes, or one with KiB, MiB or GiB as in 64KiB",
+                )?,
             Unit::Time => number(
                 text,
                 &[
@@ -278,7 +280,10 @@ mod tests {
         assert_eq!(time.read("1h"), Ok(3_600_000));
         let idle = bound("idle");
         assert_eq!(idle.read("5d"), Ok(5 * DAY));
-        assert_eq!((idle.show(5 * DAY), idle.show(DAY)), ("5d".into(), "24h".into()));
+        assert_eq!(
+            (idle.show(5 * DAY), idle.show(DAY)),
+            ("5d".into(), "24h".into())
+        );
         assert_eq!(size.show(2 * GIB), "2GiB");
     }
 

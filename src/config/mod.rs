@@ -35,8 +35,8 @@ pub use self::hint::did_you_mean;
 pub use self::limits::Limits;
 pub use self::load::{Loaded, find, load, load_in, parse};
 pub use self::model::{
-    Account, Audit, ClientCertificate, Config, Egress, Listener, PresetName, Provider,
-    Server, Servers, TlsFiles, Trust,
+    Account, Audit, ClientCertificate, Config, Egress, Listener, PresetName, Provider, Server,
+    Servers, TlsFiles, Trust,
 };
 pub use self::notify::{Notify, NotifyTarget};
 pub use self::relay::{Intake, Relay, Repair, Sender};

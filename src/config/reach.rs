@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 
 use super::fault::Report;
+use super::relay::Delivery;
 use super::view::{Found, View};
 use super::{forms, keys};
 use crate::input::network::{Addresses, SITE};
@@ -29,6 +30,7 @@ pub(super) fn check(file: &View<'_>, report: &mut Report) {
         } else {
             plain_text(&view, report);
         }
+        open_relay(&view, report);
         if view.has("login_as") || aliases_are_bound {
             balancers_among_clients(&view, report);
         }
@@ -73,6 +75,23 @@ impl Crowd {
                 report.fault(line, view.path(key), message);
             }
         }
+    }
+}
+
+/// What sends from a public network without a password can send to anybody, unless somebody says to whom.
+fn open_relay(view: &View<'_>, report: &mut Report) {
+    let queue = view.word("delivery") == Some(Delivery::Relay);
+    if !queue || !view.has("login_as") || view.has("allowed_recipients") {
+        return;
+    }
+    let mut clients = view.texts("allow_from", forms::cidr).into_iter();
+    let public = |net: &IpNet| Addresses::public([net]).overlap(*net);
+    if let Some(Found { value, line }) = clients.find(|net| public(&net.value)) {
+        let message = format!(
+            "{value} has public addresses: whoever sits at one can send mail to anybody as this account, \
+             without a password. Name allowed_recipients, or give the devices passwords in place of login_as"
+        );
+        report.warn(line, view.path("allow_from"), message);
     }
 }
 

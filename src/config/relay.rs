@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::fault::Report;
+use super::forms;
 use super::limits::{Bound, Unit};
 use super::shape::{Key, Kind, Need};
 use super::view::View;
-use super::forms;
-use crate::input::addresses::Addresses;
 use crate::input::choice::choice;
+use crate::input::mail_address::AddressPattern;
 pub use crate::input::words::{Repair, Sender};
 
 choice! {
@@ -67,9 +67,9 @@ pub struct Intake {
     /// Messages of one device in a minute; `None`: no bound of its own.
     pub device_messages_per_minute: Option<u32>,
     /// Senders that are taken; empty: all.
-    pub allowed_from: Vec<Addresses>,
+    pub allowed_from: Vec<AddressPattern>,
     /// Recipients that are taken; empty: all.
-    pub allowed_recipients: Vec<Addresses>,
+    pub allowed_recipients: Vec<AddressPattern>,
 }
 
 const MINUTE: u64 = 60_000;
@@ -78,14 +78,7 @@ const DAY: u64 = 24 * HOUR;
 const MIB: u64 = 1024 * 1024;
 
 /// The pauses where the file names none.
-const RETRY: [u64; 6] = [
-    MINUTE,
-    5 * MINUTE,
-    15 * MINUTE,
-    30 * MINUTE,
-    HOUR,
-    2 * HOUR,
-];
+const RETRY: [u64; 6] = [MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR];
 /// The character set of raw 8-bit header fields where the file names none.
 const CHARSET: &str = "windows-1252";
 

@@ -2,6 +2,7 @@
 //! secrets, scopes.
 
 mod credentials;
+mod queue;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -38,6 +39,7 @@ pub(crate) fn inspect(config: &Config) -> Vec<Issue> {
         passwords(config, &key, &mut issues);
     }
     audit_file(config, &mut issues);
+    queue::inspect(config, &mut issues);
     certificates(config, &mut issues);
     if let Some((_, password)) = config.egress.as_ref().and_then(|e| e.credentials.as_ref()) {
         read_secret("egress.password", password, &mut issues);

@@ -226,3 +226,32 @@ fn a_service_account_key_is_read_and_not_shown() {
         assert!(!faults[0].contains("MII"));
     }
 }
+
+#[test]
+fn a_queue_that_keeps_nothing_is_warned_of() {
+    let (faults, warnings) = found(&provider(""));
+    assert_eq!((faults, warnings), (vec![], vec![]));
+    let with = |spool: &str| {
+        let yaml = format!(
+            "state_dir: ./state\nrelay: {{ spool_dir: {spool} }}\nlisteners: [{{ name: a, protocol: smtp, \
+             bind: '127.0.0.1:1', tls: none, delivery: relay }}]\n\
+             providers: [{{ name: p, preset: microsoft, client_id: c, scopes: [offline_access, \
+             https://outlook.office.com/SMTP.Send] }}]\n"
+        );
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        let config = config::parse(&yaml, dir.path()).unwrap().config;
+        let mut issues = Vec::new();
+        queue::inspect(&config, &mut issues);
+        issues
+    };
+    assert_eq!(with("./spool"), []);
+    let [Warning(text)] = &with("/dev/shm/mailsplice/spool")[..] else {
+        panic!("no warning")
+    };
+    assert!(text.contains("lies in memory (tmpfs)"), "{text}");
+    let [Fault(text)] = &with("file")[..] else {
+        panic!("no fault")
+    };
+    assert!(text.contains("is not a folder"), "{text}");
+}

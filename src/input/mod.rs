@@ -3,8 +3,8 @@
 //! give the same words.
 
 pub(crate) mod account;
-pub(crate) mod addresses;
 pub(crate) mod choice;
+pub(crate) mod mail_address;
 pub(crate) mod network;
 pub(crate) mod unseen;
 pub(crate) mod words;

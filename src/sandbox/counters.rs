@@ -41,4 +41,8 @@ counters! {
     mail_accepted,
     /// Sign-ins the mail server refused.
     mail_refused,
+    /// Messages the submission server refused for now.
+    mail_put_off,
+    /// Messages the submission server took.
+    mail_submitted,
 }

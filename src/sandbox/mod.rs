@@ -1,4 +1,4 @@
-//! The sandbox: a practice OAuth provider and a practice mail server on loopback, in which the
+//! The sandbox: a practice OAuth provider and practice mail servers on loopback, in which the
 //! whole program can be tried and tested without an account anywhere.
 
 mod counters;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use counters::Counters;
 pub(crate) use counters::Counts;
 use grants::{Grants, Refusal};
-use mail::Mail;
+use mail::{Mail, Service};
 use provider::{Provider, path};
 use secrecy::{ExposeSecret, SecretString};
 use serde_yaml::Value;
@@ -39,6 +39,10 @@ pub(crate) struct Options {
     pub provider: SocketAddr,
     /// Where the mail server listens; loopback only, port 0 takes a free one.
     pub imap: SocketAddr,
+    /// Where the submission server listens; loopback only, port 0 takes a free one.
+    pub smtp: SocketAddr,
+    /// How many messages the submission server refuses for now, before it takes one.
+    pub refusals: u32,
     /// How long access tokens are good.
     pub access_token_life: Duration,
     /// How long a device must wait between polls.
@@ -52,6 +56,8 @@ impl Default for Options {
             user: "you@sandbox.test".to_owned(),
             provider: any,
             imap: any,
+            smtp: any,
+            refusals: 2,
             access_token_life: Duration::from_secs(3600),
             device_interval: Duration::from_secs(5),
         }
@@ -111,6 +117,8 @@ pub(crate) struct Sandbox {
     pub revocation_url: String,
     /// The mail server: IMAP, TLS from the first byte.
     pub imap_addr: SocketAddr,
+    /// The submission server: SMTP, TLS from the first byte.
+    pub smtp_addr: SocketAddr,
     /// The CA that signed the mail server's certificate (names localhost, 127.0.0.1, ::1).
     pub ca_file: PathBuf,
     /// The one client; confidential, or public when it sends no secret.
@@ -128,7 +136,7 @@ pub(crate) struct Sandbox {
     grants: Arc<Grants>,
     counters: Arc<Counters>,
     _provider_task: AbortOnDropHandle<()>,
-    _mail_task: AbortOnDropHandle<()>,
+    _mail_tasks: [AbortOnDropHandle<()>; 2],
     _dir: TempDir,
 }
 
@@ -137,12 +145,13 @@ impl std::fmt::Debug for Sandbox {
         f.debug_struct("Sandbox")
             .field("provider_url", &self.provider_url)
             .field("imap_addr", &self.imap_addr)
+            .field("smtp_addr", &self.smtp_addr)
             .field("user", &self.user)
             .finish_non_exhaustive()
     }
 }
 
-/// Starts provider and mail server.
+/// Starts provider and mail servers.
 pub(crate) async fn start(options: Options) -> Result<Sandbox, SandboxError> {
     check_user(&options.user)?;
     let temp = tempfile::Builder::new()
@@ -160,9 +169,11 @@ pub(crate) async fn start(options: Options) -> Result<Sandbox, SandboxError> {
 
     let provider_listener = bind("provider", options.provider).await?;
     let imap_listener = bind("mail server", options.imap).await?;
+    let smtp_listener = bind("submission server", options.smtp).await?;
     let local = |listener: &TcpListener| listener.local_addr().map_err(SandboxError::Dir);
     let provider_url = provider::url(local(&provider_listener)?);
     let imap_addr = local(&imap_listener)?;
+    let smtp_addr = local(&smtp_listener)?;
 
     let counters = Arc::new(Counters::default());
     let life = options.access_token_life;
@@ -179,7 +190,8 @@ pub(crate) async fn start(options: Options) -> Result<Sandbox, SandboxError> {
         grants.clone(),
         counters.clone(),
         metadata,
-        imap_addr.port(),
+        [imap_addr.port(), smtp_addr.port()],
+        options.refusals,
     ));
     let url = |path: &str| format!("{provider_url}{path}");
     Ok(Sandbox {
@@ -189,6 +201,7 @@ pub(crate) async fn start(options: Options) -> Result<Sandbox, SandboxError> {
         revocation_url: url(path::REVOKE),
         provider_url: provider_url.clone(),
         imap_addr,
+        smtp_addr,
         ca_file,
         client_id,
         #[cfg(test)]
@@ -197,7 +210,11 @@ pub(crate) async fn start(options: Options) -> Result<Sandbox, SandboxError> {
         user: options.user,
         dir,
         _provider_task: provider::serve(provider_listener, provider),
-        _mail_task: mail::serve(imap_listener, tls.config(), mail.clone()),
+        _mail_tasks: [
+            (imap_listener, Service::Imap),
+            (smtp_listener, Service::Submission),
+        ]
+        .map(|(listener, service)| mail::serve(listener, tls.config(), mail.clone(), service)),
         #[cfg(test)]
         grants,
         counters,
@@ -218,9 +235,14 @@ impl Sandbox {
     }
 
     /// A configuration for a proxy in front of the practice mail server: client credentials, so that
-    /// no one has to sign in. It listens on `imap_bind` and keeps everything of its own in
-    /// `state_dir`, the certificate for its clients included.
-    pub(crate) fn proxy_yaml(&self, imap_bind: SocketAddr, state_dir: &Path) -> String {
+    /// no one has to sign in. It listens on `imap_bind`, and on `relay_bind` for devices that never log
+    /// in, and keeps everything of its own in `state_dir`, the certificate for its clients included.
+    pub(crate) fn proxy_yaml(
+        &self,
+        imap_bind: SocketAddr,
+        relay_bind: SocketAddr,
+        state_dir: &Path,
+    ) -> String {
         let in_state = |name: &str| text(state_dir.join(name).to_string_lossy());
         let names = ["localhost", "127.0.0.1", "::1"];
         let listener = map([
@@ -229,9 +251,25 @@ impl Sandbox {
             ("bind", text(imap_bind.to_string())),
             ("tls", text("implicit")),
         ]);
-        let server = map([
-            ("address", text(self.imap_addr.to_string())),
-            ("tls", text("implicit")),
+        let devices = map([
+            ("name", text("devices")),
+            ("protocol", text("smtp")),
+            ("bind", text(relay_bind.to_string())),
+            ("tls", text("none")),
+            ("allow_from", list([text("127.0.0.0/8")])),
+            ("login_as", text(&self.user)),
+            ("delivery", text("relay")),
+            ("sender", text("rewrite")),
+        ]);
+        let server = |address: SocketAddr| {
+            map([
+                ("address", text(address.to_string())),
+                ("tls", text("implicit")),
+            ])
+        };
+        let servers = map([
+            ("imap", server(self.imap_addr)),
+            ("smtp", server(self.smtp_addr)),
         ]);
         let secret = self.client_secret_file.to_string_lossy();
         let provider = map([
@@ -250,7 +288,7 @@ impl Sandbox {
             ("issuer", text(&self.provider_url)),
             ("scopes", list([text(SCOPE)])),
             ("sasl", text("xoauth2")),
-            ("servers", map([("imap", server)])),
+            ("servers", servers),
         ]);
         let account = map([("user", text(&self.user)), ("provider", text("sandbox"))]);
         let tls = map([
@@ -264,7 +302,8 @@ impl Sandbox {
             ("store_key", map([("file", in_state("store.key"))])),
             ("tls", tls),
             ("trust", map([("extra_ca", ca)])),
-            ("listeners", list([listener])),
+            ("relay", map([("retry", text("1s"))])),
+            ("listeners", list([listener, devices])),
             ("providers", list([provider])),
             ("accounts", list([account])),
         ]);

@@ -21,6 +21,7 @@ mod record;
 mod seal;
 #[cfg(test)]
 mod trials;
+pub mod volume;
 
 use std::time::Duration;
 

@@ -72,7 +72,42 @@ fn cases() -> BTreeMap<&'static str, Case> {
             "listeners[].delivery",
             case(
                 file("protocol: smtp, tls: implicit, delivery: WORD", &custom, ""),
-                |config| if config.listeners[0].intake.is_some() { "relay" } else { "splice" }.to_owned(),
+                |config| {
+                    if config.listeners[0].intake.is_some() {
+                        "relay"
+                    } else {
+                        "splice"
+                    }
+                    .to_owned()
+                },
+            ),
+        ),
+        (
+            "listeners[].sender",
+            case(
+                file(
+                    "protocol: smtp, tls: implicit, delivery: relay, sender: WORD",
+                    &custom,
+                    "",
+                ),
+                |config| {
+                    let intake = config.listeners[0].intake.as_ref().unwrap();
+                    intake.sender.as_str().to_owned()
+                },
+            ),
+        ),
+        (
+            "listeners[].repair",
+            case(
+                file(
+                    "protocol: smtp, tls: implicit, delivery: relay, repair: WORD",
+                    &custom,
+                    "",
+                ),
+                |config| {
+                    let intake = config.listeners[0].intake.as_ref().unwrap();
+                    intake.repair.as_str().to_owned()
+                },
             ),
         ),
         (

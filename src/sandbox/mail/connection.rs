@@ -260,12 +260,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 }
 
 impl Mail {
-    fn allows(&self, credentials: &Credentials) -> bool {
+    pub(super) fn allows(&self, credentials: &Credentials) -> bool {
         let user = match credentials.user.as_str() {
             "" => self.grants.user(),
             named => named,
         };
-        credentials.port.is_none_or(|port| port == self.port)
+        credentials
+            .port
+            .is_none_or(|port| self.ports.contains(&port))
             && self.grants.allows(user, credentials.token.expose_secret())
     }
 }

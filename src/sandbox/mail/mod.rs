@@ -1,4 +1,4 @@
-//! A practice mail server: IMAP4rev1 over TLS, opened by access tokens alone.
+//! A practice mail server: IMAP4rev1 and submission over TLS, opened by access tokens alone.
 //!
 //! imap-codec reads the commands; a framer in front of it keeps lines, literals and their bounds.
 
@@ -14,6 +14,7 @@ mod search;
 mod session;
 mod store;
 mod structure;
+mod submission;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -21,6 +22,7 @@ mod write;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,7 +47,17 @@ pub(super) struct Mail {
     counters: Arc<Counters>,
     store: Arc<MailStore>,
     metadata_url: String,
-    port: u16,
+    /// Those of its services, see RFC 7628 §3.1.
+    ports: [u16; 2],
+    /// How many messages more are refused for now.
+    refusals: AtomicU32,
+}
+
+/// What is spoken on a port.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Service {
+    Imap,
+    Submission,
 }
 
 impl Mail {
@@ -54,7 +66,8 @@ impl Mail {
         grants: Arc<Grants>,
         counters: Arc<Counters>,
         metadata_url: String,
-        port: u16,
+        ports: [u16; 2],
+        refusals: u32,
     ) -> Self {
         let now = mailboxes::now();
         let store = Arc::new(MailStore::new(u32::try_from(now).unwrap_or(1).max(1)));
@@ -63,7 +76,8 @@ impl Mail {
             counters,
             store,
             metadata_url,
-            port,
+            ports,
+            refusals: AtomicU32::new(refusals),
         };
         for (raw, date) in samples::messages(mail.grants.user(), now) {
             mail.deliver_at(raw.into(), date);
@@ -72,9 +86,17 @@ impl Mail {
     }
 
     /// Puts a message into INBOX; those who idle are told. `false` when the mailbox is full.
-    #[cfg(test)]
     pub(super) fn deliver(&self, raw: Bytes) -> bool {
         self.deliver_at(raw, mailboxes::now())
+    }
+
+    /// Whether this message is one of those that are refused for now.
+    fn is_to_refuse(&self) -> bool {
+        let less = |left: u32| left.checked_sub(1);
+        let counted = self
+            .refusals
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        counted.is_ok()
     }
 
     fn deliver_at(&self, raw: Bytes, date: i64) -> bool {
@@ -89,11 +111,12 @@ pub(super) fn serve(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
     mail: Arc<Mail>,
+    service: Service,
 ) -> AbortOnDropHandle<()> {
-    AbortOnDropHandle::new(tokio::spawn(accept(listener, tls, mail)))
+    AbortOnDropHandle::new(tokio::spawn(accept(listener, tls, mail, service)))
 }
 
-async fn accept(listener: TcpListener, tls: Arc<ServerConfig>, mail: Arc<Mail>) {
+async fn accept(listener: TcpListener, tls: Arc<ServerConfig>, mail: Arc<Mail>, service: Service) {
     let acceptor = TlsAcceptor::from(tls);
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
@@ -116,7 +139,10 @@ async fn accept(listener: TcpListener, tls: Arc<ServerConfig>, mail: Arc<Mail>) 
             let _permit = permit;
             let _ = stream.set_nodelay(true);
             match timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => connection::serve(stream, mail).await,
+                Ok(Ok(stream)) => match service {
+                    Service::Imap => connection::serve(stream, mail).await,
+                    Service::Submission => submission::serve(stream, mail).await,
+                },
                 Ok(Err(error)) => tracing::debug!(%error, "practice mail: TLS handshake failed"),
                 Err(_) => tracing::debug!("practice mail: TLS handshake too slow"),
             }

@@ -423,7 +423,11 @@ async fn only_loopback_and_sane_users() {
 #[tokio::test]
 async fn the_proxy_configuration_is_yaml_by_the_contract() {
     let sandbox = sandbox().await;
-    let yaml = sandbox.proxy_yaml("127.0.0.1:1993".parse().unwrap(), Path::new("/x \"y/z"));
+    let yaml = sandbox.proxy_yaml(
+        "127.0.0.1:1993".parse().unwrap(),
+        "127.0.0.1:2525".parse().unwrap(),
+        Path::new("/x \"y/z"),
+    );
     let read: serde_json::Value = serde_yaml::from_str(&yaml).unwrap();
     assert_eq!(read["tls"]["certificate"], "/x \"y/z/localhost.pem");
     assert_eq!(read["listeners"][0]["bind"], "127.0.0.1:1993");
@@ -432,6 +436,12 @@ async fn the_proxy_configuration_is_yaml_by_the_contract() {
     assert_eq!(
         read["providers"][0]["servers"]["imap"]["address"],
         sandbox.imap_addr.to_string()
+    );
+    assert_eq!(read["listeners"][1]["bind"], "127.0.0.1:2525");
+    assert_eq!(read["listeners"][1]["delivery"], "relay");
+    assert_eq!(
+        read["providers"][0]["servers"]["smtp"]["address"],
+        sandbox.smtp_addr.to_string()
     );
     assert_eq!(read["accounts"][0]["user"], "you@sandbox.test");
     assert!(

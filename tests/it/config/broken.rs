@@ -116,7 +116,7 @@ const BROKEN: &[(&str, &[Expected])] = &[
         (3, "limits.connections", BOUNDS), (4, "limits.waiting_connections", COUNT),
         (5, "limits.waiting_per_address", COUNT), (6, "limits.upstream_ahead", COUNT),
         (7, "limits.login_time", TIME), (8, "limits.idle", TIME),
-        (9, "limits.stall", "at least 1s, at most 24h"), (10, "limits.drain", TIME),
+        (9, "limits.stall", "at least 1s, at most 24h"), (10, "limits.drain", "at most 1h"),
         (11, "limits.connect_time", "at least 100ms, at most 5m"), (12, "limits.token_time", TIME),
         (13, "limits.line", "must be a size"), (14, "limits.literal", "at least 256, at most 1MiB"),
         (15, "limits.bad_commands", COUNT),

@@ -430,20 +430,35 @@ fn the_queue_and_what_goes_into_it() {
     let config = parse(&with("", "delivery: relay")).config;
     let relay = &config.relay;
     assert_eq!(relay.spool_dir, PathBuf::from("/state/spool"));
-    let minutes: Vec<_> = relay.retry.iter().map(|pause| pause.as_secs() / 60).collect();
+    let minutes: Vec<_> = relay
+        .retry
+        .iter()
+        .map(|pause| pause.as_secs() / 60)
+        .collect();
     assert_eq!(minutes, [1, 5, 15, 30, 60, 120]);
     assert_eq!(relay.give_up_after, Duration::from_secs(5 * 86_400));
-    let mailbox = (relay.messages_per_minute, relay.sessions, relay.recipients_per_day);
+    let mailbox = (
+        relay.messages_per_minute,
+        relay.sessions,
+        relay.recipients_per_day,
+    );
     assert_eq!(mailbox, (25, 3, 10_000));
     let room = (relay.max_messages, relay.max_bytes, relay.reserve);
     assert_eq!(room, (20_000, 2 << 30, 64 << 20));
     let intake = config.listeners[0].intake.as_ref().unwrap();
-    assert_eq!((intake.sender, intake.repair), (config::Sender::Keep, config::Repair::Headers));
+    assert_eq!(
+        (intake.sender, intake.repair),
+        (config::Sender::Keep, config::Repair::Headers)
+    );
     assert_eq!((intake.max_size, intake.max_recipients), (35 << 20, 100));
-    assert_eq!((&*intake.charset, &intake.failure_notice_to), ("windows-1252", &None));
+    assert_eq!(
+        (&*intake.charset, &intake.failure_notice_to),
+        ("windows-1252", &None)
+    );
     assert!(config.listeners[1].intake.is_none());
 
-    let given = "relay: { spool_dir: queue, retry: [10s, 1d], give_up_after: 2d, max_bytes: 3GiB }\n";
+    let given =
+        "relay: { spool_dir: queue, retry: [10s, 1d], give_up_after: 2d, max_bytes: 3GiB }\n";
     let all = "delivery: relay, sender: refuse, repair: transport, charset: shift_jis, \
                failure_notice_to: it@contoso.com, max_size: 1MiB, max_recipients: 5, \
                device_messages_per_minute: 60, allowed_from: [Contoso.com], \
@@ -451,24 +466,56 @@ fn the_queue_and_what_goes_into_it() {
     let config = parse(&with(given, all)).config;
     assert!(config.relay.spool_dir.ends_with("queue"));
     let pauses: Vec<_> = config.relay.retry.iter().map(Duration::as_secs).collect();
-    assert_eq!((pauses, config.relay.max_bytes), (vec![10, 86_400], 3 << 30));
+    assert_eq!(
+        (pauses, config.relay.max_bytes),
+        (vec![10, 86_400], 3 << 30)
+    );
     let intake = config.listeners[0].intake.as_ref().unwrap();
     assert_eq!(intake.device_messages_per_minute, Some(60));
     assert_eq!(intake.failure_notice_to.as_deref(), Some("it@contoso.com"));
-    assert_eq!((intake.allowed_from.len(), intake.allowed_recipients.len()), (1, 1));
+    assert_eq!(
+        (intake.allowed_from.len(), intake.allowed_recipients.len()),
+        (1, 1)
+    );
 
     for (listener, words) in [
         ("sender: rewrite", "is for delivery: relay only"),
-        ("delivery: splice, max_size: 1MiB", "is for delivery: relay only"),
+        (
+            "delivery: splice, max_size: 1MiB",
+            "is for delivery: relay only",
+        ),
         ("delivery: relay, charset: klingon", "no character set"),
-        ("delivery: relay, failure_notice_to: it", "must be a mail address"),
-        ("delivery: relay, allowed_from: '*@contoso.com'", "must be a mail address or a domain"),
+        (
+            "delivery: relay, failure_notice_to: it",
+            "must be a mail address",
+        ),
+        (
+            "delivery: relay, allowed_from: '*@contoso.com'",
+            "must be a mail address or a domain",
+        ),
         ("delivery: relay, max_size: 2GiB", "is out of bounds"),
     ] {
         let faults = faults(&with("", listener));
         assert_eq!(faults.len(), 1, "{faults:?}");
         assert!(faults[0].contains(words), "{faults:?}");
     }
+}
+
+#[test]
+fn a_queue_that_anybody_could_send_through_is_warned_of() {
+    let with = |network: &str, more: &str| {
+        let listener = format!(
+            "- {{ name: s, protocol: smtp, bind: '127.0.0.1:2525', tls: none, delivery: relay, \
+             login_as: alice@example.com, allow_from: {network}{more} }}\nproviders:\n"
+        );
+        let text = with_provider("preset: google, client_secret: { file: s }");
+        let warnings = parse(&text.replace("providers:\n", &listener)).warnings;
+        let told = |one: &&Fault| one.message.contains("can send mail to anybody");
+        warnings.iter().filter(told).count()
+    };
+    assert_eq!(with("8.8.8.0/24", ""), 1);
+    assert_eq!(with("8.8.8.0/24", ", allowed_recipients: example.com"), 0);
+    assert_eq!(with("10.0.0.0/8", ""), 0);
 }
 
 #[test]

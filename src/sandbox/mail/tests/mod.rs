@@ -9,6 +9,7 @@ use super::*;
 mod mailboxes;
 mod messages;
 mod sign_in;
+mod submission;
 
 const USER: &str = "you@sandbox.test";
 
@@ -28,7 +29,8 @@ fn mail() -> Arc<Mail> {
         grants,
         Arc::default(),
         "http://127.0.0.1:1/meta".into(),
-        993,
+        [993, 465],
+        2,
     ))
 }
 

@@ -1,18 +1,18 @@
-//! Mail addresses, and which of them a list means.
+//! Mail addresses, and lists of those that are meant.
 
 /// Longest address, in octets (RFC 5321 §4.5.3.1.3, without its brackets).
 const MAX_ADDRESS: usize = 254;
 
 /// What one entry of a list means: an address, or all of a domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Addresses {
+pub enum AddressPattern {
     /// One, in lower case.
     One(String),
     /// All of this domain, in lower case; none of the domains below it.
     Domain(String),
 }
 
-impl Addresses {
+impl AddressPattern {
     /// Reads `scan@contoso.com`, `contoso.com` or `@contoso.com`.
     pub(crate) fn read(text: &str) -> Option<Self> {
         let lower = text.to_lowercase();
@@ -24,17 +24,19 @@ impl Addresses {
     }
 
     /// Whether it means this address; compared without case.
-    pub(crate) fn mean(&self, address: &str) -> bool {
+    pub(crate) fn matches(&self, address: &str) -> bool {
         let address = address.to_lowercase();
         match self {
             Self::One(one) => *one == address,
-            Self::Domain(domain) => address.rsplit_once('@').is_some_and(|(_, own)| own == domain),
+            Self::Domain(domain) => address
+                .rsplit_once('@')
+                .is_some_and(|(_, own)| own == domain),
         }
     }
 
     /// Whether a list means this address; an empty one means all.
     pub(crate) fn allow(list: &[Self], address: &str) -> bool {
-        list.is_empty() || list.iter().any(|one| one.mean(address))
+        list.is_empty() || list.iter().any(|one| one.matches(address))
     }
 }
 
@@ -73,16 +75,24 @@ mod tests {
             ("contoso.com", "contoso.com", false),
             ("contoso.com", "", false),
         ] {
-            let list = Addresses::read(entry).unwrap();
-            assert_eq!(list.mean(address), means, "{entry} {address}");
+            let list = AddressPattern::read(entry).unwrap();
+            assert_eq!(list.matches(address), means, "{entry} {address}");
         }
-        assert!(Addresses::allow(&[], "anybody@example.com"));
+        assert!(AddressPattern::allow(&[], "anybody@example.com"));
     }
 
     #[test]
     fn what_is_neither() {
-        for text in ["", "@", "scan", "a b@contoso.com", "<a@contoso.com>", "a@", "*.contoso.com"] {
-            assert_eq!(Addresses::read(text), None, "{text}");
+        for text in [
+            "",
+            "@",
+            "scan",
+            "a b@contoso.com",
+            "<a@contoso.com>",
+            "a@",
+            "*.contoso.com",
+        ] {
+            assert_eq!(AddressPattern::read(text), None, "{text}");
         }
     }
 }
