@@ -93,6 +93,13 @@ service submission-login {{
 service imap {{
   process_limit = 400
 }}
+service auth {{
+  # for Postfix
+  inet_listener {{
+    address = 127.0.0.1
+    port = {auth_port}
+  }}
+}}
 service anvil {{
   chroot =
   # every client here has one address: a refusal must not slow the others down
@@ -156,6 +163,7 @@ class Dovecot:
         self.ports = {protocol: {"implicit": free_port(self.tls_address), "starttls": free_port(self.starttls_address)}
                       for protocol in ("pop3", "smtp")}
         self.sink = Sink()
+        self.auth_port = free_port()
         self._drop, owner = unprivileged()
         account = pwd.getpwnam(owner)
         group = run(["id", "-gn", owner]).stdout.decode().strip()
@@ -166,7 +174,7 @@ class Dovecot:
             "home": folder, "owner": owner, "group": group, "uid": account.pw_uid, "gid": account.pw_gid,
             "certificate": certificate, "key": key, "tls_port": self.tls_port, "tls_address": self.tls_address,
             "starttls_port": self.starttls_port, "starttls_address": self.starttls_address,
-            "relay_port": self.sink.port,
+            "relay_port": self.sink.port, "auth_port": self.auth_port,
             **{f"{protocol}_{kind}": port for protocol, ports in self.ports.items() for kind, port in ports.items()},
         }
         text = COMMON.format(**values) + (OAUTH if idp else PLAIN).format(**values)

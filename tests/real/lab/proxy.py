@@ -61,7 +61,7 @@ class Proxy:
     """One configuration with its state directory; `start` runs `serve` on it."""
 
     def __init__(self, binary, folder, front, upstream_ca, providers, accounts, log_filter="info",
-                 environment=None, protocols=("imap",)):
+                 environment=None, protocols=("imap",), listeners=(), **sections):
         self.binary = binary
         self.folder = folder
         self.by_protocol = {protocol: {security: free_port() for security in ("implicit", "starttls", "none")}
@@ -77,9 +77,10 @@ class Proxy:
             "listeners": [
                 {"name": f"{protocol}-{security}", "protocol": protocol, "bind": f"127.0.0.1:{port}", "tls": security}
                 for protocol, ports in self.by_protocol.items() for security, port in ports.items()
-            ],
+            ] + list(listeners),
             "providers": providers,
             "accounts": [{"user": user, "provider": provider} for user, provider in accounts],
+            **sections,
         }) + "\n")
         self.passwords = {}
         self._log_filter = log_filter
@@ -122,6 +123,10 @@ class Proxy:
         lines = [line for line in self._process.text().splitlines() if re.search("ready|listening", line, re.IGNORECASE)]
         return all(any(f"127.0.0.1:{port}" in line for line in lines) for ports in self.by_protocol.values()
                    for port in ports.values())
+
+    def kill(self):
+        """SIGKILL."""
+        self._process.kill()
 
     def stop(self):
         """SIGTERM; the exit status must be 0."""
