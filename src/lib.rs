@@ -18,6 +18,7 @@ mod environment;
 pub mod fuzzing;
 pub mod ground;
 mod input;
+pub mod message;
 pub mod net;
 mod notify;
 pub mod oauth;
