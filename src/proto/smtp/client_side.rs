@@ -29,6 +29,8 @@ pub struct Server {
     login_as: bool,
     /// AUTH is not announced.
     auth_hidden: bool,
+    /// EHLO without a name is taken.
+    nameless: bool,
     name: Box<str>,
     hello: Hello,
 }
@@ -55,6 +57,7 @@ impl ClientSide {
         let server = Server {
             login_as: false,
             auth_hidden: false,
+            nameless: false,
             name: NAME.into(),
             hello: Hello::default(),
         };
@@ -72,6 +75,12 @@ impl ClientSide {
     #[must_use]
     pub fn login_as(self) -> Self {
         self.greet_as(|server| server.login_as = true)
+    }
+
+    /// The same, and EHLO without a name is taken: what comes of it is no other server's business.
+    #[must_use]
+    pub fn nameless(self) -> Self {
+        self.greet_as(|server| server.nameless = true)
     }
 
     /// What the client has said of itself.
@@ -178,7 +187,9 @@ fn obey(dialogue: &mut Dialogue<Server>, line: &[u8]) -> State<Server> {
     let (verb, rest) = split(line);
     let argument = rest.trim_ascii();
     match verb.to_ascii_uppercase().as_slice() {
-        b"EHLO" if argument.is_empty() => dialogue.bad("501 5.5.4 EHLO needs a name"),
+        b"EHLO" if argument.is_empty() && !dialogue.server.nameless => {
+            dialogue.bad("501 5.5.4 EHLO needs a name")
+        }
         b"EHLO" => {
             greeted(dialogue, argument, true);
             say_extensions(dialogue)
