@@ -70,6 +70,11 @@ impl Identity {
         Label(self)
     }
 
+    /// The same where a password was shown; `None` for a device that never logs in.
+    pub fn password(&self) -> Option<Label<'_>> {
+        (self.opened_by != OpenedBy::Network).then_some(Label(self))
+    }
+
     /// All that can be revoked to take this login back: accounts as a whole, and one password of one account.
     pub fn revocable(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         let account = (&*self.account, None);

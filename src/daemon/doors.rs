@@ -174,6 +174,7 @@ impl Doors {
             }),
             auth_hidden: listener.auth_hidden,
             ehlo_name: listener.ehlo_name.as_deref().map(Into::into),
+            intake: None,
         })
     }
 

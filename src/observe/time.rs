@@ -25,6 +25,16 @@ pub fn rfc3339(milliseconds: u64) -> String {
     )
 }
 
+/// Unix seconds as `Mon, 23 Nov 2026 20:17:52 +0000` (RFC 5322 §3.3).
+pub fn rfc5322(seconds: u64) -> String {
+    let at = moment(seconds);
+    let (hour, minute, second) = at.as_hms();
+    // Both names begin with the three letters wanted.
+    let (weekday, month) = (at.weekday().to_string(), at.month().to_string());
+    let (day, year) = (at.day(), at.year());
+    format!("{weekday:.3}, {day:02} {month:.3} {year:04} {hour:02}:{minute:02}:{second:02} +0000")
+}
+
 /// What lies behind the year 9999 is told as its end.
 fn moment(seconds: u64) -> UtcDateTime {
     let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
@@ -47,6 +57,8 @@ mod tests {
             assert!(text.starts_with(&day(seconds)));
         }
         assert_eq!(rfc3339(1_795_465_072_012), "2026-11-23T20:17:52.012Z");
+        assert_eq!(rfc5322(1_795_465_072), "Mon, 23 Nov 2026 20:17:52 +0000");
+        assert_eq!(rfc5322(0), "Thu, 01 Jan 1970 00:00:00 +0000");
         assert_eq!(day(u64::MAX), "9999-12-31");
     }
 }

@@ -268,6 +268,23 @@ impl ClientSide {
         }
     }
 
+    /// The same, and EHLO without a name is taken; nothing changes for protocols other than SMTP.
+    #[must_use]
+    pub fn nameless(self) -> Self {
+        match self {
+            Self::Smtp(dialogue) => Self::Smtp(dialogue.nameless()),
+            other => other,
+        }
+    }
+
+    /// What an SMTP client has said of itself.
+    pub fn hello(&self) -> smtp::Hello {
+        match self {
+            Self::Smtp(dialogue) => dialogue.hello().clone(),
+            _ => smtp::Hello::default(),
+        }
+    }
+
     /// Adds bytes read from the client.
     pub fn receive(&mut self, bytes: &[u8]) {
         each!(self, dialogue => dialogue.receive(bytes));

@@ -147,7 +147,7 @@ fn play_cut(
 
 /// Every way to cut so many bytes that is tried: once anywhere, twice anywhere where they are few, and
 /// everywhere.
-fn every_cut(len: usize) -> impl Iterator<Item = Vec<usize>> {
+pub(super) fn every_cut(len: usize) -> impl Iterator<Item = Vec<usize>> {
     let once = (1..len).map(|cut| vec![cut]);
     let few = if len <= SHORT { len } else { 0 };
     let twice = (1..few).flat_map(move |a| (a + 1..few).map(move |b| vec![a, b]));

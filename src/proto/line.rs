@@ -14,6 +14,8 @@ pub struct Inbox {
     searched: usize,
     /// Octets thrown away of a line that is being skipped.
     skipped: Option<usize>,
+    /// The last line that was given ended with CRLF.
+    crlf: bool,
 }
 
 /// How much of an over-long line is thrown away before it is [`Line::TooLong`] again, in octets.
@@ -108,10 +110,22 @@ impl Inbox {
         }
         let mut line = self.take(end + 1).unwrap_or_default();
         line.pop();
-        if line.last() == Some(&b'\r') {
+        self.crlf = line.last() == Some(&b'\r');
+        if self.crlf {
             line.pop();
         }
         Line::Whole(line)
+    }
+
+    /// Whether the last [line](Self::line) ended with CRLF, not with LF alone.
+    pub(super) fn ended_with_crlf(&self) -> bool {
+        self.crlf
+    }
+
+    /// Takes the first `count` octets, or all. They are not wiped: what comes after a login holds no password.
+    pub(super) fn give(&mut self, count: usize) -> Bytes {
+        self.searched = 0;
+        self.buffer.split_to(count.min(self.buffer.len())).freeze()
     }
 
     /// Takes exactly `count` octets if they are here.

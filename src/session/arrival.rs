@@ -151,11 +151,11 @@ impl Arrival {
             behind,
         };
         // The state of the login is freed before the relay, which may last for days.
-        let spliced = Box::pin(login.run(waiting, socket))
+        let onward = Box::pin(login.run(waiting, socket))
             .instrument(span.clone())
             .await;
-        if let Some(spliced) = spliced {
-            spliced.run().instrument(span).await;
+        if let Some(onward) = onward {
+            onward.run().instrument(span).await;
         }
     }
 }

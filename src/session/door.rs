@@ -19,6 +19,7 @@ use super::talk::{Talk, leave};
 use crate::net::opening::Opening;
 use crate::net::stream::Stream;
 use crate::proto::dialogue::{Capabilities, ClientSide, Protection};
+use crate::proto::smtp;
 use crate::upstream::{Ahead, learn};
 
 /// How long the greeting waits for the capabilities of an upstream that is not known yet.
@@ -51,11 +52,17 @@ impl Login {
         if let Some(name) = &self.listener.ehlo_name {
             dialogue = dialogue.named(name);
         }
+        if self.listener.intake.is_some() {
+            dialogue = dialogue.nameless();
+        }
         Some((Talk::new(stream, dialogue), ahead))
     }
 
     /// The upstream connection of this client's login, where there is only one server it can lead to.
     pub(super) fn start_ahead(&self) -> Option<Ahead> {
+        if self.listener.intake.is_some() {
+            return None;
+        }
         let server = self.plan.only_server(self.listener.protocol)?;
         let limit = self.plan.limits.connect_time;
         Ahead::start(server, limit, || self.shared.knocks.knock(self.client.ip()))
@@ -98,7 +105,7 @@ impl Login {
             error!(%fault, "TLS with the client");
             return None;
         }
-        if let Some(known) = self.plan.capabilities(self.listener.protocol) {
+        if let Some(known) = self.known_capabilities() {
             talk.dialogue.learn(known);
         }
         Some(talk)
@@ -117,11 +124,22 @@ impl Login {
         }
     }
 
+    /// What is known of the upstream; our own capabilities, where it is not asked.
+    fn known_capabilities(&self) -> Option<Capabilities> {
+        match &self.listener.intake {
+            Some(intake) => {
+                let own = smtp::Capabilities::of_reception(intake.max_size);
+                Some(Capabilities::Smtp(own))
+            }
+            None => self.plan.capabilities(self.listener.protocol),
+        }
+    }
+
     /// The capabilities to announce: learned ones, else those of servers asked just now, else the
     /// conservative set.
     async fn capabilities(&self) -> Capabilities {
         let protocol = self.listener.protocol;
-        if let Some(known) = self.plan.capabilities(protocol) {
+        if let Some(known) = self.known_capabilities() {
             return known;
         }
         let give_up = Instant::now() + LEARN_TIME;

@@ -6,23 +6,20 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use tracing::{Instrument, Span, debug, error, info, info_span};
+use tracing::{Instrument, debug, error, info_span};
 
-use super::audit::{Denied, age, client_of};
+use super::audit::{Denied, client_of};
 use super::clients::{TLS, wrong_opening};
 use super::destination::Destination;
-use super::pacing::Permit;
+use super::handover::{Beyond, Done, Onward};
 use super::plan::{Listener, Plan, Shared};
-use super::registry::{Entry, Evicted, Waiting};
-use super::splice::Spliced;
+use super::registry::{Evicted, Waiting};
 use super::strangers::Stranger;
 use super::talk::{Said, Talk};
-use super::watch::watch;
 use crate::access::Identity;
-use crate::net::relay::Unread;
 use crate::observe::{Event, event};
 use crate::proto::{Credentials, Refusal, RefusalKind, later};
-use crate::upstream::{Ahead, LoggedIn};
+use crate::upstream::Ahead;
 
 /// The answer to a wrong password, or to one that was not looked at, waits this long, as at most servers:
 /// guessing costs the sender a connection and time, us only a place among those waiting.
@@ -51,18 +48,9 @@ enum End {
     TimedOut,
 }
 
-/// A login that succeeded upstream.
-struct Done {
-    to: Destination,
-    /// See [`super::Registry::moment`].
-    begun: u64,
-    upstream: LoggedIn,
-    place: Permit,
-}
-
 impl Login {
     /// `None`: it ended without a login.
-    pub(super) async fn run(self, waiting: Waiting, socket: TcpStream) -> Option<Spliced> {
+    pub(super) async fn run(self, waiting: Waiting, socket: TcpStream) -> Option<Onward> {
         let mut deadline = Instant::now() + self.plan.limits.login_time;
         // The client's time does not run while it waits for us, but not for ever either.
         let mut patience = self.plan.limits.login_time;
@@ -193,6 +181,11 @@ impl Login {
         ahead: &mut Option<Ahead>,
     ) -> Result<Done, Denied> {
         let to = Destination::of(&self.plan, self.listener.protocol, identity)?;
+        if let Some(intake) = &self.listener.intake {
+            // Whether its server takes the mail is seen when it is delivered.
+            let beyond = Beyond::Queue(Arc::clone(intake));
+            return Ok(Done { to, begun, beyond });
+        }
         let ready = async {
             let place = self.place(identity).await?;
             Ok::<_, Denied>((place, self.token(&to).await?))
@@ -213,12 +206,8 @@ impl Login {
             .authenticate(&to, ahead, token)
             .instrument(info_span!("login", account = &**to.account()))
             .await?;
-        Ok(Done {
-            to,
-            begun,
-            upstream,
-            place,
-        })
+        let beyond = Beyond::Upstream(Box::new(upstream), place);
+        Ok(Done { to, begun, beyond })
     }
 
     /// Tells of a refused login: of a stranger's in few words, of one with a right password always.
@@ -237,7 +226,7 @@ impl Login {
         self.shared.events.emit(event);
     }
 
-    fn client(&self) -> event::Client {
+    pub(super) fn client(&self) -> event::Client {
         client_of(&self.listener, self.client)
     }
 
@@ -265,49 +254,5 @@ impl Login {
             }
         };
         talk.end(farewell.as_deref()).await;
-    }
-
-    /// The hand-over: from here on bytes are only moved.
-    fn hand_over(self, talk: Talk, waiting: Waiting, done: Done) -> Option<Spliced> {
-        let Done { to, upstream, .. } = done;
-        self.shared.knocks.forgive(self.client.ip());
-        let accepted = talk.dialogue.accept(&upstream.success);
-        let (to_client, from_client) = accepted
-            .inspect_err(|fault| error!(%fault, "an accepted login"))
-            .ok()?;
-        let account = to.account().to_string();
-        let label = to.identity.label().to_string();
-        let entry = Entry::new(to.identity.clone(), self.client, &self.listener.name);
-        let watch = watch(&self.shared, to, &upstream.unread, upstream.veil);
-        let from_upstream = if upstream.unread.is_empty() {
-            to_client
-        } else {
-            [&to_client[..], &upstream.unread].concat().into()
-        };
-        Span::current().record("account", &account);
-        let session = waiting.log_in(entry, done.begun);
-        info!(label, "logged in");
-        let login = Box::new(event::Login {
-            session: session.id,
-            client: self.client(),
-            account,
-            label,
-            token_age: age(upstream.token.issued_at),
-        });
-        self.emit(&Event::Login((*login).clone()));
-        Some(Spliced {
-            client: talk.client,
-            upstream: upstream.stream,
-            unread: Unread {
-                from_client,
-                from_upstream,
-            },
-            watch,
-            session,
-            place: done.place,
-            plan: self.plan,
-            login,
-            events: self.shared.events.clone(),
-        })
     }
 }

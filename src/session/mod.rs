@@ -11,10 +11,14 @@ mod clients;
 mod destination;
 mod door;
 mod driver;
+mod handover;
+mod intake;
 mod knocks;
 mod pacing;
 mod plan;
+mod reception;
 mod registry;
+mod repair;
 mod rest;
 mod splice;
 mod strangers;
@@ -23,6 +27,8 @@ mod troubles;
 mod watch;
 
 pub(crate) use arrival::arrive;
+#[expect(unused_imports, reason = "the daemon does not fill it yet")]
+pub(crate) use intake::{Arrivals, Intake, Pattern, Sender};
 pub(crate) use knocks::Knocks;
 pub(crate) use pacing::Pacing;
 pub(crate) use plan::{Alias, Limits, Listener, ListenerTls, Plan, Route, Shared};

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio_rustls::rustls::ServerConfig;
 
+use super::intake::Intake;
 use super::knocks::Knocks;
 use super::pacing::Pacing;
 use super::registry::Registry;
@@ -112,6 +113,8 @@ pub(crate) struct Listener {
     pub auth_hidden: bool,
     /// Our name there, where it is not the usual one.
     pub ehlo_name: Option<Arc<str>>,
+    /// Mail is taken here, and delivered later; nobody is asked upstream. SMTP only.
+    pub intake: Option<Arc<Intake>>,
 }
 
 /// How a listener protects clients' connections.

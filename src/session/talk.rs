@@ -18,7 +18,7 @@ const READ: usize = 4096;
 /// not seen to leave.
 const READ_AHEAD: usize = 16 * 1024;
 /// Time for a last word to a client that is being ended.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A client and the dialogue with it.
 pub(super) struct Talk {

@@ -42,7 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "session",
         &[
-            "upstream", "input", "proto", "access", "oauth", "net", "observe",
+            "upstream", "input", "proto", "access", "oauth", "net", "observe", "spool",
         ],
     ),
     (

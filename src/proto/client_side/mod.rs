@@ -101,6 +101,11 @@ impl<S: Server> ClientSide<S> {
         self
     }
 
+    /// What all states have in common.
+    pub(super) fn shared(&self) -> &Dialogue<S> {
+        &self.0.shared
+    }
+
     /// Adds bytes read from the client.
     pub fn receive(&mut self, bytes: &[u8]) {
         self.0.shared.inbox.push(bytes);

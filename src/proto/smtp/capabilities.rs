@@ -20,6 +20,20 @@ impl Capabilities {
         ])
     }
 
+    /// What we have ourselves, where we take the mail: messages of up to so many octets.
+    pub fn of_reception(max_size: u64) -> Self {
+        let mut list = vec![format!("SIZE {max_size}")];
+        let others = [
+            "PIPELINING",
+            "8BITMIME",
+            "SMTPUTF8",
+            "CHUNKING",
+            "ENHANCEDSTATUSCODES",
+        ];
+        list.extend(others.map(str::to_owned));
+        Self(list)
+    }
+
     /// What all of `lists` have, with the least of their SIZEs; the conservative set for none.
     pub fn common<'a>(mut lists: impl Iterator<Item = &'a Self>) -> Self {
         let Some(first) = lists.next() else {

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 
 use super::capabilities::Capabilities;
+use super::hello::Hello;
 use super::mail::mended;
 use crate::proto::client_side::{self, Dialogue, State};
 use crate::proto::dialogue::{ClientEnd, Protection, Success};
 use crate::proto::line::{Line, split};
 use crate::proto::sasl::exchange::{SaslMechanism, Words};
-use crate::proto::steps::Turn;
+use crate::proto::steps::{Outbox, Turn};
 use crate::proto::{Limits, RefusalKind};
 
 /// The longest chunk of BDAT that is waited for without a login, in octets. It is thrown away as it comes
@@ -28,7 +29,10 @@ pub struct Server {
     login_as: bool,
     /// AUTH is not announced.
     auth_hidden: bool,
+    /// EHLO without a name is taken.
+    nameless: bool,
     name: Box<str>,
+    hello: Hello,
 }
 
 /// A command, behind the octets of a chunk that is not taken.
@@ -53,7 +57,9 @@ impl ClientSide {
         let server = Server {
             login_as: false,
             auth_hidden: false,
+            nameless: false,
             name: NAME.into(),
+            hello: Hello::default(),
         };
         Self::begin(server, capabilities, protection, limits)
     }
@@ -69,6 +75,17 @@ impl ClientSide {
     #[must_use]
     pub fn login_as(self) -> Self {
         self.greet_as(|server| server.login_as = true)
+    }
+
+    /// The same, and EHLO without a name is taken: what comes of it is no other server's business.
+    #[must_use]
+    pub fn nameless(self) -> Self {
+        self.greet_as(|server| server.nameless = true)
+    }
+
+    /// What the client has said of itself.
+    pub fn hello(&self) -> &Hello {
+        &self.shared().server.hello
     }
 
     /// The same, and AUTH is not announced: some devices send without it only where there is none.
@@ -170,9 +187,17 @@ fn obey(dialogue: &mut Dialogue<Server>, line: &[u8]) -> State<Server> {
     let (verb, rest) = split(line);
     let argument = rest.trim_ascii();
     match verb.to_ascii_uppercase().as_slice() {
-        b"EHLO" if argument.is_empty() => dialogue.bad("501 5.5.4 EHLO needs a name"),
-        b"EHLO" => say_extensions(dialogue),
-        b"HELO" => dialogue.answer(&format!("250 {}", dialogue.server.name)),
+        b"EHLO" if argument.is_empty() && !dialogue.server.nameless => {
+            dialogue.bad("501 5.5.4 EHLO needs a name")
+        }
+        b"EHLO" => {
+            greeted(dialogue, argument, true);
+            say_extensions(dialogue)
+        }
+        b"HELO" => {
+            greeted(dialogue, argument, false);
+            dialogue.answer(&format!("250 {}", dialogue.server.name))
+        }
         b"LHLO" => dialogue.bad("500 5.5.1 This is SMTP, not LMTP: use EHLO"),
         b"AUTH" => auth(dialogue, argument),
         b"STARTTLS" => start_tls(dialogue, argument),
@@ -198,6 +223,11 @@ fn obey(dialogue: &mut Dialogue<Server>, line: &[u8]) -> State<Server> {
     }
 }
 
+/// Keeps what the client says of itself, but for a name that is none.
+fn greeted(dialogue: &mut Dialogue<Server>, name: &[u8], extended: bool) {
+    dialogue.server.hello = Hello::read(name, extended).unwrap_or_default();
+}
+
 /// What is announced now: the upstream's extensions, authentication replaced.
 fn say_extensions(dialogue: &mut Dialogue<Server>) -> State<Server> {
     // The second form is that of servers before RFC 2554, which some devices still look for.
@@ -207,12 +237,18 @@ fn say_extensions(dialogue: &mut Dialogue<Server>) -> State<Server> {
         Protection::StartTlsFirst => &["STARTTLS"],
     };
     let own = std::iter::once(&*dialogue.server.name);
-    let mut lines = own.chain(dialogue.capabilities.announced(ours)).peekable();
+    let lines = own.chain(dialogue.capabilities.announced(ours));
+    say_lines(&mut dialogue.outbox, lines);
+    State::command()
+}
+
+/// Says a reply of several lines (RFC 5321 §4.2.1).
+pub(super) fn say_lines<'a>(outbox: &mut Outbox, lines: impl Iterator<Item = &'a str>) {
+    let mut lines = lines.peekable();
     while let Some(line) = lines.next() {
         let mark = if lines.peek().is_some() { '-' } else { ' ' };
-        dialogue.outbox.say(&format!("250{mark}{line}"));
+        outbox.say(&format!("250{mark}{line}"));
     }
-    State::command()
 }
 
 /// AUTH with a mechanism (RFC 4954 §4).
@@ -279,7 +315,7 @@ fn chunk(dialogue: &mut Dialogue<Server>, argument: &[u8]) -> State<Server> {
 /// dialogue to us (on a listener with `login_as` it would need no password), or a message that does
 /// not wait for 354. Neither may go on until one of its lines is a command; Postfix does the same
 /// (`smtpd_forbidden_commands`).
-fn is_foreign(verb: &[u8]) -> bool {
+pub(super) fn is_foreign(verb: &[u8]) -> bool {
     const HTTP: [&[u8]; 7] = [
         b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"CONNECT",
     ];

@@ -5,7 +5,9 @@ mod capabilities;
 mod client_side;
 #[cfg(test)]
 mod client_side_tests;
+mod hello;
 mod mail;
+pub mod reception;
 mod reply;
 mod upstream_side;
 #[cfg(test)]
@@ -13,4 +15,5 @@ mod upstream_side_tests;
 
 pub use capabilities::Capabilities;
 pub use client_side::ClientSide;
+pub use hello::Hello;
 pub use upstream_side::UpstreamSide;

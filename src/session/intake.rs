@@ -1,0 +1,161 @@
+//! What a listener takes mail by that we deliver ourselves.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::repair::Charset;
+use crate::proto::smtp::reception::Answer;
+use crate::spool::Spool;
+
+/// How mail is taken, for the queue.
+pub(crate) struct Intake {
+    /// Where it goes.
+    pub spool: Spool,
+    /// See [`Sender`].
+    pub sender: Sender,
+    /// Header fields are repaired, not only what SMTP can't carry.
+    pub headers: bool,
+    /// Of raw octets in headers that are no UTF-8.
+    pub charset: Charset,
+    /// Octets of a message.
+    pub max_size: u64,
+    /// Recipients of a message.
+    pub max_recipients: usize,
+    /// Messages of one device in any minute.
+    pub per_minute: Option<u32>,
+    /// When each device sent something; outlasts a reload.
+    pub arrivals: Arrivals,
+    /// Who may be the sender; empty: all.
+    pub allowed_from: Vec<Pattern>,
+    /// Who may be a recipient; empty: all.
+    pub allowed_recipients: Vec<Pattern>,
+}
+
+/// What is done about a sender other than the account's mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// It stays.
+    Keep,
+    /// The mailbox takes its place.
+    Rewrite,
+    /// The message is refused, unless the sender is in `allowed_from`.
+    Refuse,
+}
+
+/// An address, or all of a domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Pattern {
+    Address(String),
+    Domain(String),
+}
+
+impl Pattern {
+    /// Reads `scan@contoso.com` or `contoso.com`.
+    pub(crate) fn read(text: &str) -> Self {
+        let text = text.trim().to_lowercase();
+        match text.strip_prefix('@') {
+            Some(domain) => Self::Domain(domain.to_owned()),
+            None if text.contains('@') => Self::Address(text),
+            None => Self::Domain(text),
+        }
+    }
+
+    fn covers(&self, address: &str) -> bool {
+        let address = address.to_lowercase();
+        match self {
+            Self::Address(one) => *one == address,
+            Self::Domain(domain) => address
+                .rsplit_once('@')
+                .is_some_and(|(_, of)| of == *domain),
+        }
+    }
+}
+
+impl Intake {
+    /// Whether this may be the sender, in the envelope or in From, of a message for the account's mailbox.
+    pub(super) fn may_be_from(&self, address: &str, mailbox: &str) -> Result<(), Answer> {
+        let own = address.eq_ignore_ascii_case(mailbox);
+        let listed = self.allowed_from.iter().any(|one| one.covers(address));
+        if own || listed {
+            return Ok(());
+        }
+        let refused = |text| Err(Answer::new("550 5.7.1", text));
+        if !self.allowed_from.is_empty() {
+            return refused("This sender is not in allowed_from of the listener");
+        }
+        match self.sender {
+            Sender::Refuse => refused(
+                "This sender is not the account's mailbox, and the listener has sender: refuse",
+            ),
+            Sender::Keep | Sender::Rewrite => Ok(()),
+        }
+    }
+
+    /// Whether a message may go there.
+    pub(super) fn may_go_to(&self, address: &str) -> Result<(), Answer> {
+        let mut listed = self.allowed_recipients.iter();
+        if self.allowed_recipients.is_empty() || listed.any(|one| one.covers(address)) {
+            return Ok(());
+        }
+        let text = "This recipient is not in allowed_recipients of the listener";
+        Err(Answer::new("550 5.7.1", text))
+    }
+
+    /// Whether the device may send one more message now; counts it.
+    pub(super) fn count(&self, device: &str) -> Result<(), Answer> {
+        let Some(most) = self.per_minute else {
+            return Ok(());
+        };
+        self.arrivals.count(device, most).map_err(|wait| {
+            let seconds = wait.as_secs().saturating_add(1);
+            let text = format!(
+                "This device sent {most} messages within a minute (device_messages_per_minute): try again in \
+                 {seconds} seconds"
+            );
+            Answer::new("451 4.7.1", text)
+        })
+    }
+}
+
+/// Devices kept in mind; beyond, those that sent nothing for longest are forgotten.
+const MOST: usize = 4096;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// When each device sent something. Clones are one.
+#[derive(Clone, Default)]
+pub(crate) struct Arrivals(Arc<Mutex<HashMap<String, VecDeque<Instant>>>>);
+
+impl Arrivals {
+    /// Counts a message.
+    ///
+    /// # Errors
+    /// There were so many within a minute; how long until the next may come.
+    fn count(&self, device: &str, most: u32) -> Result<(), Duration> {
+        let now = Instant::now();
+        let mut all = self.0.lock();
+        if all.len() >= MOST && !all.contains_key(device) {
+            all.retain(|_, times| times.back().is_some_and(|last| *last + MINUTE > now));
+            let oldest = all.iter().min_by_key(|(_, times)| times.back().copied());
+            let oldest = oldest.map(|(device, _)| device.clone());
+            if let Some(oldest) = oldest.filter(|_| all.len() >= MOST) {
+                all.remove(&oldest);
+            }
+        }
+        let times = all.entry(device.to_owned()).or_default();
+        while times.front().is_some_and(|first| *first + MINUTE <= now) {
+            times.pop_front();
+        }
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        match times.front() {
+            Some(first) if times.len() >= most => Err(*first + MINUTE - now),
+            _ => {
+                times.push_back(now);
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! One message, from its sender to its place in the queue.
+
+use std::sync::Arc;
+
+use tracing::{error, info, warn};
+
+use super::trace::Origin;
+use crate::observe::{Clock as _, SystemClock};
+use crate::proto::smtp::Hello;
+use crate::proto::smtp::reception::{Answer, Mail, Recipient};
+use crate::session::intake::{Intake, Sender};
+use crate::session::repair::{Repairer, Rules};
+use crate::spool::{Address, Envelope, Incoming, SpoolError};
+
+/// What is the same for all messages of a session.
+pub(in crate::session) struct Desk {
+    pub(in crate::session) intake: Arc<Intake>,
+    /// The account's key.
+    pub(in crate::session) account: String,
+    /// The address of its mailbox.
+    pub(in crate::session) mailbox: String,
+    /// The listener's name.
+    pub(in crate::session) listener: Arc<str>,
+    /// The password's label, else the device's address.
+    pub(in crate::session) device: String,
+    pub(in crate::session) origin: Origin,
+}
+
+/// A message before its octets.
+pub(super) struct Draft {
+    mail: Mail,
+    recipients: Vec<Address>,
+}
+
+/// A message while its octets come.
+pub(super) struct Open {
+    incoming: Incoming,
+    repairer: Repairer,
+    out: Vec<u8>,
+}
+
+impl Desk {
+    /// Begins a message.
+    pub(super) async fn mail(&self, mut mail: Mail) -> Result<Draft, Answer> {
+        let (intake, mailbox) = (&self.intake, &self.mailbox);
+        // A device that wants no answer is no mail system that reports.
+        if mail.address.is_empty() {
+            mail.address.clone_from(mailbox);
+        }
+        intake.may_be_from(&mail.address, mailbox)?;
+        if intake.sender == Sender::Rewrite {
+            mail.address.clone_from(mailbox);
+        }
+        intake.count(&self.device)?;
+        let room = intake.spool.room_for(mail.size, &self.device).await;
+        room.map_err(|error| self.failed(&error))?;
+        Ok(Draft {
+            mail,
+            recipients: Vec::new(),
+        })
+    }
+
+    pub(super) fn recipient(&self, draft: &mut Draft, to: &Recipient) -> Result<(), Answer> {
+        self.intake.may_go_to(&to.address)?;
+        draft.mail.smtputf8 |= !to.address.is_ascii();
+        draft.recipients.push(Address::new(&*to.address));
+        Ok(())
+    }
+
+    /// Its octets are about to come.
+    pub(super) async fn begin(&self, draft: Draft, hello: &Hello) -> Result<Open, Answer> {
+        let Draft { mail, recipients } = draft;
+        let envelope = Envelope {
+            account: self.account.clone(),
+            listener: self.listener.to_string(),
+            device: self.device.clone(),
+            sender: Address::new(mail.address),
+            recipients,
+            smtputf8: mail.smtputf8,
+            eight_bit: mail.eight_bit,
+            trace: self.origin.lines(hello),
+        };
+        let incoming = self.intake.spool.receive(envelope, mail.size).await;
+        let incoming = incoming.map_err(|error| self.failed(&error))?;
+        let id = incoming.id().to_string();
+        let now = SystemClock.now();
+        let domain = self.mailbox.rsplit_once('@').map(|(_, domain)| domain);
+        let repairer = Repairer::new(Rules {
+            mailbox: self.mailbox.clone(),
+            rewrite: self.intake.sender == Sender::Rewrite,
+            headers: self.intake.headers,
+            charset: self.intake.charset,
+            smtputf8: mail.smtputf8,
+            received: self.origin.received(hello, &id, now),
+            received_at: now,
+            message_id: format!("{id}@{}", domain.unwrap_or(&self.origin.name)),
+        });
+        Ok(Open {
+            incoming,
+            repairer,
+            out: Vec::new(),
+        })
+    }
+
+    /// Adds octets.
+    pub(super) async fn write(&self, open: &mut Open, content: &[u8]) -> Result<(), Answer> {
+        open.repairer.push(content, &mut open.out);
+        open.flush().await.map_err(|error| self.failed(&error))
+    }
+
+    /// All octets are here: the answer to the message.
+    pub(super) async fn commit(&self, open: Open) -> Answer {
+        match self.try_commit(open).await {
+            Ok(answer) | Err(answer) => answer,
+        }
+    }
+
+    async fn try_commit(&self, mut open: Open) -> Result<Answer, Answer> {
+        let mut last = std::mem::take(&mut open.out);
+        let seen = open.repairer.end(&mut last);
+        // Where From is rewritten, nobody sees what it was.
+        if self.intake.sender != Sender::Rewrite {
+            let mut from = seen.from.iter();
+            from.try_for_each(|from| self.intake.may_be_from(from, &self.mailbox))?;
+        }
+        let mut incoming = open.incoming;
+        let failed = |error| self.failed(&error);
+        incoming.write(&last).await.map_err(failed)?;
+        let mut repairs = Vec::new();
+        for (mend, count) in &seen.repairs {
+            incoming.repaired(mend.word(), *count);
+            repairs.push(format!("{} {count}", mend.word()));
+        }
+        let entry = incoming.commit().await.map_err(failed)?;
+        info!(
+            id = %entry.id,
+            size = entry.size,
+            recipients = entry.recipients,
+            repairs = repairs.join(", "),
+            device = self.device,
+            "message queued"
+        );
+        Ok(Answer::new("250 2.0.0", format!("Queued as {}", entry.id)))
+    }
+
+    /// What the client is told where the spool does not take something; the log says where.
+    fn failed(&self, error: &SpoolError) -> Answer {
+        let device = &*self.device;
+        match error {
+            SpoolError::TooLarge { .. } => {
+                info!(device, "message refused: {error}");
+                Answer::new("552 5.3.4", error.to_string())
+            }
+            SpoolError::Full(full) => {
+                warn!(device, "no message can be taken: {error}");
+                Answer::new("452 4.3.1", full.to_string())
+            }
+            error if error.is_full() => {
+                error!(device, "no message can be taken: {error}");
+                let text = "The disk of the mail queue is full, try again later";
+                Answer::new("452 4.3.1", text)
+            }
+            error => {
+                error!(device, "no message can be taken: {error}");
+                let text = "The mail queue can't be written, try again later: the log of mailsplice says why";
+                Answer::new("451 4.3.0", text)
+            }
+        }
+    }
+}
+
+impl Open {
+    async fn flush(&mut self) -> Result<(), SpoolError> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let written = self.incoming.write(&self.out).await;
+        self.out.clear();
+        written
+    }
+}
