@@ -14,6 +14,7 @@ use crate::ground::loopback;
 use crate::input::mail_address::{AddressPattern, is_address};
 use crate::input::network;
 use crate::input::words::{NoProxy, ProxyKind};
+use crate::message::Charset;
 
 /// RFC 5321 §4.5.3.1: 64 octets, an @, 255 octets.
 const USER_BYTES: usize = 320;
@@ -172,8 +173,9 @@ pub(super) fn date(text: &str) -> Result<u64, String> {
 }
 
 /// A character set by one of its usual names.
-pub(super) fn charset(text: &str) -> Result<&str, String> {
-    some(text)
+pub(super) fn charset(text: &str) -> Result<Charset, String> {
+    let message = "is no character set that is known, as in iso-8859-1, windows-1252 or shift_jis";
+    Charset::of(text).ok_or_else(|| message.to_owned())
 }
 
 /// Where a mail can be sent to.

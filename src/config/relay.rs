@@ -11,6 +11,7 @@ use super::view::View;
 use crate::input::choice::choice;
 use crate::input::mail_address::AddressPattern;
 pub use crate::input::words::{Repair, Sender};
+use crate::message::Charset;
 
 choice! {
     /// What an SMTP listener does with a message.
@@ -56,8 +57,8 @@ pub struct Intake {
     pub sender: Sender,
     /// What is mended. Default headers.
     pub repair: Repair,
-    /// Label of the character set of raw 8-bit header fields (WHATWG). Default windows-1252.
-    pub charset: String,
+    /// Of raw 8-bit header fields that are not UTF-8. Default windows-1252.
+    pub charset: Charset,
     /// Who gets a mail when a message can't be delivered.
     pub failure_notice_to: Option<String>,
     /// Octets of a message. Default 35 MiB.
@@ -79,8 +80,6 @@ const MIB: u64 = 1024 * 1024;
 
 /// The pauses where the file names none.
 const RETRY: [u64; 6] = [MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR];
-/// The character set of raw 8-bit header fields where the file names none.
-const CHARSET: &str = "windows-1252";
 
 const fn bound(unit: Unit, default: u64, least: u64, most: u64) -> Bound {
     Bound {
@@ -237,7 +236,9 @@ pub(super) fn intake(view: &View<'_>, report: &mut Report) -> Option<Intake> {
     Some(Intake {
         sender: view.word("sender").unwrap_or(Sender::Keep),
         repair: view.word("repair").unwrap_or(Repair::Headers),
-        charset: text(view.parsed("charset", forms::charset)).unwrap_or_else(|| CHARSET.to_owned()),
+        charset: view
+            .parsed("charset", forms::charset)
+            .map_or_else(Charset::default, |found| found.value),
         failure_notice_to: text(view.parsed("failure_notice_to", forms::mail_address)),
         max_size: number("max_size", &MAX_SIZE),
         max_recipients: usize::try_from(number("max_recipients", &MAX_RECIPIENTS))

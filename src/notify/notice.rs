@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::ground::command;
 use crate::input::words::NoticeKind;
-use crate::observe::event::MailTold;
+use crate::observe::event::MailNotice;
 use crate::observe::{Class, Event};
 
 /// The form of the JSON.
@@ -145,28 +145,31 @@ impl Notice {
                     client.ip()
                 );
             }
-            Event::MailFailed(one) => {
-                notice.tell_of_mail(NoticeKind::MailFailed, one);
-                notice.command = Some(command::queue_retry(&one.message));
-            }
-            Event::MailDelayed(one) => {
-                notice.tell_of_mail(NoticeKind::MailDelayed, one);
-                notice.command = Some(command::queue_show(&one.message));
-            }
+            Event::MailNotice(one) => notice.tell_of_mail(one),
             _ => return None,
         }
         Some(notice)
     }
 
-    fn tell_of_mail(&mut self, kind: NoticeKind, one: &MailTold) {
-        self.kind = kind;
+    fn tell_of_mail(&mut self, notice: &MailNotice) {
+        let one = &notice.last;
+        (self.kind, self.command) = match notice.failed {
+            true => (
+                NoticeKind::MailFailed,
+                Some(command::queue_retry(&one.message)),
+            ),
+            false => (
+                NoticeKind::MailDelayed,
+                Some(command::queue_show(&one.message)),
+            ),
+        };
         self.account = Some(tame(&one.account));
         self.class = Some(one.class);
         self.code = one.code.as_deref().map(tame);
         self.listener = Some(tame(&one.listener));
         self.device = Some(tame(&one.device));
         self.message = Some(tame(&one.message));
-        self.messages = Some(one.messages);
+        self.messages = Some(notice.messages);
         self.sentence = tame(&one.sentence);
     }
 

@@ -192,11 +192,9 @@ impl Sink for Counters {
             Event::MailAccepted(one) => self.mail_accepted.add(&[&one.client.listener], 1),
             Event::MailDelivered { .. } => self.mail_delivered.add(&[], 1),
             Event::MailDeferred { class, .. } => self.mail_deferred.add(&[class.name()], 1),
-            Event::MailFailed(one) => {
-                let count = u64::try_from(one.messages).unwrap_or(u64::MAX);
-                self.mail_failed.add(&[one.class.name()], count);
-            }
+            Event::MailFailed(one) => self.mail_failed.add(&[one.class.name()], 1),
             Event::MailDelayed(_)
+            | Event::MailNotice(_)
             | Event::PasswordAdded(_)
             | Event::PasswordRemoved(_)
             | Event::NeedsAttention { .. }

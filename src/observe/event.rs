@@ -112,10 +112,12 @@ pub enum Event {
         /// Why, for people.
         sentence: String,
     },
-    /// Messages of the queue were given up.
+    /// A message of the queue was given up.
     MailFailed(MailTold),
-    /// Messages of the queue wait longer than `relay.delay_warning`.
+    /// A message of the queue has waited longer than `relay.delay_warning`.
     MailDelayed(MailTold),
+    /// People are to be told of messages that were given up, or wait.
+    MailNotice(MailNotice),
 }
 
 /// See [`Event::MailAccepted`].
@@ -140,8 +142,7 @@ pub struct MailAccepted {
     pub repairs: Vec<String>,
 }
 
-/// See [`Event::MailFailed`] and [`Event::MailDelayed`]. Of several messages within a quarter of an hour, the
-/// last one stands for all.
+/// See [`Event::MailFailed`] and [`Event::MailDelayed`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MailTold {
     /// The account's key.
@@ -152,14 +153,25 @@ pub struct MailTold {
     pub device: String,
     /// The message's name in the queue.
     pub message: String,
-    /// How many messages this is about.
-    pub messages: usize,
     /// Who must act.
     pub class: Class,
     /// The server's or provider's code.
     pub code: Option<String>,
     /// Why, and what to do about it.
     pub sentence: String,
+}
+
+/// See [`Event::MailNotice`]. The first message is told at once; of those that follow within a quarter of an hour
+/// the last one stands for all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MailNotice {
+    /// Whether they were given up; else they wait.
+    pub failed: bool,
+    /// How many messages this is about.
+    pub messages: usize,
+    /// The last of them.
+    #[serde(flatten)]
+    pub last: MailTold,
 }
 
 /// See [`Event::SignIn`].
@@ -408,7 +420,6 @@ mod tests {
             listener: String::new(),
             device: String::new(),
             message: String::new(),
-            messages: 1,
             class: Class::Admin,
             code: None,
             sentence: String::new(),
@@ -519,6 +530,11 @@ mod tests {
             },
             Event::MailFailed(told()),
             Event::MailDelayed(told()),
+            Event::MailNotice(MailNotice {
+                failed: true,
+                messages: 1,
+                last: told(),
+            }),
         ]
     }
 
@@ -543,6 +559,7 @@ mod tests {
             Event::MailDeferred { .. } => 15,
             Event::MailFailed(_) => 16,
             Event::MailDelayed(_) => 17,
+            Event::MailNotice(_) => 18,
         }
     }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::repair::Charset;
+use crate::input::mail_address::AddressPattern;
+use crate::input::words::Sender;
+use crate::message::Charset;
 use crate::proto::smtp::reception::Answer;
 use crate::spool::Spool;
 
@@ -15,7 +17,7 @@ use crate::spool::Spool;
 pub(crate) struct Intake {
     /// Where it goes.
     pub spool: Spool,
-    /// See [`Sender`].
+    /// What becomes of the sender.
     pub sender: Sender,
     /// Header fields are repaired, not only what SMTP can't carry.
     pub headers: bool,
@@ -30,56 +32,17 @@ pub(crate) struct Intake {
     /// When each device sent something; outlasts a reload.
     pub arrivals: Arrivals,
     /// Who may be the sender; empty: all.
-    pub allowed_from: Vec<Pattern>,
+    pub allowed_from: Vec<AddressPattern>,
     /// Who may be a recipient; empty: all.
-    pub allowed_recipients: Vec<Pattern>,
-}
-
-/// What is done about a sender other than the account's mailbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sender {
-    /// It stays.
-    Keep,
-    /// The mailbox takes its place.
-    Rewrite,
-    /// The message is refused, unless the sender is in `allowed_from`.
-    Refuse,
-}
-
-/// An address, or all of a domain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Pattern {
-    Address(String),
-    Domain(String),
-}
-
-impl Pattern {
-    /// Reads `scan@contoso.com` or `contoso.com`.
-    pub(crate) fn read(text: &str) -> Self {
-        let text = text.trim().to_lowercase();
-        match text.strip_prefix('@') {
-            Some(domain) => Self::Domain(domain.to_owned()),
-            None if text.contains('@') => Self::Address(text),
-            None => Self::Domain(text),
-        }
-    }
-
-    fn covers(&self, address: &str) -> bool {
-        let address = address.to_lowercase();
-        match self {
-            Self::Address(one) => *one == address,
-            Self::Domain(domain) => address
-                .rsplit_once('@')
-                .is_some_and(|(_, of)| of == *domain),
-        }
-    }
+    pub allowed_recipients: Vec<AddressPattern>,
 }
 
 impl Intake {
     /// Whether this may be the sender, in the envelope or in From, of a message for the account's mailbox.
     pub(super) fn may_be_from(&self, address: &str, mailbox: &str) -> Result<(), Answer> {
         let own = address.eq_ignore_ascii_case(mailbox);
-        let listed = self.allowed_from.iter().any(|one| one.covers(address));
+        let mut listed = self.allowed_from.iter();
+        let listed = listed.any(|one| one.matches(address));
         if own || listed {
             return Ok(());
         }
@@ -97,8 +60,7 @@ impl Intake {
 
     /// Whether a message may go there.
     pub(super) fn may_go_to(&self, address: &str) -> Result<(), Answer> {
-        let mut listed = self.allowed_recipients.iter();
-        if self.allowed_recipients.is_empty() || listed.any(|one| one.covers(address)) {
+        if AddressPattern::allow(&self.allowed_recipients, address) {
             return Ok(());
         }
         let text = "This recipient is not in allowed_recipients of the listener";

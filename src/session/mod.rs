@@ -18,7 +18,6 @@ mod pacing;
 mod plan;
 mod reception;
 mod registry;
-mod repair;
 mod rest;
 mod splice;
 mod strangers;
@@ -28,7 +27,7 @@ mod watch;
 
 pub(crate) use arrival::arrive;
 #[expect(unused_imports, reason = "the daemon does not fill it yet")]
-pub(crate) use intake::{Arrivals, Intake, Pattern, Sender};
+pub(crate) use intake::{Arrivals, Intake};
 pub(crate) use knocks::Knocks;
 pub(crate) use pacing::Pacing;
 pub(crate) use plan::{Alias, Limits, Listener, ListenerTls, Plan, Route, Shared};

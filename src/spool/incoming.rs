@@ -186,7 +186,7 @@ impl Draft {
         let Room {
             shared, promise, ..
         } = &mut self.room;
-        let limits = &shared.limits;
+        let limits = &shared.limits();
         self.size = self.size.saturating_add(more as u64);
         if self.size > limits.message_size {
             return Err(SpoolError::TooLarge {
@@ -219,7 +219,7 @@ impl Draft {
             self.looked_at = self.size;
             let shared = &self.room.shared;
             let space = shared.space()?;
-            shared.ledger.lock().has_disk(&shared.limits, space, 0)?;
+            shared.ledger.lock().has_disk(&shared.limits(), space, 0)?;
         }
         self.put_out(bytes)
     }

@@ -119,7 +119,7 @@ impl Spool {
             let size = shared.checked_size(size)?;
             let space = shared.space()?;
             let ledger = shared.ledger.lock();
-            Ok(ledger.has_room(&shared.limits, space, &device, size)?)
+            Ok(ledger.has_room(&shared.limits(), space, &device, size)?)
         })
         .await
     }
@@ -152,7 +152,7 @@ impl Spool {
             let space = shared.space()?;
             let mut ledger = shared.ledger.lock();
             let device = &header.envelope.device;
-            ledger.has_room(&shared.limits, space, device, size)?;
+            ledger.has_room(&shared.limits(), space, device, size)?;
             let promise = ledger.begin(device, size);
             drop(ledger);
             Ok(Incoming::new(Arc::clone(shared), &header, promise))
@@ -247,6 +247,11 @@ impl Spool {
         self.work(move |shared| shared.expire_failed(now_ms)).await
     }
 
+    /// Other bounds from now on; what is there already stays.
+    pub fn set_limits(&self, limits: Limits) {
+        self.shared.set_limits(limits);
+    }
+
     /// What is in the spool and under way to it.
     pub fn totals(&self) -> Totals {
         self.shared.ledger.lock().totals()
@@ -269,7 +274,7 @@ impl Spool {
 
 impl Shared {
     fn checked_size(&self, size: Option<u64>) -> Result<u64, SpoolError> {
-        let limit = self.limits.message_size;
+        let limit = self.limits().message_size;
         match size.filter(|size| *size > limit) {
             Some(_) => Err(SpoolError::TooLarge { limit }),
             None => Ok(size.unwrap_or(0)),

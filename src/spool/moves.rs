@@ -171,7 +171,7 @@ impl Shared {
             let since = u64::try_from(meta.ctime())
                 .unwrap_or(0)
                 .saturating_mul(1000);
-            let until = since.saturating_add(self.limits.keep_failed_ms);
+            let until = since.saturating_add(self.limits().keep_failed_ms);
             if until <= now_ms && self.ledger.lock().place(id) == Some(Place::Failed) {
                 self.finish(id)?;
                 gone.push(id);

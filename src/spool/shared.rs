@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::SpoolError;
@@ -22,7 +22,7 @@ pub(super) const WRITERS: usize = 64;
 
 pub(super) struct Shared {
     pub(super) folder: PathBuf,
-    pub(super) limits: Limits,
+    limits: RwLock<Limits>,
     pub(super) files: Arc<dyn Files>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ledger: Mutex<Ledger>,
@@ -48,7 +48,7 @@ impl Shared {
         Self {
             queue_sync: Gathering::new(Arc::clone(&files), queue),
             folder,
-            limits,
+            limits: RwLock::new(limits),
             files,
             clock,
             ledger: Mutex::default(),
@@ -58,6 +58,14 @@ impl Shared {
             arrivals,
             _lock: lock,
         }
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        *self.limits.read()
+    }
+
+    pub(super) fn set_limits(&self, limits: Limits) {
+        *self.limits.write() = limits;
     }
 
     pub(super) fn dir(&self, place: Place) -> PathBuf {

@@ -25,7 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("proto", &[]),
     // A leaf: names and texts that all rooms must read alike.
     ("input", &["proto"]),
-    ("config", &["environment", "input", "proto"]),
+    ("config", &["environment", "input", "message", "proto"]),
     ("store", &["input"]),
     ("spool", &["input", "observe", "store"]),
     ("message", &[]),
@@ -42,14 +42,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "session",
         &[
-            "upstream", "input", "proto", "access", "oauth", "net", "observe", "spool",
+            "upstream", "input", "proto", "access", "oauth", "net", "observe", "spool", "message",
         ],
     ),
     (
         "daemon",
         &[
             "upstream", "session", "proto", "access", "oauth", "net", "store", "config", "notify",
-            "observe", "input",
+            "observe", "input", "spool", "delivery",
         ],
     ),
     (

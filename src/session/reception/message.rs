@@ -5,11 +5,12 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use super::trace::Origin;
+use crate::input::words::Sender;
+use crate::message::{Repairer, Rules};
 use crate::observe::{Clock as _, SystemClock};
 use crate::proto::smtp::Hello;
 use crate::proto::smtp::reception::{Answer, Mail, Recipient};
-use crate::session::intake::{Intake, Sender};
-use crate::session::repair::{Repairer, Rules};
+use crate::session::intake::Intake;
 use crate::spool::{Address, Envelope, Incoming, SpoolError};
 
 /// What is the same for all messages of a session.

@@ -91,7 +91,7 @@ fn the_example_with_everything_switched_on_is_without_fault() {
     assert_eq!(scanners.login_as.as_deref(), Some("alice@contoso.com"));
     let intake = scanners.intake.as_ref().unwrap();
     assert_eq!(intake.sender, config::Sender::Rewrite);
-    assert_eq!(intake.charset, "iso-8859-1");
+    assert_eq!(intake.charset.name(), "windows-1252");
     assert_eq!(config.relay.retry.len(), 6);
     assert_eq!(
         config.trust.extra_ca,
@@ -452,7 +452,7 @@ fn the_queue_and_what_goes_into_it() {
     );
     assert_eq!((intake.max_size, intake.max_recipients), (35 << 20, 100));
     assert_eq!(
-        (&*intake.charset, &intake.failure_notice_to),
+        (intake.charset.name(), &intake.failure_notice_to),
         ("windows-1252", &None)
     );
     assert!(config.listeners[1].intake.is_none());
@@ -484,7 +484,7 @@ fn the_queue_and_what_goes_into_it() {
             "delivery: splice, max_size: 1MiB",
             "is for delivery: relay only",
         ),
-        ("delivery: relay, charset: klingon", "no character set"),
+        ("delivery: relay, charset: klingon", "is no character set"),
         (
             "delivery: relay, failure_notice_to: it",
             "must be a mail address",
