@@ -11,7 +11,6 @@ use tracing::{Instrument, Span, debug, error, info, info_span};
 use super::audit::{Denied, age, client_of};
 use super::clients::{TLS, wrong_opening};
 use super::destination::Destination;
-use super::pacing::Permit;
 use super::plan::{Listener, Plan, Shared};
 use super::registry::{Entry, Evicted, Waiting};
 use super::splice::Spliced;
@@ -22,7 +21,7 @@ use crate::access::Identity;
 use crate::net::relay::Unread;
 use crate::observe::{Event, event};
 use crate::proto::{Credentials, Refusal, RefusalKind, later};
-use crate::upstream::{Ahead, LoggedIn};
+use crate::upstream::{Ahead, LoggedIn, Permit};
 
 /// The answer to a wrong password, or to one that was not looked at, waits this long, as at most servers:
 /// guessing costs the sender a connection and time, us only a place among those waiting.
@@ -194,7 +193,7 @@ impl Login {
     ) -> Result<Done, Denied> {
         let to = Destination::of(&self.plan, self.listener.protocol, identity)?;
         let ready = async {
-            let place = self.place(identity).await?;
+            let place = self.place(&to).await?;
             Ok::<_, Denied>((place, self.token(&to).await?))
         };
         let (place, token) = tokio::select! {

@@ -12,10 +12,8 @@ mod destination;
 mod door;
 mod driver;
 mod knocks;
-mod pacing;
 mod plan;
 mod registry;
-mod rest;
 mod splice;
 mod strangers;
 mod talk;
@@ -24,7 +22,6 @@ mod watch;
 
 pub(crate) use arrival::arrive;
 pub(crate) use knocks::Knocks;
-pub(crate) use pacing::Pacing;
 pub(crate) use plan::{Alias, Limits, Listener, ListenerTls, Plan, Route, Shared};
 pub(crate) use registry::{LEAVING, Registry, RegistryLimits, SessionInfo};
 pub(crate) use strangers::Strangers;

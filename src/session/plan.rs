@@ -10,7 +10,6 @@ use ipnet::IpNet;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::knocks::Knocks;
-use super::pacing::Pacing;
 use super::registry::Registry;
 use super::strangers::Strangers;
 use super::troubles::Troubles;
@@ -22,7 +21,7 @@ use crate::oauth::Tokens;
 use crate::observe::Events;
 use crate::proto::dialogue::Capabilities;
 use crate::proto::{self, ByProtocol, Protocol};
-use crate::upstream::Server;
+use crate::upstream::{Pacing, Server};
 
 /// What all sessions share for the life of the process.
 pub(crate) struct Shared {

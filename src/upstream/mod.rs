@@ -12,6 +12,8 @@ mod first_words;
 mod idle;
 mod login;
 mod observer;
+mod pacing;
+mod rest;
 mod server;
 mod verdict;
 
@@ -22,6 +24,8 @@ pub(crate) use first_words::{FirstWords, Heard};
 pub(crate) use idle::{Ahead, learn};
 pub(crate) use login::{Connection, Failure, LoggedIn, Login};
 pub(crate) use observer::{Observer, Stage};
+pub(crate) use pacing::{Pacing, Permit, paced_as};
+pub(crate) use rest::suggested;
 pub(crate) use server::Server;
 #[cfg(feature = "fuzzing")]
 pub(crate) use verdict::response_code;
