@@ -15,6 +15,10 @@ mod observer;
 mod pacing;
 mod rest;
 mod server;
+mod stuffing;
+mod submission;
+#[cfg(test)]
+mod submission_tests;
 mod verdict;
 
 pub(crate) use command::{Answer, Conversation, NoAnswer};
@@ -27,6 +31,11 @@ pub(crate) use observer::{Observer, Stage};
 pub(crate) use pacing::{Pacing, Permit, paced_as};
 pub(crate) use rest::suggested;
 pub(crate) use server::Server;
+#[allow(
+    unused_imports,
+    reason = "what delivers is not begun by the daemon yet"
+)]
+pub(crate) use submission::{Ended, Mail, MailReply, Octets, Said, Submission, Times};
 #[cfg(feature = "fuzzing")]
 pub(crate) use verdict::response_code;
 pub(crate) use verdict::{Verdict, trouble_of_sessions};

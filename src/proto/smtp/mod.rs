@@ -13,4 +13,5 @@ mod upstream_side_tests;
 
 pub use capabilities::Capabilities;
 pub use client_side::ClientSide;
+pub(crate) use reply::Lines;
 pub use upstream_side::UpstreamSide;
