@@ -38,4 +38,4 @@ pub(crate) use server::Server;
 pub(crate) use submission::{Ended, Mail, MailReply, Octets, Said, Submission, Times};
 #[cfg(feature = "fuzzing")]
 pub(crate) use verdict::response_code;
-pub(crate) use verdict::{Verdict, trouble_of_sessions};
+pub(crate) use verdict::{Verdict, reply_code, trouble_of_sessions};
