@@ -11,6 +11,8 @@ pub mod access;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+#[allow(dead_code, unused_imports, reason = "the daemon does not begin it yet")]
+mod delivery;
 mod doctor;
 mod environment;
 #[cfg(feature = "fuzzing")]

@@ -28,7 +28,8 @@ use crate::net::stream::set_keep_alive;
 use crate::net::tls::{self, Reload};
 use crate::notify::Notifier;
 use crate::observe::SystemClock;
-use crate::session::{Pacing, Registry, Shared, Strangers, Troubles};
+use crate::session::{Registry, Shared, Strangers, Troubles};
+use crate::upstream::Pacing;
 
 /// How often certificate files are looked at.
 const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(2);

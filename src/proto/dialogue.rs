@@ -208,6 +208,14 @@ pub enum Capabilities {
 }
 
 impl Capabilities {
+    /// Those of an SMTP server.
+    pub fn smtp(&self) -> Option<&smtp::Capabilities> {
+        match self {
+            Self::Smtp(list) => Some(list),
+            Self::Imap(_) | Self::Pop3(_) => None,
+        }
+    }
+
     /// Whether the server offers this SASL mechanism.
     pub fn offers(&self, mechanism: &str) -> bool {
         match self {

@@ -6,22 +6,23 @@ use secrecy::ExposeSecret;
 use tracing::warn;
 
 use super::audit::Denied;
+use super::destination::Destination;
 use super::driver::Login;
-use super::pacing::Permit;
 use crate::access::{Attempt, Identity, Verdict};
 use crate::input::account;
 use crate::observe::Event;
 use crate::proto::{Credentials, Refusal, RefusalKind};
+use crate::upstream::Permit;
 
 impl Login {
     /// One of the account's sessions at its server, which may have to be waited for.
-    pub(super) async fn place(&self, identity: &Identity) -> Result<Permit, Denied> {
-        let account = identity.account();
+    pub(super) async fn place(&self, to: &Destination) -> Result<Permit, Denied> {
+        let account = to.account();
         let (protocol, limits) = (self.listener.protocol, &self.plan.limits);
         let most = *limits.sessions.of(protocol);
         let pacing = &self.shared.pacing;
         let entered = pacing
-            .enter(account, protocol, most, limits.session_wait)
+            .enter(&to.paced_as(protocol), protocol, most, limits.session_wait)
             .await;
         entered.map_err(|_| {
             warn!(
@@ -33,7 +34,7 @@ impl Login {
                 protocol.acronym()
             );
             let refusal = Refusal::new(RefusalKind::Temporary, text);
-            Denied::new("sessions", refusal).of(identity)
+            Denied::new("sessions", refusal).of(&to.identity)
         })
     }
 

@@ -6,7 +6,7 @@ use super::plan::Plan;
 use crate::access::Identity;
 use crate::oauth::table::Values;
 use crate::proto::{Protocol, Refusal, RefusalKind};
-use crate::upstream::Server;
+use crate::upstream::{Server, paced_as};
 
 /// Whose login it is, and which mailbox at which server it opens.
 #[derive(Clone)]
@@ -43,6 +43,14 @@ impl Destination {
     /// The account's key.
     pub(super) fn account(&self) -> &Arc<str> {
         self.identity.account()
+    }
+
+    /// By which name its sessions are counted.
+    pub(super) fn paced_as(&self, protocol: Protocol) -> Arc<str> {
+        match protocol {
+            Protocol::Smtp => paced_as(&self.mailbox),
+            Protocol::Imap | Protocol::Pop3 => self.account().clone(),
+        }
     }
 
     /// What stands for the placeholders of the error table.

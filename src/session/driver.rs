@@ -187,7 +187,7 @@ impl Login {
             return Ok(Done { to, begun, beyond });
         }
         let ready = async {
-            let place = self.place(identity).await?;
+            let place = self.place(&to).await?;
             Ok::<_, Denied>((place, self.token(&to).await?))
         };
         let (place, token) = tokio::select! {

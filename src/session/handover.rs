@@ -9,7 +9,6 @@ use super::audit::age;
 use super::destination::Destination;
 use super::driver::Login;
 use super::intake::Intake;
-use super::pacing::Permit;
 use super::reception::{Desk, Origin, Received};
 use super::registry::{Entry, Session, Waiting};
 use super::splice::Spliced;
@@ -19,7 +18,7 @@ use crate::net::relay::Unread;
 use crate::observe::{Event, event};
 use crate::proto::dialogue::Success;
 use crate::proto::smtp::reception::{Reception, Terms};
-use crate::upstream::LoggedIn;
+use crate::upstream::{LoggedIn, Permit};
 
 /// Our name, where the listener has none of its own.
 const NAME: &str = "mailsplice";

@@ -11,7 +11,6 @@ use tokio_rustls::rustls::ServerConfig;
 
 use super::intake::Intake;
 use super::knocks::Knocks;
-use super::pacing::Pacing;
 use super::registry::Registry;
 use super::strangers::Strangers;
 use super::troubles::Troubles;
@@ -23,7 +22,7 @@ use crate::oauth::Tokens;
 use crate::observe::Events;
 use crate::proto::dialogue::Capabilities;
 use crate::proto::{self, ByProtocol, Protocol};
-use crate::upstream::Server;
+use crate::upstream::{Pacing, Server};
 
 /// What all sessions share for the life of the process.
 pub(crate) struct Shared {

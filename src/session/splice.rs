@@ -6,12 +6,12 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::audit::ended;
-use super::pacing::Permit;
 use super::plan::Plan;
 use super::registry::{Evicted, Session};
 use crate::net::relay::{Unread, Watch, relay};
 use crate::net::stream::Stream;
 use crate::observe::{Events, event};
+use crate::upstream::Permit;
 
 /// Two connections after the login, ready to be spliced.
 pub(super) struct Spliced {

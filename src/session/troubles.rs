@@ -7,11 +7,11 @@ use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::rest::suggested;
 use crate::access::Identity;
 use crate::oauth::Class;
 use crate::observe::{Clock as _, SystemClock};
 use crate::proto::Protocol;
+use crate::upstream::suggested;
 
 /// Accounts kept in mind; beyond, the one whose trouble is oldest is forgotten.
 const MOST: usize = 4096;

@@ -23,6 +23,15 @@ pub(super) const ID_LENGTH: usize = 26;
 /// What fits into twelve digits: the year 10889.
 const MOST: u64 = (1 << 48) - 1;
 
+impl Id {
+    /// No later one than any.
+    pub(crate) const FIRST: Self = Self {
+        milliseconds: 0,
+        count: 0,
+        chance: 0,
+    };
+}
+
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

@@ -193,6 +193,28 @@ impl Spool {
         .await
     }
 
+    /// Header and state of many messages at a time, each with the octets of its message; those that can't be
+    /// read are left out.
+    pub async fn survey(&self, ids: Vec<Id>) -> Vec<(Header, State, u64)> {
+        let surveyed = self.work(move |shared| {
+            let one = |id| {
+                let place = shared.place(id).ok()?;
+                let look = reader::look(&shared.message(place, id), id).ok()?;
+                let state = shared.load_state(place, &look.header);
+                let state = state.unwrap_or_else(|| State::new(&look.header));
+                let size = look.layout.message.end - look.layout.message.start;
+                Some((look.header, state, size))
+            };
+            Ok(ids.into_iter().filter_map(one).collect())
+        });
+        surveyed.await.unwrap_or_default()
+    }
+
+    /// Its folder, for what belongs to a spool and is no message.
+    pub fn folder(&self) -> &Path {
+        &self.shared.folder
+    }
+
     /// Writes down how far a message has come. `sync` when a recipient became final: then it survives a power
     /// cut once this is `Ok`. Without it a power cut may bring back the state before, or, as long as no
     /// recipient is final, none at all.

@@ -123,7 +123,7 @@ impl Conversation {
                     Line::TooLong => return Err(NoAnswer::TooMuch),
                     Line::Partial => {}
                 }
-                let count = self.read(&mut buffer).await?;
+                let count = read(&mut self.stream, &mut buffer).await?;
                 if count == 0 {
                     return Err(NoAnswer::Closed);
                 }
@@ -146,14 +146,6 @@ impl Conversation {
         Err(NoAnswer::TooMuch)
     }
 
-    /// Reads; the end of TLS without its goodbye is an end like any other.
-    async fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        match self.stream.read(buffer).await {
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(0),
-            read => read,
-        }
-    }
-
     /// Whether the line ends the answer: whether it is a good one, and the server's words.
     fn answer(&self, tag: &str, line: &str) -> Option<(bool, String)> {
         let starts = |text: &str, word: &str| {
@@ -173,6 +165,14 @@ impl Conversation {
             Protocol::Smtp if line.get(3..4) == Some("-") => None,
             Protocol::Smtp => Some((line.starts_with('2'), line.to_owned())),
         }
+    }
+}
+
+/// Reads; the end of TLS without its goodbye is an end like any other.
+pub(super) async fn read(stream: &mut Stream, buffer: &mut [u8]) -> std::io::Result<usize> {
+    match stream.read(buffer).await {
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(0),
+        read => read,
     }
 }
 

@@ -6,10 +6,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+use super::command::read;
 use super::fault::Unusable;
 use super::observer::{Observer, Stage};
 use super::server::Server;
@@ -272,11 +273,9 @@ impl Ready {
     /// Reads what the server says next.
     async fn hear(&mut self) -> Result<(), Unusable> {
         let mut buffer = vec![0; READ];
-        let count = match self.stream.read(&mut buffer).await {
-            // TLS without its goodbye: closed all the same.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
-            read => read.map_err(Unusable::Broken)?,
-        };
+        let count = read(&mut self.stream, &mut buffer)
+            .await
+            .map_err(Unusable::Broken)?;
         if count == 0 {
             return Err(Unusable::Closed);
         }

@@ -12,7 +12,13 @@ mod first_words;
 mod idle;
 mod login;
 mod observer;
+mod pacing;
+mod rest;
 mod server;
+mod stuffing;
+mod submission;
+#[cfg(test)]
+mod submission_tests;
 mod verdict;
 
 pub(crate) use command::{Answer, Conversation, NoAnswer};
@@ -22,7 +28,14 @@ pub(crate) use first_words::{FirstWords, Heard};
 pub(crate) use idle::{Ahead, learn};
 pub(crate) use login::{Connection, Failure, LoggedIn, Login};
 pub(crate) use observer::{Observer, Stage};
+pub(crate) use pacing::{Pacing, Permit, paced_as};
+pub(crate) use rest::suggested;
 pub(crate) use server::Server;
+#[allow(
+    unused_imports,
+    reason = "what delivers is not begun by the daemon yet"
+)]
+pub(crate) use submission::{Ended, Mail, MailReply, Octets, Said, Submission, Times};
 #[cfg(feature = "fuzzing")]
 pub(crate) use verdict::response_code;
-pub(crate) use verdict::{Verdict, trouble_of_sessions};
+pub(crate) use verdict::{Verdict, reply_code, trouble_of_sessions};

@@ -135,4 +135,17 @@ impl Server {
         let at = *self.unreachable_at.lock();
         at.is_some_and(|at| at.elapsed() < UNREACHABLE_FOR)
     }
+
+    /// Some server, in plain text.
+    #[cfg(test)]
+    pub(crate) fn sample(protocol: Protocol, host: &str, port: u16) -> Self {
+        Self::new(
+            ("contoso", protocol),
+            (host, port),
+            TlsMode::None,
+            Mechanism::Xoauth2,
+            crate::net::tls::client_config(None).unwrap(),
+            Egress::default(),
+        )
+    }
 }

@@ -128,7 +128,7 @@ pub(crate) fn response_code(protocol: Protocol, text: &str) -> Option<String> {
 }
 
 /// The reply code, and the enhanced one (RFC 3463 section 2) where there is one.
-fn reply_code(text: &str) -> Option<String> {
+pub(crate) fn reply_code(text: &str) -> Option<String> {
     let mut words = text.split(' ');
     let digits = |word: &&str| word.bytes().all(|byte| byte.is_ascii_digit());
     let basic = words.next().filter(|word| word.len() == 3).filter(digits)?;

@@ -40,6 +40,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("upstream", &["input", "proto", "oauth", "net", "observe"]),
     (
+        "delivery",
+        &[
+            "spool", "upstream", "proto", "oauth", "input", "observe", "store",
+        ],
+    ),
+    (
         "session",
         &[
             "upstream", "input", "proto", "access", "oauth", "net", "observe", "spool", "message",

@@ -50,6 +50,16 @@ impl Capabilities {
         common
     }
 
+    /// That of a server with these lines.
+    #[cfg(test)]
+    pub fn of(lines: &[&str]) -> Self {
+        let mut list = Self::default();
+        for line in lines {
+            list.add(line.as_bytes());
+        }
+        list
+    }
+
     /// Adds one line of the server's reply; what is not printable ASCII, or too much, is left out.
     pub(super) fn add(&mut self, line: &[u8]) {
         let fits = line.len() <= LONGEST
@@ -64,6 +74,17 @@ impl Capabilities {
     pub fn offers(&self, mechanism: &str) -> Option<bool> {
         let mut words = self.find("AUTH")?.split([' ', '=']);
         Some(words.any(|word| word.eq_ignore_ascii_case(mechanism)))
+    }
+
+    /// Whether the extension of this name is announced.
+    pub fn has(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    /// The longest message that the server takes, in octets, if it says so (RFC 1870 §4: 0 is no limit).
+    pub fn size_limit(&self) -> Option<u64> {
+        let (_, limit) = self.find("SIZE")?.split_once(' ')?;
+        limit.trim().parse().ok().filter(|limit| *limit > 0)
     }
 
     fn find(&self, name: &str) -> Option<&str> {
@@ -116,11 +137,7 @@ mod tests {
     use super::*;
 
     fn list(lines: &[&str]) -> Capabilities {
-        let mut list = Capabilities::default();
-        for line in lines {
-            list.add(line.as_bytes());
-        }
-        list
+        Capabilities::of(lines)
     }
 
     #[test]

@@ -16,4 +16,5 @@ mod upstream_side_tests;
 pub use capabilities::Capabilities;
 pub use client_side::ClientSide;
 pub use hello::Hello;
+pub(crate) use reply::Lines;
 pub use upstream_side::UpstreamSide;

@@ -10,15 +10,15 @@ const LONGEST_WORDS: usize = 300;
 
 /// Lines of a reply that is not whole yet.
 #[derive(Default)]
-pub(super) struct Lines(Vec<Vec<u8>>);
+pub(crate) struct Lines(Vec<Vec<u8>>);
 
 /// A whole reply.
-pub(super) struct Reply {
-    pub(super) code: u16,
+pub(crate) struct Reply {
+    pub(crate) code: u16,
     /// The texts of its lines.
-    pub(super) texts: Vec<Vec<u8>>,
+    pub(crate) texts: Vec<Vec<u8>>,
     /// As it came, without the last line end.
-    pub(super) raw: Vec<u8>,
+    pub(crate) raw: Vec<u8>,
 }
 
 impl Lines {
@@ -26,7 +26,7 @@ impl Lines {
     ///
     /// # Errors
     /// A line that is none of SMTP, or one too many.
-    pub(super) fn add(&mut self, line: &[u8]) -> Result<Option<Reply>, Fault> {
+    pub(crate) fn add(&mut self, line: &[u8]) -> Result<Option<Reply>, Fault> {
         let (code, last, _) = parse(line).ok_or(Fault::WrongProtocol("SMTP"))?;
         let first = self.0.first().and_then(|line| parse(line));
         if first.is_some_and(|(other, ..)| other != code) {
@@ -52,7 +52,7 @@ impl Lines {
 
 impl Reply {
     /// Code and texts in one line, printable and cut, for the log and the error table.
-    pub(super) fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let texts = self.texts.iter().map(|text| String::from_utf8_lossy(text));
         let all: Vec<_> = texts.collect();
         printable_up_to(LONGEST_WORDS, &format!("{} {}", self.code, all.join(" ")))

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 /// The longest pause that is kept, whatever a server says.
-pub(super) const LONGEST: Duration = Duration::from_secs(15 * 60);
+const LONGEST: Duration = Duration::from_secs(15 * 60);
 
 /// The pause that the words of a refusal name, at most [`LONGEST`]: `Suggested Backoff Time: 299962
 /// milliseconds` (Exchange Online), `Retry after 30 seconds`, `try again in 5 minutes`.
-pub(super) fn suggested(text: &str) -> Option<Duration> {
+pub(crate) fn suggested(text: &str) -> Option<Duration> {
     const BEFORE: [&str; 5] = [
         "backoff time:",
         "retry after",

@@ -1,4 +1,5 @@
-//! How many sessions an account has at its mail server at a time, and who waits for the next.
+//! How many sessions an account has at its mail server at a time, and who waits for the next: sessions of
+//! clients and deliveries of our own share one count.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -14,8 +15,14 @@ use crate::proto::Protocol;
 /// Most logins that wait for one account; more are told to come back at once.
 const QUEUE: usize = 16;
 
-/// An account at the server of one protocol.
+/// An account at the server of one protocol; with SMTP the mailbox that it opens there, since that is what
+/// providers count.
 type Key = (Arc<str>, Protocol);
+
+/// The name by which sessions of a mailbox at an SMTP server are counted.
+pub(crate) fn paced_as(mailbox: &str) -> Arc<str> {
+    mailbox.to_ascii_lowercase().into()
+}
 
 /// Counts the sessions of each account. Cheap to clone; all clones are one.
 #[derive(Clone, Default)]
@@ -32,21 +39,21 @@ struct Place {
 }
 
 /// One session's place; free again when dropped.
-pub(super) struct Permit {
+pub(crate) struct Permit {
     pacing: Pacing,
     key: Key,
 }
 
 /// All places were taken until the end of the wait.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Busy;
+pub(crate) struct Busy;
 
 impl Pacing {
     /// A place among `most` for the account; waits for one as long as `wait`.
     ///
     /// # Errors
     /// [`Busy`], at once when too many wait already.
-    pub(super) async fn enter(
+    pub(crate) async fn enter(
         &self,
         account: &Arc<str>,
         protocol: Protocol,

@@ -1,0 +1,354 @@
+//! What waits in the spool leaves by its account's provider: surely, in turn, and no faster than the mailbox may.
+//!
+//! The mail of an account stands in a line of its own ([`line`]); how much of a mailbox is used is counted by
+//! mailbox and server ([`pace`]), since that is what providers count. Whether a fault is the mailbox's or the
+//! message's is decided in [`judge`]. One worker a connection ([`worker`]); everything that they share is
+//! decided in [`core`], which does no I/O.
+//!
+//! A message is in one pair of hands at a time: a worker's, or those of a command.
+
+mod carrier;
+mod command;
+mod core;
+mod judge;
+mod line;
+mod pace;
+mod record;
+mod settings;
+mod told;
+pub(crate) mod view;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use self::carrier::{Carrier, Smtp};
+pub(crate) use self::carrier::{Destination, Way};
+pub(crate) use self::command::CommandError;
+use self::core::{Busy, Core};
+use self::judge::Then;
+use self::pace::Pace;
+pub(crate) use self::settings::Settings;
+pub(crate) use self::told::{About, Tell, Told};
+use crate::oauth::Tokens;
+use crate::observe::{Clock, SystemClock};
+use crate::spool::{Aside, Entry, Found, Id, Opened, Spool};
+use crate::store;
+use crate::upstream::Pacing;
+
+/// The longest time between two looks at everything.
+const LOOK: Duration = Duration::from_secs(60);
+/// The folder for what is used of each mailbox.
+const PACE: &str = "pace";
+
+/// The running scheduler. Clones are the same one.
+#[derive(Clone)]
+pub(crate) struct Delivery {
+    shared: Arc<Shared>,
+}
+
+/// What its parts share.
+struct Shared {
+    spool: Spool,
+    core: Mutex<Core>,
+    settings: Arc<ArcSwap<Settings>>,
+    way: Way,
+    carrier: Arc<dyn Carrier>,
+    clock: Arc<dyn Clock>,
+    tell: Tell,
+    /// Something has changed that the scheduler should look at.
+    kick: Notify,
+    /// Something is due: for workers that wait.
+    due: Notify,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    pace_dir: PathBuf,
+    /// Who writes into it.
+    pace_turn: tokio::sync::Mutex<()>,
+}
+
+/// What it needs of others.
+pub(crate) struct Needs {
+    pub way: Way,
+    pub tokens: Tokens,
+    pub pacing: Pacing,
+    pub settings: Settings,
+    pub tell: Tell,
+}
+
+impl Delivery {
+    /// Begins to deliver what is in a spool and what comes into it.
+    pub(crate) fn start(opened: Opened, needs: Needs) -> Self {
+        let settings = Arc::new(ArcSwap::from_pointee(needs.settings));
+        let stop = CancellationToken::new();
+        let carrier = Arc::new(Smtp {
+            tokens: needs.tokens,
+            pacing: needs.pacing,
+            settings: settings.clone(),
+            stop: stop.clone(),
+        });
+        let parts = Parts {
+            settings,
+            way: needs.way,
+            carrier,
+            clock: Arc::new(SystemClock),
+            tell: needs.tell,
+            stop,
+        };
+        Self::start_on(opened, parts)
+    }
+
+    fn start_on(opened: Opened, parts: Parts) -> Self {
+        let Opened {
+            spool,
+            found,
+            arrivals,
+        } = opened;
+        let shared = Arc::new(Shared {
+            pace_dir: spool.folder().join(PACE),
+            spool,
+            core: Mutex::default(),
+            settings: parts.settings,
+            way: parts.way,
+            carrier: parts.carrier,
+            clock: parts.clock,
+            tell: parts.tell,
+            kick: Notify::new(),
+            due: Notify::new(),
+            stop: parts.stop,
+            tasks: TaskTracker::new(),
+            pace_turn: tokio::sync::Mutex::default(),
+        });
+        let Found {
+            waiting,
+            failed,
+            aside,
+        } = found;
+        {
+            let mut core = shared.core.lock();
+            for entry in waiting {
+                core.insert(entry, false);
+            }
+            for entry in failed {
+                core.insert(entry, true);
+            }
+        }
+        for Aside { found, moved, why } in aside {
+            warn!(file = %found.display(), moved = ?moved, %why, "a message of the spool can't be read");
+        }
+        let tasks = &shared.tasks;
+        tasks.spawn(shared.clone().run(arrivals));
+        Self { shared }
+    }
+
+    /// Takes new settings.
+    pub(crate) fn set(&self, settings: Settings) {
+        self.shared.settings.store(Arc::new(settings));
+        self.shared.changed();
+    }
+
+    /// Somebody knows of a reason to look now: the configuration or a sign-in has changed.
+    pub(crate) fn look(&self) {
+        self.shared.changed();
+    }
+
+    /// Begins nothing new; what is behind its final dot gets a short while for the answer. Ends when all is
+    /// written down.
+    pub(crate) async fn stop(&self) {
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
+
+/// What tests put others in the place of.
+struct Parts {
+    settings: Arc<ArcSwap<Settings>>,
+    way: Way,
+    carrier: Arc<dyn Carrier>,
+    clock: Arc<dyn Clock>,
+    tell: Tell,
+    stop: CancellationToken,
+}
+
+impl Shared {
+    /// Looks after all accounts until it is stopped.
+    async fn run(self: Arc<Self>, mut arrivals: mpsc::UnboundedReceiver<Entry>) {
+        let mut looked_ms = 0;
+        loop {
+            let now_ms = self.clock.now_ms();
+            if now_ms.abs_diff(looked_ms) >= settings::milliseconds(LOOK) {
+                looked_ms = now_ms;
+                self.look_at_ages(now_ms).await;
+            }
+            let next_ms = self.serve(now_ms).await;
+            let wait = next_ms.map_or(LOOK, |at| Duration::from_millis(at.saturating_sub(now_ms)));
+            let wait = wait.clamp(Duration::from_millis(1), LOOK);
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                arrived = arrivals.recv() => match arrived {
+                    Some(entry) => {
+                        self.core.lock().insert(entry, false);
+                        while let Ok(entry) = arrivals.try_recv() {
+                            self.core.lock().insert(entry, false);
+                        }
+                        self.due.notify_waiters();
+                    }
+                    // The spool lives as long as we do.
+                    None => return,
+                },
+                () = self.kick.notified() => {}
+                () = tokio::time::sleep(wait) => self.due.notify_waiters(),
+            }
+        }
+    }
+
+    /// Gives every account the workers it needs; when to look again.
+    async fn serve(self: &Arc<Self>, now_ms: u64) -> Option<u64> {
+        let settings = self.settings.load_full();
+        let accounts: Vec<_> = self.core.lock().buckets.keys().cloned().collect();
+        let mut next = None;
+        for account in accounts {
+            let to = (self.way)(&account);
+            if let Some(to) = &to {
+                self.know_pace(&to.pace(), &settings, now_ms).await;
+            }
+            let mut core = self.core.lock();
+            let Some(bucket) = core.buckets.get_mut(&account) else {
+                continue;
+            };
+            bucket.missing = to.is_none();
+            if let Some(to) = &to {
+                bucket.pace = to.pace();
+            }
+            if bucket.waits_for_ready() && !bucket.queue.is_empty() && !bucket.asked {
+                bucket.asked = true;
+                self.tasks.spawn(self.clone().ask(account.clone()));
+            }
+            if let Some(to) = to {
+                for _ in 0..core.wanted(&account, &settings, now_ms) {
+                    worker::begin(self, &mut core, &account, to.clone());
+                }
+            }
+            let wake = core.wake(&account, &settings, now_ms);
+            next = next.into_iter().chain(wake).min();
+        }
+        next
+    }
+
+    /// Reads what was written down of a mailbox, once.
+    async fn know_pace(&self, of: &str, settings: &Settings, now_ms: u64) {
+        if self.core.lock().paces.contains_key(of) {
+            return;
+        }
+        let (dir, name, settings) = (self.pace_dir.clone(), of.to_owned(), settings.clone());
+        let load = move || Pace::load(&dir, &name, &settings, now_ms);
+        if let Ok(pace) = store::blocking(load).await {
+            self.core.lock().paces.entry(of.to_owned()).or_insert(pace);
+        }
+    }
+
+    /// Asks whether an account is ready by now.
+    async fn ask(self: Arc<Self>, account: String) {
+        let ready = tokio::select! {
+            () = self.stop.cancelled() => return,
+            ready = self.carrier.is_ready(&account) => ready,
+        };
+        {
+            let mut core = self.core.lock();
+            if let Some(bucket) = core.buckets.get_mut(&account) {
+                bucket.asked = false;
+            }
+            if ready {
+                core.try_again(&account);
+            }
+        }
+        if ready {
+            self.changed();
+        }
+    }
+
+    /// Tells of what waits for long, and ends what has had its time though nobody tried it.
+    async fn look_at_ages(self: &Arc<Self>, now_ms: u64) {
+        let settings = self.settings.load_full();
+        let delay = settings::milliseconds(settings.delay_warning);
+        let old = |item: &&core::Item| {
+            let received = item.entry.received_ms;
+            let idle = item.busy.is_none() && !item.failed && !item.entry.held;
+            let late = !item.warned && received.saturating_add(delay) <= now_ms;
+            idle && (late || settings.is_over(received, now_ms))
+        };
+        let old: Vec<_> = self
+            .core
+            .lock()
+            .items
+            .values()
+            .filter(old)
+            .map(|item| item.entry.id)
+            .collect();
+        for id in old {
+            if self.core.lock().claim(id, Busy::Command).is_ok() {
+                self.clone().look_at_age(id, &settings, now_ms).await;
+            }
+        }
+    }
+
+    async fn look_at_age(self: Arc<Self>, id: Id, settings: &Settings, now_ms: u64) {
+        let state = self.spool.state(id).await;
+        let about = self.about(id);
+        let (Ok(mut state), Some(about)) = (state, about) else {
+            self.core.lock().release(id, |item| item.warned = true);
+            return;
+        };
+        let obstacle = self.core.lock().obstacle(&about.account, now_ms);
+        let why = obstacle.unwrap_or_else(|| state.why.clone());
+        if settings.is_over(about.received_ms, now_ms) {
+            let then = judge::expire(settings, &mut state, why, None);
+            self.settle(id, state, then, true).await;
+            return;
+        }
+        if !state.trace.iter().any(|one| one.event == "delayed") {
+            state.note(crate::spool::Attempt {
+                time_ms: now_ms,
+                event: "delayed".to_owned(),
+                reply: why.clone(),
+                ..Default::default()
+            });
+            // If it isn't kept, it is told once more after a restart.
+            let _ = self.spool.save_state(id, state, false).await;
+            (self.tell)(Told::Delayed { about, why });
+        }
+        self.core.lock().release(id, |item| item.warned = true);
+    }
+
+    fn about(&self, id: Id) -> Option<About> {
+        let core = self.core.lock();
+        core.items.get(&id).map(|item| About::of(&item.entry))
+    }
+
+    /// Everybody looks again.
+    fn changed(&self) {
+        self.kick.notify_one();
+        self.due.notify_waiters();
+    }
+
+    /// Any number.
+    fn chance() -> u32 {
+        let mut octets = [0; 4];
+        // Without chance all pauses are the same, which is no harm.
+        let _ = store::random(&mut octets);
+        u32::from_be_bytes(octets)
+    }
+}

@@ -1,0 +1,6 @@
+//! The scheduler on a real spool, with a server that counts what it gets and answers as it is told.
+
+mod commands;
+mod faults;
+mod pace;
+mod rig;
