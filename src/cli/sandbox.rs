@@ -105,7 +105,7 @@ async fn start(arguments: &Arguments) -> anyhow::Result<Practice> {
     let made = passwords
         .add_generated(&account, Some("practice"), Limits::default())
         .await?;
-    let proxy = daemon::start(config.clone())?;
+    let proxy = daemon::start(config.clone()).await?;
     let addresses = proxy.addresses();
     let of = |name: &str| {
         let found = addresses.iter().find(|(one, _)| one == name);

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
 use super::bind::{Bound, Missing, Unbound, bind};
+use super::queue::CurrentQueue;
 use crate::access::Identity;
 use crate::config::{self, Config};
 use crate::net::listen;
@@ -33,6 +34,8 @@ pub(super) struct Doors {
     pub(super) sessions: TaskTracker,
     stop: CancellationToken,
     config: Arc<ArcSwap<Config>>,
+    /// Where listeners put mail that we deliver ourselves.
+    queue: CurrentQueue,
 }
 
 /// A listening socket.
@@ -50,6 +53,7 @@ impl Doors {
         server_tls: Option<Arc<ServerTls>>,
         stop: &CancellationToken,
         config: Arc<ArcSwap<Config>>,
+        queue: CurrentQueue,
     ) -> Arc<Self> {
         Arc::new(Self {
             shared: shared.clone(),
@@ -58,6 +62,7 @@ impl Doors {
             sessions: TaskTracker::new(),
             stop: stop.clone(),
             config,
+            queue,
         })
     }
 
@@ -69,12 +74,12 @@ impl Doors {
             address,
             socket,
         } = bound;
-        let Some(settings) = self.listener(&listener) else {
-            error!(
-                listener = listener.name,
-                "not opened: there is no certificate for TLS"
-            );
-            return;
+        let settings = match self.listener(&listener) {
+            Ok(settings) => settings,
+            Err(why) => {
+                error!(listener = listener.name, "not opened: {why}");
+                return;
+            }
         };
         let settings = Arc::new(ArcSwap::from_pointee(settings));
         let stop = self.stop.child_token();
@@ -150,17 +155,29 @@ impl Doors {
         }
     }
 
-    /// What sessions need of a listener. `None` when it wants TLS and there is none: it must not
-    /// fall back to plain text.
-    fn listener(&self, listener: &config::Listener) -> Option<Listener> {
+    /// What sessions need of a listener.
+    ///
+    /// # Errors
+    /// When it wants TLS and there is none, since it must not fall back to plain text; and when it takes mail
+    /// and there is no queue, since it must not be spliced.
+    fn listener(&self, listener: &config::Listener) -> Result<Listener, &'static str> {
+        const NO_CERTIFICATE: &str = "there is no certificate for TLS";
         let config = self.config.load();
         let server_config = self.server_tls.load().as_ref().map(|tls| tls.config());
         let tls = match listener.tls {
-            config::TlsMode::Implicit => ListenerTls::Implicit(server_config?),
-            config::TlsMode::StartTls => ListenerTls::StartTls(server_config?),
+            config::TlsMode::Implicit => ListenerTls::Implicit(server_config.ok_or(NO_CERTIFICATE)?),
+            config::TlsMode::StartTls => ListenerTls::StartTls(server_config.ok_or(NO_CERTIFICATE)?),
             config::TlsMode::None => ListenerTls::None,
         };
-        Some(Listener {
+        let intake = match &listener.intake {
+            None => None,
+            Some(intake) => {
+                let queue = self.queue.load();
+                let queue = queue.as_ref().ok_or("the queue is not open")?;
+                Some(Arc::new(queue.intake(&listener.name, intake)))
+            }
+        };
+        Ok(Listener {
             name: listener.name.as_str().into(),
             protocol: listener.protocol,
             tls,
@@ -174,7 +191,7 @@ impl Doors {
             }),
             auth_hidden: listener.auth_hidden,
             ehlo_name: listener.ehlo_name.as_deref().map(Into::into),
-            intake: None,
+            intake,
         })
     }
 
@@ -191,7 +208,7 @@ impl Doors {
             sockets.retain(|key, socket| {
                 let settings = wanted
                     .remove(key)
-                    .and_then(|listener| self.listener(listener));
+                    .and_then(|listener| self.listener(listener).ok());
                 let stays = settings.is_some();
                 match settings {
                     Some(settings) => socket.listener.store(Arc::new(settings)),

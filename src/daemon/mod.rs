@@ -6,6 +6,7 @@ mod certificate;
 pub mod control;
 mod doors;
 pub mod mark;
+mod queue;
 mod run;
 pub mod watch;
 pub mod watcher;
@@ -19,6 +20,7 @@ use thiserror::Error;
 use crate::access::AccessError;
 use crate::config::{Faults, SecretError};
 use crate::net::tls::TlsError;
+use crate::spool::SpoolError;
 use crate::store::StoreError;
 
 /// Why the program cannot run.
@@ -38,6 +40,9 @@ pub enum DaemonError {
     /// The state directory cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The queue cannot be used.
+    #[error(transparent)]
+    Queue(#[from] SpoolError),
     /// The device passwords cannot be used.
     #[error(transparent)]
     Access(#[from] AccessError),

@@ -3,20 +3,27 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
-use tracing::{error, info, warn};
+use tracing::info;
 
 use super::DaemonError;
 use crate::config::{self, Config};
-use crate::session::{Arrivals, Intake};
+use crate::delivery::{Addressee, Delivery, Destination, FindAddressee, Herald, Needs, Settings};
+use crate::session::{Arrivals, Intake, Shared};
 use crate::spool::{self, Opened, Spool};
 
 /// Files that stay to be made on the disk of the queue.
 const RESERVE_FILES: u64 = 1000;
 
+/// The queue, once there is one.
+pub(super) type CurrentQueue = Arc<ArcSwapOption<Queue>>;
+
 /// A queue that is open.
 pub(super) struct Queue {
     pub(super) spool: Spool,
+    pub(super) delivery: Delivery,
+    herald: Herald,
     /// When each device sent something, by listener: it outlasts a reload.
     arrivals: Mutex<HashMap<String, Arrivals>>,
 }
@@ -26,41 +33,69 @@ impl Queue {
     ///
     /// # Errors
     /// When another process has it, or its folder can't be used.
-    pub(super) async fn open(config: &Config) -> Result<Option<Self>, DaemonError> {
+    pub(super) async fn open(config: &Config) -> Result<Option<Opened>, DaemonError> {
         let folder = &config.relay.spool_dir;
         let taken = config.listeners.iter().any(|one| one.intake.is_some());
         if !taken && !spool::holds_mail(folder) {
             return Ok(None);
         }
         let opened = Spool::open(folder, limits(config)).await?;
-        let Opened {
-            spool,
-            found,
-            arrivals: _,
-        } = opened;
-        for aside in &found.aside {
-            let found = aside.found.display();
-            let moved = aside.moved.as_ref().map(|path| path.display());
-            match moved {
-                Some(moved) => error!(%found, %moved, "moved aside: {}", aside.why),
-                None => warn!(%found, "left where it is: {}", aside.why),
-            }
-        }
         info!(
             folder = %folder.display(),
-            waiting = found.waiting.len(),
-            failed = found.failed.len(),
+            waiting = opened.found.waiting.len(),
+            failed = opened.found.failed.len(),
             "the queue is open"
         );
-        Ok(Some(Self {
+        Ok(Some(opened))
+    }
+
+    /// Begins to deliver what is in the queue, and what comes into it.
+    pub(super) fn start(
+        opened: Opened,
+        shared: &Arc<Shared>,
+        config: &Arc<ArcSwap<Config>>,
+    ) -> Self {
+        let spool = opened.spool.clone();
+        let (sessions, current) = (shared.clone(), config.clone());
+        let find: FindAddressee = Arc::new(move |listener, account| {
+            let config = current.load();
+            let mut listeners = config.listeners.iter();
+            let intake = listeners.find(|one| one.name == listener)?.intake.as_ref()?;
+            Some(Addressee {
+                to: intake.failure_notice_to.clone()?,
+                mailbox: sessions.plan.load().smtp_destination(account)?.1,
+            })
+        });
+        let herald = Herald::new(shared.events.clone(), spool.clone(), find);
+        let (sessions, told) = (shared.clone(), herald.clone());
+        let needs = Needs {
+            way: Arc::new(move |account| {
+                let (server, mailbox) = sessions.plan.load().smtp_destination(account)?;
+                Some(Destination { server, mailbox })
+            }),
+            tokens: shared.tokens.clone(),
+            pacing: shared.pacing.clone(),
+            settings: settings(&config.load()),
+            tell: Arc::new(move |what| told.tell(what)),
+        };
+        Self {
+            delivery: Delivery::start(opened, needs),
             spool,
+            herald,
             arrivals: Mutex::default(),
-        }))
+        }
     }
 
     /// Takes over what a reload has changed. The folder stays: that takes a restart.
     pub(super) fn reload(&self, config: &Config) {
         self.spool.set_limits(limits(config));
+        self.delivery.set(settings(config));
+    }
+
+    /// Begins nothing new, and ends when all is written down and told.
+    pub(super) async fn stop(&self) {
+        self.delivery.stop().await;
+        self.herald.stop().await;
     }
 
     /// How a listener takes mail into it.
@@ -78,6 +113,23 @@ impl Queue {
             allowed_from: intake.allowed_from.clone(),
             allowed_recipients: intake.allowed_recipients.clone(),
         }
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    let (relay, limits) = (&config.relay, &config.limits);
+    let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    Settings {
+        retry: relay.retry.clone(),
+        give_up_after: relay.give_up_after,
+        messages_per_minute: count(relay.messages_per_minute),
+        sessions: relay.sessions,
+        recipients_per_day: count(relay.recipients_per_day),
+        delay_warning: relay.delay_warning,
+        smtp_sessions: limits.smtp_sessions_per_account,
+        session_wait: limits.session_wait,
+        connect_time: limits.connect_time,
+        answer_time: limits.login_time,
     }
 }
 

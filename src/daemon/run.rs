@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -19,6 +19,7 @@ use super::bind::bind_all;
 use super::certificate::{ensure_certificate, server_tls};
 use super::control::{Control, Desk};
 use super::doors::Doors;
+use super::queue::{CurrentQueue, Queue};
 use super::watcher::{self, Memory, Watcher};
 use super::wiring::{self, Base, CurrentHttp};
 use super::{DaemonError, mark};
@@ -56,6 +57,7 @@ struct House {
     notifier: Arc<Notifier>,
     /// Wakes the watcher.
     look_ahead: Arc<Notify>,
+    queue: CurrentQueue,
     descriptors: usize,
     sinks: Sinks,
 }
@@ -72,14 +74,14 @@ pub async fn serve(file: &Path) -> Result<(), DaemonError> {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    let running = start(loaded.config)?;
+    let running = start(loaded.config).await?;
     for line in running.ready_lines() {
         // Whoever started us may have closed stderr by now.
         let _ = writeln!(std::io::stderr(), "{line}");
     }
     loop {
         tokio::select! {
-            _ = hang_up.recv() => running.reload(file),
+            _ = hang_up.recv() => running.reload(file).await,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -110,11 +112,11 @@ pub async fn until_told_to_stop() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Starts the proxy. Must be called inside a tokio runtime.
+/// Starts the proxy.
 ///
 /// # Errors
 /// [`DaemonError`]; all addresses that cannot be bound are named at once.
-pub fn start(config: Config) -> Result<Running, DaemonError> {
+pub async fn start(config: Config) -> Result<Running, DaemonError> {
     let descriptors = raise_descriptors();
     set_keep_alive(config.limits.keep_alive);
     let base = Base::open(&config)?;
@@ -122,6 +124,7 @@ pub fn start(config: Config) -> Result<Running, DaemonError> {
     let (bound, missing) = bind_all(&config)?;
     let gatekeeper = wiring::gatekeeper(&config, &base.key)?;
     let control = Control::listen(&config.state_dir)?;
+    let opened = Queue::open(&config).await?;
     let shared = Arc::new(Shared {
         gatekeeper,
         tokens: base.tokens(&config),
@@ -145,7 +148,9 @@ pub fn start(config: Config) -> Result<Running, DaemonError> {
     let sinks = Sinks::new(base.events, notifier.clone());
     sinks.set(config.load().audit.file.as_deref());
     let stop = CancellationToken::new();
-    let doors = Doors::new(&shared, server_tls, &stop, config.clone());
+    let queue = opened.map(|opened| Arc::new(Queue::start(opened, &shared, &config)));
+    let queue = CurrentQueue::new(ArcSwapOption::new(queue));
+    let doors = Doors::new(&shared, server_tls, &stop, config.clone(), queue.clone());
     let house = Arc::new(House {
         shared,
         client_config: ArcSwap::new(base.client_config),
@@ -155,6 +160,7 @@ pub fn start(config: Config) -> Result<Running, DaemonError> {
         config,
         notifier,
         look_ahead: Arc::default(),
+        queue,
         descriptors,
         sinks,
     });
@@ -209,7 +215,7 @@ impl Running {
 
     /// Reads the configuration again. A wrong one is reported and the old one stays; sessions are
     /// never ended by it.
-    pub fn reload(&self, file: &Path) {
+    pub async fn reload(&self, file: &Path) {
         // Whatever the configuration has become: log files may have been moved away.
         self.house.sinks.reopen();
         match config::load(file) {
@@ -217,7 +223,7 @@ impl Running {
                 for warning in &loaded.warnings {
                     warn!("{warning}");
                 }
-                self.house.reload(loaded.config);
+                self.house.reload(loaded.config).await;
             }
             Err(faults) => error!("the configuration was not reloaded:\n{faults}"),
         }
@@ -230,10 +236,19 @@ impl Running {
         house.stop.cancel();
         house.shared.registry.stop_waiting();
         house.doors.sessions.close();
-        if timeout(drain, house.doors.sessions.wait()).await.is_err() {
-            house.shared.registry.stop_sessions();
-            let _ = timeout(LAST_GASP, house.doors.sessions.wait()).await;
-        }
+        let sessions = async {
+            if timeout(drain, house.doors.sessions.wait()).await.is_err() {
+                house.shared.registry.stop_sessions();
+                let _ = timeout(LAST_GASP, house.doors.sessions.wait()).await;
+            }
+        };
+        let queue = house.queue.load_full();
+        let deliveries = async {
+            if let Some(queue) = queue {
+                queue.stop().await;
+            }
+        };
+        tokio::join!(sessions, deliveries);
         house.shared.tell_of_strangers(true);
         house.notifier.stop().await;
         // A refresh that is cut off after the provider has answered would lose a rotated token.
@@ -244,12 +259,27 @@ impl Running {
 }
 
 impl House {
-    fn reload(self: &Arc<Self>, config: Config) {
+    async fn reload(self: &Arc<Self>, config: Config) {
         let old = self.config.load_full();
         if old.state_dir != config.state_dir || old.store_key.place() != config.store_key.place() {
             error!("state_dir and store_key cannot change while running: restart to use them");
             return;
         }
+        let queue = self.queue.load_full();
+        if queue.is_some() && old.relay.spool_dir != config.relay.spool_dir {
+            error!("relay.spool_dir cannot change while running: restart to use it");
+            return;
+        }
+        let opened = match &queue {
+            Some(_) => None,
+            None => match Queue::open(&config).await {
+                Ok(opened) => opened,
+                Err(error) => {
+                    error!("the configuration was not reloaded: {error}");
+                    return;
+                }
+            },
+        };
         let client = tls::client_config(config.trust.extra_ca.as_deref());
         let renewed = client.map_err(DaemonError::from).and_then(|client| {
             let server = server_tls(&config)?;
@@ -281,6 +311,12 @@ impl House {
         self.notifier.set(watcher::settings(&config));
         self.config.store(Arc::new(config));
         let config = self.config.load_full();
+        if let Some(queue) = queue {
+            queue.reload(&config);
+        } else if let Some(opened) = opened {
+            let queue = Queue::start(opened, shared, &self.config);
+            self.queue.store(Some(Arc::new(queue)));
+        }
         for (from, to) in renamed(&old, &config) {
             shared.registry.rename(from, to);
         }
@@ -296,6 +332,7 @@ impl House {
             shared: self.shared.clone(),
             doors: self.doors.clone(),
             counters: self.sinks.counters.clone(),
+            queue: self.queue.clone(),
         });
         let answer = move |question| {
             let desk = desk.clone();

@@ -10,7 +10,9 @@
 mod carrier;
 mod command;
 mod core;
+mod herald;
 mod judge;
+mod letter;
 mod line;
 mod pace;
 mod record;
@@ -39,6 +41,7 @@ pub(crate) use self::command::CommandError;
 use self::core::{Busy, Core};
 use self::judge::Then;
 use self::pace::Pace;
+pub(crate) use self::herald::{Addressee, FindAddressee, Herald};
 pub(crate) use self::settings::Settings;
 pub(crate) use self::told::{About, Tell, Told};
 use crate::oauth::Tokens;

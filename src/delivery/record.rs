@@ -21,6 +21,7 @@ impl About {
             device: entry.device.clone(),
             received_ms: entry.received_ms,
             attempts: entry.attempts,
+            recipients: entry.recipients,
         }
     }
 }

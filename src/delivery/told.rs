@@ -24,6 +24,8 @@ pub(crate) struct About {
     pub received_ms: u64,
     /// Attempts made so far.
     pub attempts: u32,
+    /// How many recipients it has.
+    pub recipients: usize,
 }
 
 /// Something that happened.

@@ -19,6 +19,14 @@ pub(crate) fn printable_up_to(max: usize, text: &str) -> String {
     text.chars().take(max).map(fit).collect()
 }
 
+/// At most the first `max` characters, without control characters: one line for people, in any script.
+pub(crate) fn one_line(max: usize, text: &str) -> String {
+    let tamed = text.chars().take(max);
+    tamed
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
 /// Two lower-case hexadecimal digits for each octet.
 pub(crate) fn hex(octets: impl AsRef<[u8]>) -> String {
     let octets = octets.as_ref();

@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use crate::ground::command;
+use crate::ground::text::one_line;
 use crate::input::words::NoticeKind;
 use crate::observe::event::MailNotice;
 use crate::observe::{Class, Event};
@@ -282,8 +283,5 @@ pub(crate) fn stage(expires_at: u64, now: u64) -> Option<u64> {
 
 /// A text without control characters, cut where it is too long: it goes into an environment.
 fn tame(text: &str) -> String {
-    let tamed = text.chars().take(LONGEST_TEXT);
-    tamed
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    one_line(LONGEST_TEXT, text)
 }

@@ -24,7 +24,6 @@ mod troubles;
 mod watch;
 
 pub(crate) use arrival::arrive;
-#[expect(unused_imports, reason = "the daemon does not fill it yet")]
 pub(crate) use intake::{Arrivals, Intake};
 pub(crate) use knocks::Knocks;
 pub(crate) use plan::{Alias, Limits, Listener, ListenerTls, Plan, Route, Shared};

@@ -153,6 +153,13 @@ impl Plan {
         inside.then_some(alias.account.as_str())
     }
 
+    /// The SMTP server of an account, or of one whom a catch-all covers, and the mailbox that is opened there.
+    pub(crate) fn smtp_destination(&self, account: &str) -> Option<(Arc<Server>, String)> {
+        let route = own_or_covering(account, |key| self.routes.get(key))?;
+        let server = route.servers.of(Protocol::Smtp).clone()?;
+        Some((server, route.user(Protocol::Smtp, account).to_owned()))
+    }
+
     /// The server, where all accounts lead to the same one.
     pub(super) fn only_server(&self, protocol: Protocol) -> Option<&Arc<Server>> {
         match self.servers.of(protocol).as_slice() {

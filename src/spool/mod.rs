@@ -74,6 +74,15 @@ impl std::fmt::Debug for Spool {
     }
 }
 
+/// Whether messages lie in the folder of a spool, waiting or failed; nothing is opened or made for that.
+pub fn holds_mail(path: &Path) -> bool {
+    let holds = |name| {
+        let listed = fs::read_dir(path.join(name));
+        listed.is_ok_and(|mut entries| entries.next().is_some())
+    };
+    holds(QUEUE) || holds(FAILED)
+}
+
 impl Spool {
     /// Opens the spool in a folder, which is made where it is missing (0700, as all folders in it).
     ///

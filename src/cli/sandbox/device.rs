@@ -12,7 +12,7 @@ use super::{CHECK_TIME, Practice, dial, note, say, secured};
 /// What the device sends: bare line feeds, a raw Latin-1 subject, no Date, no Message-ID, a From that is not the
 /// mailbox.
 const BROKEN: &[u8] =
-    b"From: 2nd floor <scanner@office.local>\nTo: you\nSubject: Gescannt f\xfcr Sie\n\nPage 1\n";
+    b"From: 2nd floor <scanner@office.local>\nTo: you\nSubject: Gescannt f\xfcr Sie\n\nPage 1";
 /// How often it is looked whether the message has arrived.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -37,7 +37,7 @@ pub(super) async fn prove(practice: &Practice) -> anyhow::Result<()> {
     }
     let shown = "(a message with bare line feeds, a raw subject, no Date, no Message-ID)";
     scanner.send_octets(BROKEN, shown).await?;
-    scanner.send(".", ".").await?;
+    scanner.send_octets(b"\r\n.\r\n", ".").await?;
     let queued = scanner.answer("250").await?;
     note("it lies on the disk now, and the scanner may forget it. mailsplice delivers it");
     note("by XOAUTH2 and SMTP; the practice server refuses it twice, and then takes it:");

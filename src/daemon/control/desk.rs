@@ -6,6 +6,7 @@ use tracing::{error, warn};
 
 use super::{Answer, Listening, Question, Status};
 use crate::daemon::doors::Doors;
+use crate::daemon::queue::CurrentQueue;
 use crate::observe::Counters;
 use crate::session::Shared;
 
@@ -14,6 +15,7 @@ pub(in crate::daemon) struct Desk {
     pub(in crate::daemon) shared: Arc<Shared>,
     pub(in crate::daemon) doors: Arc<Doors>,
     pub(in crate::daemon) counters: Arc<Counters>,
+    pub(in crate::daemon) queue: CurrentQueue,
 }
 
 impl Desk {
