@@ -15,7 +15,8 @@ use std::time::Duration;
 use std::{fs, io};
 
 pub(super) use desk::Desk;
-pub use message::{Answer, Listening, Question, Status};
+pub(crate) use desk::queue_answer;
+pub use message::{Answer, Change, Listening, Question, Status};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;

@@ -98,6 +98,30 @@ pub(super) struct Smtp {
     pub(super) stop: CancellationToken,
 }
 
+/// Carries nothing, where nobody serves.
+pub(super) struct Nobody;
+
+impl Carrier for Nobody {
+    fn connect<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a Destination,
+    ) -> BoxFuture<'a, Result<Box<dyn Line>, Trouble>> {
+        let trouble = Trouble {
+            class: Class::Temporary,
+            code: None,
+            why: "serve is not running".to_owned(),
+            named: None,
+            passes: Passes::Soon,
+        };
+        Box::pin(async move { Err(trouble) })
+    }
+
+    fn is_ready<'a>(&'a self, _: &'a str) -> BoxFuture<'a, bool> {
+        Box::pin(async { false })
+    }
+}
+
 impl Octets for Message {
     type Fault = SpoolError;
 

@@ -1,22 +1,30 @@
 //! What people ask of single messages, one after the other with what is done to them anyway.
 
 use std::collections::HashMap;
+use std::ops::Bound;
 
 use super::core::{Busy, Item};
 use super::record::update;
-use super::view::{DetailView, MessageView, RecipientView, RepairView, Standing, TraceView};
+use super::view::{
+    DetailView, MessageView, Page, RecipientView, RepairView, Standing, TraceView,
+};
 use super::{Delivery, Shared};
 use crate::observe::time::rfc3339;
 use crate::spool::{Fate, Header, Id, SpoolError, State};
 
-/// Messages that are read at a time for a list.
-const CHUNK: usize = 500;
+/// Messages of one page of a list.
+const PAGE: usize = 500;
+/// Recipients of one page; a message with more has a page of its own.
+const PAGE_RECIPIENTS: usize = 20_000;
 
 /// Why a command was not done.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
+    /// No message has such a name.
+    #[error("there is no message {0} in the queue: mailsplice queue list shows what is there")]
+    NoId(String),
     /// There is none of this id.
-    #[error("there is no message {0} in the queue")]
+    #[error("there is no message {0} in the queue: mailsplice queue list shows what is there")]
     Unknown(Id),
     /// It is under way to its server.
     #[error("message {0} is being sent: try again in a moment")]
@@ -40,20 +48,34 @@ pub(crate) enum CommandError {
 }
 
 impl Delivery {
-    /// All messages, those that have failed too, in order of receipt.
-    pub(crate) async fn list(&self) -> Vec<MessageView> {
-        let ids: Vec<_> = self.shared.core.lock().items.keys().copied().collect();
-        let mut views = Vec::with_capacity(ids.len());
-        for chunk in ids.chunks(CHUNK) {
-            let surveyed = self.shared.spool.survey(chunk.to_vec()).await;
-            let places = self.shared.places();
-            let all = surveyed.iter();
-            views.extend(all.filter_map(|(header, state, size)| {
-                let place = places.get(&header.id).copied();
-                self.shared.view(header, state, *size, place)
-            }));
+    /// The next messages behind `after`, those that have failed too, in order of receipt: as many as fit into one
+    /// answer.
+    pub(crate) async fn page(&self, after: Option<Id>) -> Page {
+        let (ids, more) = self.shared.page(after);
+        let surveyed = self.shared.spool.survey(ids).await;
+        let places = self.shared.places();
+        let view = |(header, state, size): &(Header, State, u64)| {
+            let place = places.get(&header.id).copied();
+            self.shared.view(header, state, *size, place)
+        };
+        Page {
+            messages: surveyed.iter().filter_map(view).collect(),
+            more,
         }
-        views
+    }
+
+    /// All messages.
+    #[cfg(test)]
+    pub(super) async fn list(&self) -> Vec<MessageView> {
+        let mut all: Vec<MessageView> = Vec::new();
+        loop {
+            let after = all.last().map(|last| last.id.parse().unwrap());
+            let page = self.page(after).await;
+            all.extend(page.messages);
+            if !page.more {
+                return all;
+            }
+        }
     }
 
     /// One message with its story.
@@ -162,23 +184,6 @@ impl Delivery {
         done.await
             .unwrap_or(Err(SpoolError::Unavailable(cut_off).into()))
     }
-
-    /// Removes what has lain in `failed/` for long enough, and answers what that was.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub(crate) async fn expire_failed(&self) -> Result<Vec<Id>, SpoolError> {
-        let gone = self
-            .shared
-            .spool
-            .expire_failed(self.shared.clock.now_ms())
-            .await?;
-        let mut core = self.shared.core.lock();
-        for id in &gone {
-            core.remove(*id);
-        }
-        Ok(gone)
-    }
 }
 
 fn named(id: Id, error: SpoolError) -> CommandError {
@@ -189,6 +194,22 @@ fn named(id: Id, error: SpoolError) -> CommandError {
 }
 
 impl Shared {
+    /// The names of the next page, and whether there are more.
+    fn page(&self, after: Option<Id>) -> (Vec<Id>, bool) {
+        let core = self.core.lock();
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut ids, mut recipients) = (Vec::new(), 0);
+        for (id, item) in core.items.range((begin, Bound::Unbounded)) {
+            recipients += item.entry.recipients;
+            let full = ids.len() >= PAGE || recipients > PAGE_RECIPIENTS;
+            if full && !ids.is_empty() {
+                return (ids, true);
+            }
+            ids.push(*id);
+        }
+        (ids, false)
+    }
+
     /// How many messages of its device stand before each one that is due.
     fn places(&self) -> HashMap<Id, usize> {
         let now_ms = self.clock.now_ms();

@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use self::carrier::{Carrier, Smtp};
+use self::carrier::{Carrier, Nobody, Smtp};
 pub(crate) use self::carrier::{Destination, Way};
 pub(crate) use self::command::CommandError;
 use self::core::{Busy, Core};
@@ -112,7 +112,27 @@ impl Delivery {
         Self::start_on(opened, parts)
     }
 
+    /// The same for commands where nobody serves: messages can be looked at and changed, nothing is sent.
+    pub(crate) fn still(opened: Opened) -> Self {
+        let parts = Parts {
+            settings: Arc::default(),
+            way: Arc::new(|_| None),
+            carrier: Arc::new(Nobody),
+            clock: Arc::new(SystemClock),
+            tell: Arc::new(|_| {}),
+            stop: CancellationToken::new(),
+        };
+        Self::with(opened, parts).0
+    }
+
     fn start_on(opened: Opened, parts: Parts) -> Self {
+        let (this, arrivals) = Self::with(opened, parts);
+        this.shared.tasks.spawn(this.shared.clone().run(arrivals));
+        this
+    }
+
+    /// Knows all messages, and does nothing yet.
+    fn with(opened: Opened, parts: Parts) -> (Self, mpsc::UnboundedReceiver<Entry>) {
         let Opened {
             spool,
             found,
@@ -150,9 +170,7 @@ impl Delivery {
         for Aside { found, moved, why } in aside {
             warn!(file = %found.display(), moved = ?moved, %why, "a message of the spool can't be read");
         }
-        let tasks = &shared.tasks;
-        tasks.spawn(shared.clone().run(arrivals));
-        Self { shared }
+        (Self { shared }, arrivals)
     }
 
     /// Takes new settings.
@@ -194,6 +212,7 @@ impl Shared {
             if now_ms.abs_diff(looked_ms) >= settings::milliseconds(LOOK) {
                 looked_ms = now_ms;
                 self.look_at_ages(now_ms).await;
+                self.forget_failed(now_ms).await;
             }
             let next_ms = self.serve(now_ms).await;
             let wait = next_ms.map_or(LOOK, |at| Duration::from_millis(at.saturating_sub(now_ms)));
@@ -305,6 +324,19 @@ impl Shared {
             if self.core.lock().claim(id, Busy::Command).is_ok() {
                 self.clone().look_at_age(id, &settings, now_ms).await;
             }
+        }
+    }
+
+    /// Removes what has lain in `failed/` for long enough.
+    async fn forget_failed(&self, now_ms: u64) {
+        match self.spool.expire_failed(now_ms).await {
+            Ok(gone) => {
+                let mut core = self.core.lock();
+                for id in gone {
+                    core.remove(id);
+                }
+            }
+            Err(error) => warn!(%error, "messages that failed long ago can't be removed"),
         }
     }
 

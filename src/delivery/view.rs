@@ -51,6 +51,14 @@ pub(crate) struct MessageView {
     pub why: String,
 }
 
+/// Some messages of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub messages: Vec<MessageView>,
+    /// Whether there are more behind them.
+    pub more: bool,
+}
+
 /// What happened to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TraceView {

@@ -4,11 +4,61 @@ use std::sync::Arc;
 
 use tracing::{error, warn};
 
-use super::{Answer, Listening, Question, Status};
+use super::{Answer, Change, Listening, Question, Status};
 use crate::daemon::doors::Doors;
 use crate::daemon::queue::CurrentQueue;
+use crate::delivery::{CommandError, Delivery};
+use crate::ground::text::printable_up_to;
 use crate::observe::Counters;
 use crate::session::Shared;
+use crate::spool::Id;
+
+/// What is answered where no listener takes mail.
+const NO_QUEUE: &str = "this serve has no queue";
+
+/// Answers a question about the queue.
+///
+/// Also for commands where no `serve` runs.
+pub(crate) async fn queue_answer(delivery: &Delivery, question: &Question) -> Answer {
+    let answered = match question {
+        Question::QueueList { after } => match after.as_deref().map(id).transpose() {
+            Ok(after) => Ok(Answer::messages(delivery.page(after).await)),
+            Err(unknown) => Err(unknown),
+        },
+        Question::QueueShow { id: name } => match id(name) {
+            Ok(id) => delivery.show(id).await.map(Answer::message),
+            Err(unknown) => Err(unknown),
+        },
+        Question::QueueChange { id: name, change } => match id(name) {
+            Ok(id) => change_message(delivery, id, *change).await,
+            Err(unknown) => Err(unknown),
+        },
+        _ => return Answer::fault("this is no question about the queue"),
+    };
+    answered.unwrap_or_else(|error| Answer::fault(&error.to_string()))
+}
+
+async fn change_message(
+    delivery: &Delivery,
+    id: Id,
+    change: Change,
+) -> Result<Answer, CommandError> {
+    match change {
+        Change::Retry => delivery.retry(id).await?,
+        Change::Drop => delivery.drop(id).await?,
+        Change::Hold => delivery.hold(id).await?,
+    }
+    warn!(%id, ?change, "an operator changed a message of the queue");
+    Ok(Answer::done(true))
+}
+
+fn id(name: &str) -> Result<Id, CommandError> {
+    name.parse()
+        .map_err(|_| CommandError::NoId(printable_up_to(LONGEST_NAME, name)))
+}
+
+/// Characters of a wrong name that are shown.
+const LONGEST_NAME: usize = 80;
 
 /// Knows what can be asked about.
 pub(in crate::daemon) struct Desk {
@@ -44,6 +94,12 @@ impl Desk {
                     error!(account, "device passwords not read: {error}");
                 }
                 Answer::done(done.is_ok())
+            }
+            Question::QueueList { .. } | Question::QueueShow { .. } | Question::QueueChange { .. } => {
+                match self.queue.load_full() {
+                    Some(queue) => queue_answer(&queue.delivery, question).await,
+                    None => Answer::fault(NO_QUEUE),
+                }
             }
         }
     }

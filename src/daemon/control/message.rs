@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::delivery::view::{DetailView, MessageView, Page};
 use crate::oauth::AccountStatus;
 use crate::observe::event::Deed;
 use crate::session::{MailTrouble, SessionInfo};
@@ -45,6 +46,36 @@ pub enum Question {
         /// The account's key.
         account: String,
     },
+    /// Messages of the queue, in order of receipt.
+    QueueList {
+        /// Those behind this one; missing: from the first on.
+        #[serde(default)]
+        after: Option<String>,
+    },
+    /// A message of the queue with its story.
+    QueueShow {
+        /// Its name.
+        id: String,
+    },
+    /// Do something with a message of the queue.
+    QueueChange {
+        /// Its name.
+        id: String,
+        /// What.
+        change: Change,
+    },
+}
+
+/// What can be done with a message of the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// Try it at once, also when it is held or has failed.
+    Retry,
+    /// Remove it for good.
+    Drop,
+    /// Keep it back until it is retried.
+    Hold,
 }
 
 /// What a `serve` answers. Told apart by their fields, as former versions do.
@@ -53,6 +84,23 @@ pub enum Question {
 pub enum Answer {
     /// To [`Question::Status`].
     Status(Box<Status>),
+    /// To [`Question::QueueList`].
+    Messages {
+        /// See [`VERSION`].
+        version: u32,
+        /// Some of them.
+        messages: Vec<MessageView>,
+        /// Whether there are more behind them.
+        #[serde(default)]
+        more: bool,
+    },
+    /// To [`Question::QueueShow`].
+    Message {
+        /// See [`VERSION`].
+        version: u32,
+        /// The message.
+        message: Box<DetailView>,
+    },
     /// To [`Question::Revoke`].
     Ended {
         /// See [`VERSION`].
@@ -128,6 +176,24 @@ impl Status {
 }
 
 impl Answer {
+    /// Some messages of the queue.
+    pub(crate) fn messages(page: Page) -> Self {
+        let Page { messages, more } = page;
+        Self::Messages {
+            version: VERSION,
+            messages,
+            more,
+        }
+    }
+
+    /// A message of the queue.
+    pub(crate) fn message(message: DetailView) -> Self {
+        Self::Message {
+            version: VERSION,
+            message: Box::new(message),
+        }
+    }
+
     /// It was done, or not.
     pub fn done(done: bool) -> Self {
         let version = VERSION;
@@ -149,6 +215,13 @@ impl Answer {
             self,
             Self::Done { done: true, .. } | Self::Ended { done: true, .. }
         )
+    }
+
+    /// The question can't be answered.
+    pub fn fault(why: &str) -> Self {
+        Self::Fault {
+            error: why.to_owned(),
+        }
     }
 
     /// How many sessions were ended.
