@@ -27,7 +27,10 @@ mod troubles;
 mod watch;
 
 pub(crate) use arrival::arrive;
-#[expect(unused_imports, reason = "the daemon does not fill it yet")]
+#[cfg_attr(
+    not(test),
+    expect(unused_imports, reason = "the daemon does not fill it yet")
+)]
 pub(crate) use intake::{Arrivals, Intake, Pattern, Sender};
 pub(crate) use knocks::Knocks;
 pub(crate) use pacing::Pacing;
