@@ -50,10 +50,6 @@ pub(crate) enum Sender {
     Refuse,
 }
 
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the daemon does not fill it yet")
-)]
 /// An address, or all of a domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Pattern {

@@ -3,7 +3,7 @@
 
 /// The charset of raw octets in headers.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Charset;
+pub(crate) struct Charset(());
 
 /// What may be repaired, and what is put in where something is missing.
 #[derive(Clone)]
@@ -60,7 +60,7 @@ impl Repairer {
                 mailbox,
                 rewrite,
                 headers,
-                charset: Charset,
+                charset: Charset(()),
                 smtputf8: _,
                 received,
                 received_at: _,

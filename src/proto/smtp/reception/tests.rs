@@ -150,7 +150,7 @@ fn addresses_of_sloppy_devices_are_taken() {
         "250 2.1.0 Sender taken\r\n"
     );
     for wrong in [
-        &format!("x{long}")[..],
+        format!("x{long}").as_str(),
         "a@b> <c@d",
         "a@b,c@d",
         "a b@c",

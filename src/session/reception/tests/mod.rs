@@ -5,6 +5,7 @@ mod rig;
 
 use self::rig::{House, LABEL, SCAN};
 use super::super::{Pattern, Sender};
+use crate::spool::tests::layer::Kind;
 use crate::spool::{Address, Limits, Totals};
 
 const FROM: &str = "MAIL FROM:<scan@contoso.com>";
@@ -270,6 +271,26 @@ async fn a_message_ended_by_lf_alone_ends_the_session() {
     house.arrived().await;
     assert!(house.opened.arrivals.try_recv().is_err());
     assert_eq!(house.heard.0.lock().last().unwrap(), "end bare_lf");
+}
+
+#[tokio::test]
+async fn who_is_told_to_end_hears_of_a_message_that_is_in_the_queue() {
+    let mut house = House::new().await;
+    let mut device = house.device().await;
+    device.ask_all(&[FROM, TO, "DATA"]).await;
+    house.layer.close_gate();
+    device.say("x\r\n.\r\n").await;
+    while house.layer.count(Kind::Rename) == 0 {
+        tokio::task::yield_now().await;
+    }
+    house.shared.registry.stop_sessions();
+    tokio::task::yield_now().await;
+    house.layer.open_gate();
+    let rest = device.rest().await;
+    let lines: Vec<_> = rest.lines().collect();
+    assert!(lines[0].starts_with("250 2.0.0 Queued"), "{rest}");
+    assert!(lines[1].starts_with("421 4.3.2 "), "{rest}");
+    house.arrived().await;
 }
 
 #[tokio::test]

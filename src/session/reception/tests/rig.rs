@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::access::{Gatekeeper, Identity};
 use crate::input::words::TlsMode;
+use crate::net::dial::dial;
 use crate::net::egress::Egress;
 use crate::net::relay::RelayLimits;
 use crate::net::tls::client_config;
@@ -120,7 +121,8 @@ impl House {
     /// A device that has heard the greeting.
     pub(super) async fn device(&self) -> Device {
         let address = self.door.local_addr().unwrap();
-        let (client, accepted) = tokio::join!(TcpStream::connect(address), self.door.accept());
+        let client = dial("127.0.0.1", address.port(), Duration::from_secs(60));
+        let (client, accepted) = tokio::join!(client, self.door.accept());
         let (socket, peer) = accepted.unwrap();
         let arrival = arrive(&self.shared, self.listener.clone(), socket, peer).unwrap();
         let mut device = Device {
