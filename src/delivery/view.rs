@@ -8,7 +8,7 @@ use crate::spool::{Attempt, Fate, Header, Recipient, Repair};
 /// Where a message stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Standing {
+pub enum Standing {
     /// It will be tried.
     Waiting,
     /// It is being tried.
@@ -23,7 +23,7 @@ pub(crate) enum Standing {
 
 /// A recipient.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RecipientView {
+pub struct RecipientView {
     pub address: String,
     pub state: Fate,
     /// What was last said of it; empty before the first reply.
@@ -32,7 +32,7 @@ pub(crate) struct RecipientView {
 
 /// A message in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct MessageView {
+pub struct MessageView {
     pub id: String,
     pub account: String,
     pub listener: String,
@@ -53,7 +53,7 @@ pub(crate) struct MessageView {
 
 /// Some messages of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Page {
+pub struct Page {
     pub messages: Vec<MessageView>,
     /// Whether there are more behind them.
     pub more: bool,
@@ -61,7 +61,7 @@ pub(crate) struct Page {
 
 /// What happened to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct TraceView {
+pub struct TraceView {
     pub time: String,
     pub event: String,
     pub server: String,
@@ -71,14 +71,14 @@ pub(crate) struct TraceView {
 
 /// What was mended in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RepairView {
+pub struct RepairView {
     pub what: String,
     pub count: u64,
 }
 
 /// A message with its story.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct DetailView {
+pub struct DetailView {
     #[serde(flatten)]
     pub message: MessageView,
     pub trace: Vec<TraceView>,

@@ -1,5 +1,7 @@
 //! The dialogues before login, without any I/O.
 //!
+//! One goes on behind the login: [`smtp::reception`], where we take the mail ourselves.
+//!
 //! Bytes come in, [steps](dialogue::ClientStep) go out; nothing in here opens a socket, reads a clock, takes
 //! a random number or knows of an async runtime. A dialogue ends at the hand-over: from then on
 //! the two connections are spliced byte for byte and no protocol is spoken here.

@@ -73,7 +73,7 @@ impl Intake {
             return Ok(());
         };
         self.arrivals.count(device, most).map_err(|wait| {
-            let seconds = wait.as_secs().saturating_add(1);
+            let seconds = wait.as_secs_f64().ceil();
             let text = format!(
                 "This device sent {most} messages within a minute (device_messages_per_minute): try again in \
                  {seconds} seconds"
@@ -119,5 +119,45 @@ impl Arrivals {
                 Ok(())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn any_minute_of_a_device_counts_by_itself() {
+        let arrivals = Arrivals::default();
+        let second = Duration::from_secs(1);
+        assert_eq!(arrivals.count("a", 2), Ok(()));
+        advance(20 * second).await;
+        assert_eq!(arrivals.count("a", 2), Ok(()));
+        assert_eq!(arrivals.count("a", 2), Err(40 * second));
+        assert_eq!(arrivals.count("b", 2), Ok(()));
+        advance(40 * second).await;
+        assert_eq!(arrivals.count("a", 2), Ok(()));
+        // What was refused did not count.
+        assert_eq!(arrivals.count("a", 2), Err(20 * second));
+        assert_eq!(arrivals.clone().count("a", 2), Err(20 * second));
+        assert_eq!(
+            arrivals.count("c", 0),
+            Ok(()),
+            "the first has nothing to wait for"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_so_many_devices_are_kept() {
+        let arrivals = Arrivals::default();
+        for number in 0..=MOST {
+            advance(Duration::from_micros(1)).await;
+            assert_eq!(arrivals.count(&number.to_string(), 1), Ok(()));
+        }
+        assert_eq!(arrivals.0.lock().len(), MOST);
+        assert!(arrivals.count(&MOST.to_string(), 1).is_err());
+        assert_eq!(arrivals.count("0", 1), Ok(()), "forgotten first");
     }
 }

@@ -1,7 +1,8 @@
 //! A session: one client connection from accept to the end of its relay.
 //!
 //! The driver feeds the dialogues of [`crate::proto`] from sockets, asks [`crate::access`] about
-//! passwords and [`crate::oauth`] for tokens, and hands over to [`crate::net::relay`].
+//! passwords and [`crate::oauth`] for tokens, and hands over to [`crate::net::relay`]; or takes the mail of a
+//! listener that has an [`Intake`] into the [`crate::spool`].
 
 mod admission;
 mod arrival;

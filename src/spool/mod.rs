@@ -24,7 +24,7 @@ mod space;
 pub(crate) mod state;
 mod sync;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -6,10 +6,10 @@ mod known_networks;
 mod login;
 mod throttling;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tempfile::TempDir;
 
 use super::{Attempt, Gatekeeper, Identity, KEY_PURPOSE, Limits, PasswordFile, Settings, Verdict};
@@ -20,6 +20,23 @@ const ALICE: &str = "alice@contoso.com";
 const BOB: &str = "bob@contoso.com";
 const HOME: &str = "192.0.2.1";
 const GIVEN: &str = "a given password";
+
+impl Gatekeeper {
+    /// Who knows one device password of one account, for tests of other rooms; and that password.
+    pub(crate) async fn with_password(
+        dir: &Path,
+        account: &str,
+        label: &str,
+    ) -> (Self, SecretString) {
+        let key = StoreKey::from_secret(&StoreKey::generate().unwrap()).unwrap();
+        let passwords = PasswordFile::open(dir, key.derive(KEY_PURPOSE)).unwrap();
+        let made = passwords.add_generated(account, Some(label), Limits::default());
+        let password = made.await.unwrap().password;
+        let (key, accounts) = (key.derive(KEY_PURPOSE), [account].into_iter());
+        let gatekeeper = Self::open(dir, key, accounts, Settings::default()).unwrap();
+        (gatekeeper, password)
+    }
+}
 
 /// A state folder with its key.
 struct House {

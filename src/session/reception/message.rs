@@ -52,6 +52,7 @@ impl Desk {
         if intake.sender == Sender::Rewrite {
             mail.address.clone_from(mailbox);
         }
+        mail.smtputf8 |= !mail.address.is_ascii();
         intake.count(&self.device)?;
         let room = intake.spool.room_for(mail.size, &self.device).await;
         room.map_err(|error| self.failed(&error))?;

@@ -12,7 +12,7 @@ use super::super::{Disk, Files, Output};
 
 /// What a step does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Create,
     Write,
     Sync,
@@ -25,19 +25,19 @@ pub(super) enum Kind {
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Fault {
+pub(crate) struct Fault {
     /// At which step, counted from 0.
-    pub(super) step: usize,
+    pub(crate) step: usize,
     /// With which error.
-    pub(super) errno: rustix::io::Errno,
+    pub(crate) errno: rustix::io::Errno,
     /// From there on always: the machine is dead.
-    pub(super) for_good: bool,
+    pub(crate) for_good: bool,
 }
 
 /// An open layer over the real disk. What really happens to the files is what the program sees; `durable` is
 /// what would be left.
 #[derive(Clone, Default)]
-pub(super) struct Layer(Arc<Inner>);
+pub(crate) struct Layer(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -64,33 +64,33 @@ struct Inode {
 
 impl Layer {
     /// From now on steps are counted from 0, and this goes wrong.
-    pub(super) fn fail(&self, fault: Option<Fault>) {
+    pub(crate) fn fail(&self, fault: Option<Fault>) {
         let mut model = self.0.model.lock();
         model.steps.clear();
         model.fault = fault;
     }
 
-    pub(super) fn steps(&self) -> Vec<Kind> {
+    pub(crate) fn steps(&self) -> Vec<Kind> {
         self.0.model.lock().steps.clone()
     }
 
-    pub(super) fn count(&self, kind: Kind) -> usize {
+    pub(crate) fn count(&self, kind: Kind) -> usize {
         self.steps().iter().filter(|one| **one == kind).count()
     }
 
     /// Holds all syncs of folders up until [`open_gate`](Self::open_gate).
-    pub(super) fn close_gate(&self) {
+    pub(crate) fn close_gate(&self) {
         *self.0.gate.lock() = true;
     }
 
-    pub(super) fn open_gate(&self) {
+    pub(crate) fn open_gate(&self) {
         *self.0.gate.lock() = false;
         self.0.opened.notify_all();
     }
 
     /// Puts into `to` what a power cut now leaves. Of each thing that wasn't made durable `chance` says whether
     /// it happened: a name, and how much of a file's octets.
-    pub(super) fn power_cut(&self, to: &Path, chance: &mut dyn FnMut(usize) -> usize) {
+    pub(crate) fn power_cut(&self, to: &Path, chance: &mut dyn FnMut(usize) -> usize) {
         let model = self.0.model.lock();
         for folder in ["tmp", "queue", "failed", "corrupt"] {
             fs::create_dir_all(to.join(folder)).unwrap();

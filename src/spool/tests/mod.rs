@@ -2,7 +2,7 @@
 
 mod crash;
 mod faults;
-mod layer;
+pub(crate) mod layer;
 mod queue;
 mod shape;
 
@@ -82,7 +82,7 @@ fn assert_whole(bytes: &[u8]) {
 }
 
 /// All files below a folder, with their octets.
-fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for folder in ["tmp", "queue", "failed", "corrupt"] {
         for entry in fs::read_dir(dir.join(folder)).unwrap() {

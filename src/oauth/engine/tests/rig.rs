@@ -125,6 +125,15 @@ impl Http for Script {
     }
 }
 
+impl Tokens {
+    /// An engine that knows nobody, for tests of other rooms.
+    pub(crate) fn of_nobody() -> Self {
+        let (store, http) = (Arc::new(MemoryStore::new()), Arc::new(Script::default()));
+        let clock = Arc::new(crate::observe::SystemClock);
+        Self::new(store, http, clock, EngineSettings::default())
+    }
+}
+
 /// A memory store whose disk can be full.
 #[derive(Default)]
 pub(super) struct Disk {

@@ -78,7 +78,7 @@ fn mail(dialogue: &mut Dialogue, argument: &[u8]) -> Result<State, Answer> {
     let mut mail = Mail {
         address: address.to_owned(),
         size: None,
-        smtputf8: !address.is_ascii(),
+        smtputf8: false,
         eight_bit: false,
     };
     for (name, value) in parameters(path.parameters) {

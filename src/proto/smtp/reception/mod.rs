@@ -70,7 +70,7 @@ pub struct Mail {
     pub address: String,
     /// Octets, as the client declares.
     pub size: Option<u64>,
-    /// SMTPUTF8 (RFC 6531), or the address needs it.
+    /// SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
     /// BODY=8BITMIME (RFC 6152).
     pub eight_bit: bool,

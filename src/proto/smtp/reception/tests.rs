@@ -137,8 +137,7 @@ fn addresses_of_sloppy_devices_are_taken() {
         } else {
             assert!(story.said.contains("501 5.1.3 "), "{mail}");
         }
-        let wide = !expected.is_ascii() || mail.contains("SMTPUTF8");
-        assert_eq!(message.smtputf8, wide, "{mail}");
+        assert_eq!(message.smtputf8, mail.contains("SMTPUTF8"), "{mail}");
         let declared = mail.contains("SIZE").then_some(12);
         assert_eq!(
             (message.size, message.eight_bit),
@@ -151,7 +150,7 @@ fn addresses_of_sloppy_devices_are_taken() {
         "250 2.1.0 Sender taken\r\n"
     );
     for wrong in [
-        &format!("x{long}")[..],
+        format!("x{long}").as_str(),
         "a@b> <c@d",
         "a@b,c@d",
         "a b@c",
