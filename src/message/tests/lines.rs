@@ -22,7 +22,7 @@ fn body_of(fields: &str, body: &str) -> (String, u64) {
         assert_eq!(*mend, Mend::LongLine, "{:?}", seen.repairs);
         *times
     });
-    (out[begin..].to_owned(), broken.sum())
+    (out.split_at(begin).1.to_owned(), broken.sum())
 }
 
 /// A header field, and how many of its lines were folded.
@@ -37,7 +37,7 @@ fn field_of(field: &str) -> (String, u64) {
         assert_eq!(*mend, Mend::LongHeader, "{:?}", seen.repairs);
         *times
     });
-    (out[begin..end].to_owned(), folded.sum())
+    (out.get(begin..end).unwrap().to_owned(), folded.sum())
 }
 
 const BASE64: &str = "Content-Transfer-Encoding: Base64 (as ever)\r\n";
@@ -175,7 +175,7 @@ fn received_is_short_lines_where_it_can_be() {
     assert_eq!(seen.repairs, []);
     let text = String::from_utf8(out).unwrap();
     let begin = text.find("\r\nFrom:").unwrap();
-    let lines: Vec<_> = text[..begin].split("\r\n").collect();
+    let lines: Vec<_> = text.split_at(begin).0.split("\r\n").collect();
     assert!(lines[0].starts_with("Received: from mfp mfp") && lines[0].len() <= 78);
     assert!(
         lines[1..]
@@ -242,7 +242,7 @@ fn odd_headers_are_read_in_no_time() {
         "x=\"ü\";",
     ];
     for piece in odd {
-        let text = piece.repeat(200_000 / piece.len());
+        let text = piece.repeat(100_000 / piece.len());
         for name in [
             "From",
             "To",
