@@ -162,6 +162,20 @@ fn header_lines_are_folded() {
 }
 
 #[test]
+fn header_lines_are_folded_between_characters() {
+    let rules = super::Rules {
+        smtputf8: true,
+        ..rules()
+    };
+    for begin in ["", "a", "ab", "abc"] {
+        let field = format!("Subject:{begin}{}", "€".repeat(1000));
+        let (out, _) = repair(&rules, headed(&format!("{field}\r\n"), "").as_bytes());
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.replace("\r\n ", "").contains(&field), "{begin}");
+    }
+}
+
+#[test]
 fn received_is_short_lines_where_it_can_be() {
     let rules = super::Rules {
         received: format!(
