@@ -2,6 +2,7 @@
 
 use crate::daemon::control::{Answer, Question};
 use crate::input::network;
+use crate::message::{Charset, Repairer, Rules};
 use crate::oauth::table;
 use crate::proto::Protocol;
 use crate::spool::{format, state};
@@ -95,4 +96,31 @@ pub fn sealed(bytes: &[u8]) -> Option<Vec<u8>> {
 /// The state of a message, written again as it was understood.
 pub fn spool_state(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(state::State::read(bytes)?.write())
+}
+
+/// A message as a device sent it, repaired as the switches allow, and the words for what was mended
+/// because SMTP can't carry it.
+pub fn repaired<'a>(
+    switches: u8,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<u8>, Vec<&'static str>) {
+    let mut repairer = Repairer::new(Rules {
+        mailbox: "scan@contoso.com".into(),
+        rewrite: switches & 1 != 0,
+        headers: switches & 2 != 0,
+        charset: Charset::of("shift_jis")
+            .filter(|_| switches & 4 != 0)
+            .unwrap_or_default(),
+        smtputf8: switches & 8 != 0,
+        received: "by relay; Sat, 28 Nov 2026 11:00:00 +0000".into(),
+        received_at: 1_795_863_600,
+        message_id: "1@relay".into(),
+    });
+    let mut out = Vec::new();
+    for piece in pieces {
+        repairer.push(piece, &mut out);
+    }
+    let seen = repairer.end(&mut out);
+    let transport = seen.repairs.iter().filter(|(mend, _)| mend.is_transport());
+    (out, transport.map(|(mend, _)| mend.word()).collect())
 }

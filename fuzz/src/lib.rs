@@ -12,7 +12,7 @@ mod readers;
 mod said;
 mod upstream;
 
-pub use readers::{config, control, first_words, network, proxied, replies, spool};
+pub use readers::{config, control, first_words, message, network, proxied, replies, spool};
 
 use mailsplice::proto::Protocol;
 
@@ -26,6 +26,7 @@ pub const TARGETS: &[Target] = &[
     ("first_words", first_words),
     ("imap_client", imap_client),
     ("imap_upstream", imap_upstream),
+    ("message", message),
     ("network", network),
     ("pop3_client", pop3_client),
     ("pop3_upstream", pop3_upstream),

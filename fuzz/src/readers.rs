@@ -231,3 +231,26 @@ fn spooled(file: &[u8]) -> Option<&[u8]> {
     assert_eq!(again, third);
     Some(message)
 }
+
+/// The longest line that SMTP carries (RFC 5321 §4.5.3.1.6).
+const LONGEST_LINE: usize = 998;
+
+/// A message of a device. The first octet holds the switches, see `fuzzing::repaired`.
+///
+/// SMTP can carry what comes out, also where it was cut elsewhere, and there is nothing more to mend.
+pub fn message(input: &[u8]) {
+    let Some((switches, message)) = input.split_first() else {
+        return;
+    };
+    let (out, _) = fuzzing::repaired(*switches, [message]);
+    assert_eq!(out, fuzzing::repaired(*switches, message.chunks(1)).0);
+    assert!(out.ends_with(b"\r\n") && !out.contains(&0));
+    for line in out.split_inclusive(|octet| *octet == b'\n') {
+        let line = line.strip_suffix(b"\r\n").expect("a bare LF");
+        assert!(!line.contains(&b'\r'), "a bare CR");
+        assert!(line.len() <= LONGEST_LINE, "{} octets", line.len());
+    }
+    let (_, again) = fuzzing::repaired(*switches, [out.as_slice()]);
+    // What was added may be too much for the bound of the header block.
+    assert!(again.is_empty() || out.len() > 250_000, "{again:?}");
+}

@@ -165,8 +165,12 @@ impl Doors {
         let config = self.config.load();
         let server_config = self.server_tls.load().as_ref().map(|tls| tls.config());
         let tls = match listener.tls {
-            config::TlsMode::Implicit => ListenerTls::Implicit(server_config.ok_or(NO_CERTIFICATE)?),
-            config::TlsMode::StartTls => ListenerTls::StartTls(server_config.ok_or(NO_CERTIFICATE)?),
+            config::TlsMode::Implicit => {
+                ListenerTls::Implicit(server_config.ok_or(NO_CERTIFICATE)?)
+            }
+            config::TlsMode::StartTls => {
+                ListenerTls::StartTls(server_config.ok_or(NO_CERTIFICATE)?)
+            }
             config::TlsMode::None => ListenerTls::None,
         };
         let intake = match &listener.intake {

@@ -60,7 +60,10 @@ impl Queue {
         let find: FindAddressee = Arc::new(move |listener, account| {
             let config = current.load();
             let mut listeners = config.listeners.iter();
-            let intake = listeners.find(|one| one.name == listener)?.intake.as_ref()?;
+            let intake = listeners
+                .find(|one| one.name == listener)?
+                .intake
+                .as_ref()?;
             Some(Addressee {
                 to: intake.failure_notice_to.clone()?,
                 mailbox: sessions.plan.load().smtp_destination(account)?.1,
@@ -135,7 +138,10 @@ fn settings(config: &Config) -> Settings {
 
 fn limits(config: &Config) -> spool::Limits {
     let relay = &config.relay;
-    let intakes = config.listeners.iter().filter_map(|one| one.intake.as_ref());
+    let intakes = config
+        .listeners
+        .iter()
+        .filter_map(|one| one.intake.as_ref());
     let defaults = spool::Limits::default();
     spool::Limits {
         messages: relay.max_messages,

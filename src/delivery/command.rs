@@ -5,9 +5,7 @@ use std::ops::Bound;
 
 use super::core::{Busy, Item};
 use super::record::update;
-use super::view::{
-    DetailView, MessageView, Page, RecipientView, RepairView, Standing, TraceView,
-};
+use super::view::{DetailView, MessageView, Page, RecipientView, RepairView, Standing, TraceView};
 use super::{Delivery, Shared};
 use crate::observe::time::rfc3339;
 use crate::spool::{Fate, Header, Id, SpoolError, State};

@@ -140,7 +140,8 @@ impl Herald {
                 self.people(false, &about, Case::of(mail, &about, Vec::new()));
             }
             Told::SetAside { about, to, why } => {
-                let place = to.map_or_else(String::new, |to| format!("; it lies in {}", to.display()));
+                let place =
+                    to.map_or_else(String::new, |to| format!("; it lies in {}", to.display()));
                 let sentence = format!(
                     "The message was changed or damaged on the disk and is not delivered ({why}){place}"
                 );
@@ -188,7 +189,10 @@ impl Shared {
             };
             let gathered = {
                 let mut windows = self.windows.lock();
-                let gathered = windows.get_mut(&key).map(std::mem::take).unwrap_or_default();
+                let gathered = windows
+                    .get_mut(&key)
+                    .map(std::mem::take)
+                    .unwrap_or_default();
                 if gathered.count == 0 || stopped {
                     windows.remove(&key);
                 }

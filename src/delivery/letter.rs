@@ -104,7 +104,11 @@ impl Letter<'_> {
                 true => String::new(),
                 false => format!(": {}", shown(&one.reply)),
             };
-            let _ = writeln!(body, "Recipient: {} ({state}{reply})", shown(one.address.as_str()));
+            let _ = writeln!(
+                body,
+                "Recipient: {} ({state}{reply})",
+                shown(one.address.as_str())
+            );
         }
         let beyond = case.recipients.len().saturating_sub(MOST_RECIPIENTS);
         if beyond > 0 {
@@ -117,7 +121,10 @@ impl Letter<'_> {
         );
         if let Some(code) = code {
             let code = command::shell(&shown(code));
-            let _ = write!(body, "\nWhat the answer means:\n\n  mailsplice explain {code}\n");
+            let _ = write!(
+                body,
+                "\nWhat the answer means:\n\n  mailsplice explain {code}\n"
+            );
         }
         if !header.is_empty() {
             let _ = write!(body, "\nIts header:\n\n{header}");
@@ -128,14 +135,19 @@ impl Letter<'_> {
     /// The body as a message: RFC 3834 marks it as no person's, so that no machine answers it.
     fn framed(&self, body: &str) -> String {
         let Addressee { to, mailbox } = self.addressee;
-        let domain = mailbox.rsplit_once('@').map_or("mailsplice", |(_, domain)| domain);
+        let domain = mailbox
+            .rsplit_once('@')
+            .map_or("mailsplice", |(_, domain)| domain);
         let subject = match self.count {
             1 => "A message of a device was not delivered".to_owned(),
             count => format!("{count} messages of devices were not delivered"),
         };
         let (encoding, body) = match body.is_ascii() {
             true => ("7bit", body.replace('\n', "\r\n")),
-            false => ("base64", wrapped(&STANDARD.encode(body.replace('\n', "\r\n")))),
+            false => (
+                "base64",
+                wrapped(&STANDARD.encode(body.replace('\n', "\r\n"))),
+            ),
         };
         format!(
             "From: mailsplice <{mailbox}>\r\n\

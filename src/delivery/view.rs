@@ -53,7 +53,7 @@ pub struct MessageView {
 
 /// Some messages of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
+pub(crate) struct Page {
     pub messages: Vec<MessageView>,
     /// Whether there are more behind them.
     pub more: bool,

@@ -31,7 +31,8 @@ pub(super) struct List {
 impl List {
     /// Reads a field's text in one line. With `utf8`, what isn't ASCII may stay.
     pub(super) fn read(text: &str, utf8: bool) -> Self {
-        let (pieces, mut fault) = pieces(text);
+        let (pieces, broken) = pieces(text);
+        let mut fault = broken;
         let mut entries: Vec<Entry> = Vec::new();
         let (mut in_group, mut behind_group) = (false, false);
         for (raw, mut separator) in pieces {
@@ -44,6 +45,10 @@ impl List {
                 fault |= !raw.is_empty();
             }
             match separator {
+                Some(':') if raw.is_empty() || in_group => {
+                    fault = true;
+                    continue;
+                }
                 Some(':') => in_group = true,
                 Some(';') if in_group => (in_group, behind_group) = (false, true),
                 Some(';') => {
@@ -62,6 +67,12 @@ impl List {
             } else {
                 Entry::read(raw, separator, utf8)
             });
+        }
+        if broken {
+            // What stays open in one may end in another.
+            for entry in &mut entries {
+                entry.fault.get_or_insert(Mend::AddressForm);
+            }
         }
         Self {
             entries,
@@ -109,7 +120,6 @@ impl List {
         let mut between = false;
         for entry in &self.entries {
             let written = match entry.separator {
-                Some(':') if in_group => continue,
                 Some(':') => entry.raw.clone(),
                 _ => entry.written(self.utf8, in_group).unwrap_or_default(),
             };

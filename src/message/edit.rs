@@ -115,6 +115,11 @@ pub(super) fn write(header: &Header, rules: &Rules, out: &mut Vec<u8>, tally: &m
     Known { from, signed }
 }
 
+/// Whether a list of addresses has nothing in it.
+fn is_nobody(text: &str) -> bool {
+    text.trim_matches([',', ';', ':', ' ', '\t']).is_empty()
+}
+
 fn is_signature(field: &Field<'_>) -> bool {
     let kind = || {
         let value = field
@@ -232,7 +237,7 @@ impl<'a> Edit<'a> {
         let mut first = None;
         for at in self.all(kind) {
             let text = self.text(at);
-            if text.trim_matches([',', ';', ' ', '\t']).is_empty() {
+            if is_nobody(&text) {
                 self.tally.one(Mend::EmptyField);
                 self.drop(at);
                 continue;
@@ -267,8 +272,15 @@ impl<'a> Edit<'a> {
             self.tally.one(mend);
             is_good = false;
         }
-        if !is_good {
-            self.put(at, &list.text());
+        if is_good {
+            return;
+        }
+        let text = list.text();
+        if is_nobody(&text) {
+            self.tally.one(Mend::EmptyField);
+            self.drop(at);
+        } else {
+            self.put(at, &text);
         }
     }
 
@@ -296,7 +308,8 @@ impl<'a> Edit<'a> {
     fn write(self, out: &mut Vec<u8>) {
         let received = questioned(&self.rules.received);
         let received = received.replace(|c: char| c.is_ascii_control(), " ");
-        let mut long = fold::write(&folded("Received", &received), out);
+        fold::write(&folded("Received", &received), out);
+        let mut long = 0;
         for slot in &self.slots {
             long += match &slot.fate {
                 Fate::Keep => fold::write(slot.field.all, out),

@@ -30,7 +30,7 @@ impl Part {
     /// Looks at a field.
     pub(super) fn field(&mut self, name: &[u8], value: &[u8]) {
         if name.eq_ignore_ascii_case(b"Content-Transfer-Encoding") {
-            let word = value.split(|octet| b" \t;(".contains(octet));
+            let word = value.split(|octet| b" \t\r\n;(".contains(octet));
             let word = word.into_iter().find(|word| !word.is_empty());
             let word = word.unwrap_or_default().to_ascii_lowercase();
             self.encoding = match word.trim_ascii() {

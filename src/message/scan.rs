@@ -36,9 +36,9 @@ impl<'a> Parts<'a> {
                 _ => parts.before.push(c),
             }
         }
-        if parts.angle.is_none() && open.is_some() {
+        parts.closed = !state.angle;
+        if parts.angle.is_none() {
             parts.angle = open.and_then(|open| raw.get(open..));
-            parts.closed = false;
         }
         parts
     }
@@ -116,8 +116,8 @@ impl State {
     }
 }
 
-/// A list cut at `,` `:` `;`, each piece with the one that ended it, and whether quotes, comments or brackets
-/// stay open.
+/// A list cut at `,` `:` `;`, each piece with the one that ended it, and whether quotes or comments stay
+/// open.
 pub(super) fn pieces(text: &str) -> (Vec<(&str, Option<char>)>, bool) {
     let mut pieces = Vec::new();
     let mut state = State::new(text);
@@ -151,5 +151,5 @@ pub(super) fn pieces(text: &str) -> (Vec<(&str, Option<char>)>, bool) {
     }
     let rest = text.get(begin..).unwrap_or_default();
     pieces.push((rest, None));
-    (pieces, broken || state.angle)
+    (pieces, broken)
 }

@@ -68,7 +68,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // What `fuzz/` reaches of the inside, under a feature of its own.
     (
         "fuzzing",
-        &["daemon", "input", "oauth", "proto", "spool", "upstream"],
+        &[
+            "daemon", "input", "message", "oauth", "proto", "spool", "upstream",
+        ],
     ),
     ("sandbox", &["net", "observe"]),
     (

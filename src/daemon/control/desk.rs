@@ -95,12 +95,12 @@ impl Desk {
                 }
                 Answer::done(done.is_ok())
             }
-            Question::QueueList { .. } | Question::QueueShow { .. } | Question::QueueChange { .. } => {
-                match self.queue.load_full() {
-                    Some(queue) => queue_answer(&queue.delivery, question).await,
-                    None => Answer::fault(NO_QUEUE),
-                }
-            }
+            Question::QueueList { .. }
+            | Question::QueueShow { .. }
+            | Question::QueueChange { .. } => match self.queue.load_full() {
+                Some(queue) => queue_answer(&queue.delivery, question).await,
+                None => Answer::fault(NO_QUEUE),
+            },
         }
     }
 

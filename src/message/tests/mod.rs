@@ -1,6 +1,7 @@
 //! Messages mended.
 
 mod devices;
+mod lines;
 mod props;
 mod sender;
 

@@ -4,7 +4,8 @@ mod faults;
 mod rig;
 
 use self::rig::{House, LABEL, SCAN};
-use super::super::{Pattern, Sender};
+use crate::input::mail_address::AddressPattern;
+use crate::input::words::Sender;
 use crate::spool::tests::layer::Kind;
 use crate::spool::{Address, Limits, Totals};
 
@@ -139,7 +140,7 @@ async fn senders_are_kept_refused_or_replaced() {
         let change = |intake: &mut super::super::Intake| {
             intake.sender = sender;
             let allowed = [allowed].into_iter().filter(|one| !one.is_empty());
-            intake.allowed_from = allowed.map(Pattern::read).collect();
+            intake.allowed_from = allowed.filter_map(AddressPattern::read).collect();
         };
         let mut house = House::with(change, Limits::default()).await;
         let mut device = house.device().await;
@@ -170,7 +171,8 @@ async fn senders_are_kept_refused_or_replaced() {
 async fn only_listed_recipients_are_taken() {
     let change = |intake: &mut super::super::Intake| {
         intake.allowed_recipients = ["contoso.com", "bob@fabrikam.com"]
-            .map(Pattern::read)
+            .into_iter()
+            .filter_map(AddressPattern::read)
             .into();
     };
     let mut house = House::with(change, Limits::default()).await;

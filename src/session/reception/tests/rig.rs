@@ -14,7 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::access::{Gatekeeper, Identity};
-use crate::input::words::TlsMode;
+use crate::input::words::{Sender, TlsMode};
+use crate::message::Charset;
 use crate::net::dial::dial;
 use crate::net::egress::Egress;
 use crate::net::relay::RelayLimits;
@@ -24,15 +25,14 @@ use crate::observe::event::Sink;
 use crate::observe::{Event, Events, SystemClock};
 use crate::proto::sasl::Mechanism;
 use crate::proto::{ByProtocol, Limits as Dialogue, Protocol};
-use crate::session::repair::Charset;
 use crate::session::{
-    Arrivals, Intake, Knocks, Limits, Listener, ListenerTls, Pacing, Plan, Registry,
-    RegistryLimits, Route, Sender, Shared, Strangers, Troubles, arrive,
+    Arrivals, Intake, Knocks, Limits, Listener, ListenerTls, Plan, Registry, RegistryLimits, Route,
+    Shared, Strangers, Troubles, arrive,
 };
 use crate::spool::tests::files;
 use crate::spool::tests::layer::Layer;
 use crate::spool::{self, Id, Message, Opened, Spool, Totals};
-use crate::upstream::Server;
+use crate::upstream::{Pacing, Server};
 
 pub(super) const SCAN: &str = "scan@contoso.com";
 pub(super) const LABEL: &str = "hall-printer";
