@@ -173,7 +173,7 @@ async fn only_listed_recipients_are_taken() {
         intake.allowed_recipients = ["contoso.com", "bob@fabrikam.com"]
             .into_iter()
             .filter_map(AddressPattern::read)
-            .into();
+            .collect();
     };
     let mut house = House::with(change, Limits::default()).await;
     let mut device = house.device().await;
