@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use super::core::{Busy, Item};
+use super::judge::RETRIED;
 use super::record::update;
 use super::view::{DetailView, MessageView, RecipientView, RepairView, Standing, TraceView};
 use super::{Delivery, Shared};
 use crate::observe::time::rfc3339;
-use crate::spool::{Fate, Header, Id, SpoolError, State};
+use crate::spool::{Attempt, Fate, Header, Id, SpoolError, State};
 
 /// Messages that are read at a time for a list.
 const CHUNK: usize = 500;
@@ -87,6 +88,14 @@ impl Delivery {
     pub(crate) async fn retry(&self, id: Id) -> Result<(), CommandError> {
         self.command(id, |shared| async move {
             let entry = shared.spool.retry(id).await?;
+            let mut state = shared.spool.state(id).await?;
+            state.note(Attempt {
+                time_ms: shared.clock.now_ms(),
+                event: RETRIED.to_owned(),
+                ..Attempt::default()
+            });
+            // Without it the message has only what is left of its time.
+            let _ = shared.spool.save_state(id, state, true).await;
             let mut core = shared.core.lock();
             core.try_again(&entry.account);
             core.insert(entry, false);

@@ -58,7 +58,8 @@ async fn a_burst_of_three_devices_stays_below_every_bound_and_holds_up_nobody() 
         rig.post.most_in(DAY)
     );
     assert_eq!(rig.post.most_open.load(Ordering::Relaxed), 3);
-    assert!(rig.post.connects() < 30, "{}", rig.post.connects());
+    // Three a minute: in between others may have their places.
+    assert!(rig.post.connects() <= 80, "{}", rig.post.connects());
 }
 
 #[tokio::test(start_paused = true)]
