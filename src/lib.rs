@@ -11,7 +11,6 @@ pub mod access;
 pub mod cli;
 pub mod config;
 pub mod daemon;
-#[allow(dead_code, unused_imports, reason = "the daemon does not begin it yet")]
 mod delivery;
 mod doctor;
 mod environment;

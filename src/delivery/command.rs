@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::ops::Bound;
 
 use super::core::{Busy, Item};
+use super::judge::RETRIED;
 use super::record::update;
 use super::view::{DetailView, MessageView, Page, RecipientView, RepairView, Standing, TraceView};
 use super::{Delivery, Shared};
 use crate::observe::time::rfc3339;
-use crate::spool::{Fate, Header, Id, SpoolError, State};
+use crate::spool::{Attempt, Fate, Header, Id, SpoolError, State};
 
 /// Messages of one page of a list.
 const PAGE: usize = 500;
@@ -107,6 +108,14 @@ impl Delivery {
     pub(crate) async fn retry(&self, id: Id) -> Result<(), CommandError> {
         self.command(id, |shared| async move {
             let entry = shared.spool.retry(id).await?;
+            let mut state = shared.spool.state(id).await?;
+            state.note(Attempt {
+                time_ms: shared.clock.now_ms(),
+                event: RETRIED.to_owned(),
+                ..Attempt::default()
+            });
+            // Without it the message has only what is left of its time.
+            let _ = shared.spool.save_state(id, state, true).await;
             let mut core = shared.core.lock();
             core.try_again(&entry.account);
             core.insert(entry, false);

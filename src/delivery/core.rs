@@ -166,6 +166,9 @@ impl Core {
     ) -> Result<Job, Option<u64>> {
         loop {
             let bucket = self.buckets.get_mut(account).ok_or(None)?;
+            if bucket.missing {
+                return Err(None);
+            }
             if bucket.not_before_ms > now_ms {
                 return Err(Some(bucket.not_before_ms));
             }

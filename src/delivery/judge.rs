@@ -16,7 +16,8 @@ pub(super) struct Context<'a> {
     pub(super) account: &'a str,
     pub(super) mailbox: &'a str,
     pub(super) host: &'a str,
-    pub(super) received_ms: u64,
+    /// From when on its time counts.
+    pub(super) since_ms: u64,
     pub(super) now_ms: u64,
     /// How long it took.
     pub(super) took_ms: u64,
@@ -135,7 +136,7 @@ impl Context<'_> {
         let (why, code) = waits.unwrap_or_default();
         state.why.clone_from(&why);
         if state.left() > 0 {
-            if self.settings.is_over(self.received_ms, self.now_ms) {
+            if self.settings.is_over(self.since_ms, self.now_ms) {
                 return expire(self.settings, state, why, code);
             }
             let pause = self.settings.pause(state.attempts, self.chance, named);
@@ -144,7 +145,7 @@ impl Context<'_> {
                 true => 0,
                 false => pause,
             };
-            let end = self.settings.end(self.received_ms);
+            let end = self.settings.end(self.since_ms);
             state.next_try_ms = self.now_ms.saturating_add(pause).min(end);
             return Then::Wait { why, code };
         }
@@ -242,6 +243,15 @@ fn set(recipient: &mut Recipient, fate: Fate, reply: String) {
 /// Nothing new of a recipient: whether it has the message may still be unknown.
 fn stays(recipient: &mut Recipient, reply: String) {
     recipient.reply = reply;
+}
+
+/// The event of a message that a person sends again.
+pub(super) const RETRIED: &str = "retried";
+
+/// From when on the time of a message counts: its receipt, or when a person last sent it again.
+pub(super) fn since(state: &State, received_ms: u64) -> u64 {
+    let retried = state.trace.iter().filter(|one| one.event == RETRIED);
+    retried.map(|one| one.time_ms).fold(received_ms, u64::max)
 }
 
 /// The time of a message is over.

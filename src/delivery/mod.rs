@@ -349,7 +349,7 @@ impl Shared {
         };
         let obstacle = self.core.lock().obstacle(&about.account, now_ms);
         let why = obstacle.unwrap_or_else(|| state.why.clone());
-        if settings.is_over(about.received_ms, now_ms) {
+        if settings.is_over(judge::since(&state, about.received_ms), now_ms) {
             let then = judge::expire(settings, &mut state, why, None);
             self.settle(id, state, then, true).await;
             return;

@@ -28,7 +28,7 @@ pub(crate) struct About {
     pub recipients: usize,
 }
 
-/// Something that happened.
+/// Something that happened. The words of servers in it may name addresses: they are for people, not for logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Told {
     /// The server has it for everybody, and it is gone from here.

@@ -8,7 +8,7 @@ use tracing::{debug, info, warn};
 
 use super::carrier::{Destination, Line, Trouble};
 use super::core::{Core, Job, own_trouble};
-use super::judge::Context;
+use super::judge::{self, Context};
 use super::record::update;
 use super::{About, Settings, Shared, Told};
 use crate::spool::{Id, Message, SpoolError, State};
@@ -75,7 +75,7 @@ impl Worker {
             return;
         };
         let mut idle_until = Instant::now() + IDLE;
-        while line.is_usable() && !self.shared.stop.is_cancelled() {
+        while line.is_usable() && !self.shared.stop.is_cancelled() && !self.has_moved() {
             let shared = self.shared.clone();
             let due = shared.due.notified();
             let mut due = std::pin::pin!(due);
@@ -112,6 +112,13 @@ impl Worker {
         line.leave().await;
     }
 
+    /// The configuration leads the account elsewhere by now, or nowhere.
+    fn has_moved(&self) -> bool {
+        let core = self.shared.core.lock();
+        let bucket = core.buckets.get(&self.account);
+        bucket.is_none_or(|bucket| bucket.missing || bucket.pace != self.pace)
+    }
+
     fn set_free(&mut self, free: bool) {
         if self.free != free {
             self.free = free;
@@ -139,6 +146,11 @@ impl Worker {
                 Some(line)
             }
             Err(trouble) => {
+                info!(
+                    account = self.account,
+                    why = trouble.why,
+                    "no login for queued mail"
+                );
                 self.pause(trouble);
                 None
             }
@@ -159,7 +171,6 @@ impl Worker {
             host = self.to.server.host,
             class = told.class.name(),
             code = told.code,
-            why = told.why,
             "queued mail waits"
         );
         (shared.tell)(Told::Paused {
@@ -298,14 +309,14 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    fn context(&self) -> Context<'_> {
+    fn context(&self, state: &State) -> Context<'_> {
         let shared = &self.worker.shared;
         Context {
             settings: self.settings,
             account: &self.worker.account,
             mailbox: &self.worker.to.mailbox,
             host: &self.worker.to.server.host,
-            received_ms: self.job.entry.received_ms,
+            since_ms: judge::since(state, self.job.entry.received_ms),
             now_ms: shared.clock.now_ms(),
             took_ms: super::settings::milliseconds(self.took),
             chance: Shared::chance(),
@@ -316,7 +327,7 @@ impl Attempt<'_> {
     async fn end(self, mut state: State, tried: &[usize], ended: Ended<SpoolError>) -> Next {
         let (worker, job) = (self.worker, self.job);
         let (shared, id) = (&worker.shared, job.entry.id);
-        let context = self.context();
+        let context = self.context(&state);
         let trouble = match ended {
             Ended::Told(said) => {
                 worker.ended(job, true, tried.len());
@@ -376,7 +387,8 @@ impl Attempt<'_> {
     async fn told(self, mut state: State, tried: &[usize], said: Vec<Said>) {
         let shared = &self.worker.shared;
         let id = self.job.entry.id;
-        let judged = self.context().judge(&mut state, tried, said);
+        let context = self.context(&state);
+        let judged = context.judge(&mut state, tried, said);
         info!(
             %id,
             account = self.worker.account,

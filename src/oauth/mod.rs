@@ -26,6 +26,8 @@ mod service_account;
 pub mod signin;
 mod signing;
 pub mod table;
+#[cfg(test)]
+pub(crate) mod testing;
 mod token;
 
 pub use self::assertion::{CertificateFacts, CertificateFault, ClientCertificate};

@@ -57,12 +57,12 @@ async fn serve(socket: TcpStream, script: &[(&str, &str)]) -> String {
                 return seen;
             }
             seen.push_str(&String::from_utf8_lossy(&line));
-            if *command != "." || &seen[before..] == ".\r\n" {
+            if *command != "." || seen.split_at(before).1 == ".\r\n" {
                 break;
             }
         }
         assert!(
-            *command == "." || seen[from..].starts_with(command),
+            *command == "." || seen.split_at(from).1.starts_with(command),
             "{command}: {seen}"
         );
         match *reply {

@@ -199,3 +199,20 @@ async fn nothing_new_begins_once_it_is_stopped() {
         .count();
     assert_eq!(unknown, under_way);
 }
+
+/// By hand: `cargo nextest run --lib --run-ignored all ten_thousand --no-capture`.
+#[tokio::test]
+#[ignore = "tells times, proves nothing"]
+async fn ten_thousand_waiting_messages() {
+    let dir = tempdir().unwrap();
+    let rig = Rig::new(dir.path(), Settings::default()).await;
+    rig.known.store(false, Ordering::Relaxed);
+    for number in 0..10_000 {
+        rig.put(&format!("device {}", number % 40), "Subject: x\r\n\r\n")
+            .await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let began = std::time::Instant::now();
+    let list = rig.delivery.list().await;
+    eprintln!("{} in {:?}", list.len(), began.elapsed());
+}

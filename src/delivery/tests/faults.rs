@@ -293,4 +293,11 @@ async fn who_waits_for_long_is_told_of_once_and_fails_when_the_time_is_over() {
     assert!(
         sentence.starts_with("Not delivered within 120 hours: ") && sentence.contains("450 4.2.1")
     );
+
+    // Who sends it again gives it the whole time again.
+    let id = rig.delivery.list().await[0].id.parse().unwrap();
+    rig.delivery.retry(id).await.unwrap();
+    assert!(matches!(rig.next().await, Told::Deferred { .. }));
+    tokio::time::sleep(100 * MINUTE).await;
+    assert_eq!(rig.delivery.list().await[0].state, Standing::Waiting);
 }

@@ -4,3 +4,4 @@ mod commands;
 mod faults;
 mod pace;
 mod rig;
+mod smtp;

@@ -58,7 +58,8 @@ async fn a_burst_of_three_devices_stays_below_every_bound_and_holds_up_nobody() 
         rig.post.most_in(DAY)
     );
     assert_eq!(rig.post.most_open.load(Ordering::Relaxed), 3);
-    assert!(rig.post.connects() < 30, "{}", rig.post.connects());
+    // Three a minute: in between others may have their places.
+    assert!(rig.post.connects() <= 80, "{}", rig.post.connects());
 }
 
 #[tokio::test(start_paused = true)]
@@ -150,15 +151,15 @@ proptest! {
     /// Wherever between its begin and its end the server counts a message.
     #[test]
     fn no_window_ever_holds_more_than_is_allowed(
-        steps in prop::collection::vec((0u64..40_000, 1usize..5, 0u64..50_000, 0u64..=100), 1..120),
+        steps in prop::collection::vec((prop_oneof![9 => 0u64..9_000, 1 => 0u64..50_000_000], 1usize..3, 0u64..50_000, 0u64..=100), 1..120),
     ) {
-        let settings = few(3, 12);
+        let settings = few(3, 20);
         let mut pace = Pace::new(ACCOUNT);
         let mut now = START_MS;
         let mut under_way: Vec<(u64, usize, u64)> = Vec::new();
         let mut seen: Vec<(u64, usize)> = Vec::new();
         for (pause, wanted, takes, part) in steps {
-            now += pause * 20;
+            now += pause;
             under_way.sort_unstable();
             while under_way.first().is_some_and(|one| one.0 <= now) {
                 let (end, count, _) = under_way.remove(0);
@@ -174,7 +175,7 @@ proptest! {
             let minute = seen.iter().filter(|(at, _)| (*from..from + 60_000).contains(at)).count();
             let day = seen.iter().filter(|(at, _)| (*from..from + 86_400_000).contains(at));
             prop_assert!(minute <= 3);
-            prop_assert!(day.map(|(_, count)| count).sum::<usize>() <= 12);
+            prop_assert!(day.map(|(_, count)| count).sum::<usize>() <= 20);
         }
     }
 }

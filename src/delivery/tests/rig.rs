@@ -115,7 +115,7 @@ impl Post {
 
 pub(super) fn reply(text: &str) -> MailReply {
     MailReply {
-        code: text[..3].parse().unwrap(),
+        code: text.get(..3).unwrap().parse().unwrap(),
         text: text.to_owned(),
     }
 }
