@@ -8,9 +8,11 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::entry::Entry;
-use super::envelope::{Header, Repair};
+use super::envelope::{Envelope, Header, Repair};
 use super::files::Output;
-use super::format::{END_LENGTH, LONGEST_TAIL, write_digest, write_header, write_tail};
+use super::format::{
+    END_LENGTH, LONGEST_HEADER, LONGEST_TAIL, write_digest, write_header, write_tail,
+};
 use super::shared::Shared;
 use super::space::Promise;
 use super::{Id, SpoolError};
@@ -34,26 +36,21 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    pub(super) fn new(shared: Arc<Shared>, header: &Header, promise: Promise) -> Self {
-        let text = write_header(header);
-        let entry = Entry::new(header, 0, None);
+    /// `text` is what stands before the message in its file.
+    pub(super) fn new(header: &Header, text: String, room: Room) -> Self {
         let draft = Draft {
-            path: shared.queue(header.id),
-            header: text,
-            entry,
+            path: room.shared.queue(header.id),
+            around: text.len() + END_LENGTH,
+            entry: Entry::new(header, 0, None),
             temp: None,
             hash: Sha256::new(),
             size: 0,
             looked_at: 0,
-            room: Room {
-                shared,
-                promise,
-                ended: false,
-            },
+            room,
         };
         Self {
             id: header.id,
-            buffer: Vec::new(),
+            buffer: text.into_bytes(),
             repairs: Vec::new(),
             draft: Some(draft),
         }
@@ -110,7 +107,7 @@ impl Incoming {
         let permit = permit.await.map_err(|_| GIVEN_UP)?;
         let (tell, told) = oneshot::channel();
         blocking(move || {
-            let ready = draft.finish(&buffer, &repairs);
+            let ready = draft.finish(buffer, &repairs);
             drop(permit);
             match ready {
                 Ok(ready) => ready.settle(tell),
@@ -130,11 +127,59 @@ impl std::fmt::Debug for Incoming {
     }
 }
 
-/// What was promised to a message; freed when this is dropped before the message is stored.
-struct Room {
+/// Room that is kept for a message; freed when this, or what was begun with it, is dropped before the message is stored.
+pub struct Room {
     shared: Arc<Shared>,
     promise: Promise,
     ended: bool,
+}
+
+impl Room {
+    pub(super) fn new(shared: Arc<Shared>, promise: Promise) -> Self {
+        Self {
+            shared,
+            promise,
+            ended: false,
+        }
+    }
+
+    /// Begins the message, of the device for which room was asked. Its time of receipt is now. The disk is not
+    /// touched yet.
+    ///
+    /// # Errors
+    /// When the envelope can't be written down, or a quota leaves no room for it.
+    pub fn receive(mut self, envelope: Envelope) -> Result<Incoming, SpoolError> {
+        if envelope.recipients.is_empty() {
+            return Err(SpoolError::Envelope("it has no recipient"));
+        }
+        let shared = &self.shared;
+        let received_ms = shared.clock.now_ms();
+        let header = Header {
+            id: shared.ids.next(received_ms)?,
+            received_ms,
+            envelope,
+        };
+        let text = write_header(&header);
+        if text.len() > LONGEST_HEADER {
+            return Err(SpoolError::Envelope("it is longer than 1 MiB"));
+        }
+        let whole = self
+            .promise
+            .bytes()
+            .saturating_add((text.len() + END_LENGTH) as u64);
+        let limits = &shared.limits();
+        shared
+            .ledger
+            .lock()
+            .grow(limits, &mut self.promise, whole)?;
+        Ok(Incoming::new(&header, text, self))
+    }
+}
+
+impl std::fmt::Debug for Room {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Room({} octets)", self.promise.bytes())
+    }
 }
 
 impl Drop for Room {
@@ -153,6 +198,20 @@ struct Temp {
     kept: bool,
 }
 
+impl Shared {
+    fn temp(self: &Arc<Self>, id: Id) -> Result<Temp, SpoolError> {
+        let path = self.tmp(&id.to_string());
+        let output = self.files.create(&path);
+        let output = output.map_err(|error| SpoolError::io("make", &path, error))?;
+        Ok(Temp {
+            shared: Arc::clone(self),
+            path,
+            output: Some(output),
+            kept: false,
+        })
+    }
+}
+
 impl Drop for Temp {
     fn drop(&mut self) {
         if self.kept {
@@ -168,8 +227,8 @@ impl Drop for Temp {
 struct Draft {
     /// Its place in `queue/`.
     path: PathBuf,
-    /// The header's text.
-    header: String,
+    /// Octets of the file around the message, but for repairs.
+    around: usize,
     entry: Entry,
     temp: Option<Temp>,
     hash: Sha256,
@@ -193,46 +252,32 @@ impl Draft {
                 limit: limits.message_size,
             });
         }
-        let around = (self.header.len() + END_LENGTH) as u64;
-        let whole = self.size.saturating_add(around);
+        let whole = self.size.saturating_add(self.around as u64);
         shared.ledger.lock().grow(limits, promise, whole)?;
         Ok(())
     }
 
-    /// Writes, beginning with the header.
+    /// Writes some of the file.
     fn put(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
-        if self.temp.is_none() {
-            let shared = &self.room.shared;
-            let path = shared.tmp(&self.entry.id.to_string());
-            let output = shared.files.create(&path);
-            let output = output.map_err(|error| SpoolError::io("make", &path, error))?;
-            self.temp = Some(Temp {
-                shared: Arc::clone(shared),
-                path,
-                output: Some(output),
-                kept: false,
-            });
-            let header = std::mem::take(&mut self.header);
-            self.put_out(header.as_bytes())?;
-        }
+        self.hash.update(bytes);
+        self.put_out(bytes)
+    }
+
+    fn put_out(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
         if self.size.saturating_sub(self.looked_at) >= LOOK_AGAIN {
             self.looked_at = self.size;
             let shared = &self.room.shared;
             let space = shared.space()?;
             shared.ledger.lock().has_disk(&shared.limits(), space, 0)?;
         }
-        self.put_out(bytes)
-    }
-
-    fn put_out(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
-        let Some(temp) = &mut self.temp else {
-            return Err(GIVEN_UP);
+        let temp = match &mut self.temp {
+            Some(temp) => temp,
+            none => none.insert(self.room.shared.temp(self.entry.id)?),
         };
         let output = temp.output.as_mut().ok_or(GIVEN_UP)?;
         output
             .write_all(bytes)
             .map_err(|error| SpoolError::io("write", &temp.path, error))?;
-        self.hash.update(bytes);
         self.entry.file_size += bytes.len() as u64;
         let Room {
             shared, promise, ..
@@ -242,16 +287,16 @@ impl Draft {
     }
 
     /// Writes the rest, syncs it and gives it its place in the queue, which the folder may not remember yet.
-    fn finish(mut self, rest: &[u8], repairs: &[Repair]) -> Result<Ready, SpoolError> {
+    fn finish(mut self, mut rest: Vec<u8>, repairs: &[Repair]) -> Result<Ready, SpoolError> {
         let tail = write_tail(self.entry.id, self.size, repairs);
         if tail.len() > LONGEST_TAIL {
             return Err(SpoolError::Envelope("its repairs are too many"));
         }
         self.entry.size = self.size;
-        self.put(rest)?;
-        self.put_out(tail.as_bytes())?;
-        let digest = write_digest(self.hash.clone());
-        self.put_out(digest.as_bytes())?;
+        rest.extend_from_slice(tail.as_bytes());
+        self.hash.update(&rest);
+        rest.extend_from_slice(write_digest(self.hash.clone()).as_bytes());
+        self.put_out(&rest)?;
         let mut temp = self.temp.take().ok_or(GIVEN_UP)?;
         let mut output = temp.output.take().ok_or(GIVEN_UP)?;
         let failed = |what, error| SpoolError::io(what, &temp.path, error);

@@ -39,7 +39,7 @@ pub use self::error::SpoolError;
 pub use self::files::{Disk, Files, Output, Space};
 pub use self::format::{Damage, LONGEST_HEADER};
 pub use self::id::{Id, NoId};
-pub use self::incoming::Incoming;
+pub use self::incoming::{Incoming, Room};
 pub use self::reader::Message;
 pub use self::scan::{Aside, Found};
 use self::shared::{CORRUPT, FAILED, LOCK, QUEUE, Shared, TMP};
@@ -118,55 +118,35 @@ impl Spool {
         })
     }
 
-    /// Whether a message of a device may be begun: of `size` octets, if that is known.
+    /// Keeps room for a message of a device: of `size` octets, if that is known.
     ///
     /// # Errors
     /// [`SpoolError::Full`] says what is missing; [`SpoolError::TooLarge`] that it would never be taken.
-    pub async fn room_for(&self, size: Option<u64>, device: &str) -> Result<(), SpoolError> {
+    pub async fn room_for(&self, size: Option<u64>, device: &str) -> Result<Room, SpoolError> {
         let device = device.to_owned();
         self.work(move |shared| {
             let size = shared.checked_size(size)?;
             let space = shared.space()?;
-            let ledger = shared.ledger.lock();
-            Ok(ledger.has_room(&shared.limits(), space, &device, size)?)
+            let mut ledger = shared.ledger.lock();
+            ledger.has_room(&shared.limits(), space, &device, size)?;
+            let promise = ledger.begin(&device, size);
+            drop(ledger);
+            Ok(Room::new(Arc::clone(shared), promise))
         })
         .await
     }
 
-    /// Begins a message, and keeps `size` octets for it, if that is known. Its time of receipt is now.
+    /// [Room](Self::room_for) for a message, and [its beginning](Room::receive), where no client comes between.
     ///
     /// # Errors
-    /// As [`room_for`](Self::room_for), and when the envelope can't be written down.
+    /// As both.
     pub async fn receive(
         &self,
         envelope: Envelope,
         size: Option<u64>,
     ) -> Result<Incoming, SpoolError> {
-        if envelope.recipients.is_empty() {
-            return Err(SpoolError::Envelope("it has no recipient"));
-        }
-        self.work(move |shared| {
-            let received_ms = shared.clock.now_ms();
-            let header = Header {
-                id: shared.ids.next(received_ms)?,
-                received_ms,
-                envelope,
-            };
-            let length = format::write_header(&header).len();
-            if length > LONGEST_HEADER {
-                return Err(SpoolError::Envelope("it is longer than 1 MiB"));
-            }
-            let around = (length + format::END_LENGTH) as u64;
-            let size = shared.checked_size(size)?.saturating_add(around);
-            let space = shared.space()?;
-            let mut ledger = shared.ledger.lock();
-            let device = &header.envelope.device;
-            ledger.has_room(&shared.limits(), space, device, size)?;
-            let promise = ledger.begin(device, size);
-            drop(ledger);
-            Ok(Incoming::new(Arc::clone(shared), &header, promise))
-        })
-        .await
+        let room = self.room_for(size, &envelope.device).await?;
+        room.receive(envelope)
     }
 
     /// Reads a message that waits or has failed.

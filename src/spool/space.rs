@@ -326,3 +326,10 @@ pub(super) struct Promise {
     bytes: u64,
     unwritten: u64,
 }
+
+impl Promise {
+    /// Octets that are kept.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}

@@ -11,7 +11,7 @@ use crate::observe::{Clock as _, SystemClock};
 use crate::proto::smtp::Hello;
 use crate::proto::smtp::reception::{Answer, Mail, Recipient};
 use crate::session::intake::Intake;
-use crate::spool::{Address, Envelope, Incoming, SpoolError};
+use crate::spool::{Address, Envelope, Incoming, Room, SpoolError};
 
 /// What is the same for all messages of a session.
 pub(in crate::session) struct Desk {
@@ -30,6 +30,7 @@ pub(in crate::session) struct Desk {
 /// A message before its octets.
 pub(super) struct Draft {
     mail: Mail,
+    room: Room,
     recipients: Vec<Address>,
 }
 
@@ -55,9 +56,10 @@ impl Desk {
         mail.smtputf8 |= !mail.address.is_ascii();
         intake.count(&self.device)?;
         let room = intake.spool.room_for(mail.size, &self.device).await;
-        room.map_err(|error| self.failed(&error))?;
+        let room = room.map_err(|error| self.failed(&error))?;
         Ok(Draft {
             mail,
+            room,
             recipients: Vec::new(),
         })
     }
@@ -70,8 +72,12 @@ impl Desk {
     }
 
     /// Its octets are about to come.
-    pub(super) async fn begin(&self, draft: Draft, hello: &Hello) -> Result<Open, Answer> {
-        let Draft { mail, recipients } = draft;
+    pub(super) fn begin(&self, draft: Draft, hello: &Hello) -> Result<Open, Answer> {
+        let Draft {
+            mail,
+            room,
+            recipients,
+        } = draft;
         let envelope = Envelope {
             account: self.account.clone(),
             listener: self.listener.to_string(),
@@ -82,7 +88,7 @@ impl Desk {
             eight_bit: mail.eight_bit,
             trace: self.origin.lines(hello),
         };
-        let incoming = self.intake.spool.receive(envelope, mail.size).await;
+        let incoming = room.receive(envelope);
         let incoming = incoming.map_err(|error| self.failed(&error))?;
         let id = incoming.id().to_string();
         let now = SystemClock.now();

@@ -211,7 +211,7 @@ async fn answer(asked: Step, under: Under, dialogue: &mut Reception, desk: &Desk
             let verdict = desk.recipient(&mut draft, &to);
             (dialogue.decide(verdict), Under::Draft(draft))
         }
-        (Step::Begin, Under::Draft(draft)) => match desk.begin(draft, dialogue.hello()).await {
+        (Step::Begin, Under::Draft(draft)) => match desk.begin(draft, dialogue.hello()) {
             Ok(open) => (dialogue.decide(Ok(())), Under::Open(Box::new(open))),
             Err(answer) => (dialogue.decide(Err(answer)), Under::Nothing),
         },

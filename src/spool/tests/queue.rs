@@ -320,7 +320,7 @@ async fn quotas_hold_also_for_what_is_under_way() {
     };
     let spool = Spool::open(dir.path(), limits).await.unwrap().spool;
     let full = async |size, device| match spool.room_for(size, device).await {
-        Ok(()) => None,
+        Ok(_) => None,
         Err(SpoolError::Full(full)) => Some(full),
         Err(error) => panic!("{error}"),
     };
@@ -332,9 +332,16 @@ async fn quotas_hold_also_for_what_is_under_way() {
     assert_eq!(full(Some(20_000), "a").await, Some(bytes));
     assert_eq!(full(Some(20_000), "b").await, None);
 
+    // What was asked for is kept until it is used or dropped.
+    let kept = spool.room_for(Some(19_000), "a").await.unwrap();
+    let limit = Full::DeviceMessages { limit: 2 };
+    assert_eq!(full(None, "a").await, Some(limit));
+    assert_eq!(spool.totals().messages, 2);
+    drop(kept.receive(envelope("a")).unwrap());
+    assert_eq!(spool.totals().messages, 1);
+
     // Longer than it said: it grows as long as there is room.
     let mut second = spool.receive(envelope("a"), None).await.unwrap();
-    let limit = Full::DeviceMessages { limit: 2 };
     assert_eq!(full(None, "a").await, Some(limit));
     second.write(&[b'x'; 18_000]).await.unwrap();
     let error = second.write(&[b'x'; 2_000]).await.unwrap_err();
