@@ -251,16 +251,7 @@ impl Sandbox {
             ("bind", text(imap_bind.to_string())),
             ("tls", text("implicit")),
         ]);
-        let devices = map([
-            ("name", text("devices")),
-            ("protocol", text("smtp")),
-            ("bind", text(relay_bind.to_string())),
-            ("tls", text("none")),
-            ("allow_from", list([text("127.0.0.0/8")])),
-            ("login_as", text(&self.user)),
-            ("delivery", text("relay")),
-            ("sender", text("rewrite")),
-        ]);
+        let devices = self.devices(relay_bind);
         let server = |address: SocketAddr| {
             map([
                 ("address", text(address.to_string())),
@@ -309,6 +300,20 @@ impl Sandbox {
         ]);
         // Maps and strings can always be written.
         serde_yaml::to_string(&all).unwrap_or_default()
+    }
+
+    /// A listener that takes mail into the queue.
+    fn devices(&self, bind: SocketAddr) -> Value {
+        map([
+            ("name", text("devices")),
+            ("protocol", text("smtp")),
+            ("bind", text(bind.to_string())),
+            ("tls", text("none")),
+            ("allow_from", list([text("127.0.0.0/8")])),
+            ("login_as", text(&self.user)),
+            ("delivery", text("relay")),
+            ("sender", text("rewrite")),
+        ])
     }
 }
 
