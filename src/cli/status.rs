@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::daemon::control;
 use crate::daemon::watch::{self, Warning};
 use crate::daemon::wiring::Base;
+use crate::delivery::view::Summary;
 use crate::input::account::{account_key, is_catch_all};
 use crate::oauth::AccountStatus;
 use crate::observe::counters::sum;
@@ -47,6 +48,9 @@ struct Report {
     accounts: Vec<Shown>,
     sessions: Vec<SessionInfo>,
     mail_trouble: Vec<MailTrouble>,
+    /// Missing where nobody has a queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<Summary>,
     counters: Value,
     warnings: Vec<Warning>,
 }
@@ -78,7 +82,9 @@ async fn report(config: &Config) -> anyhow::Result<Report> {
     let mut sessions = Vec::new();
     let mut mail_trouble = Vec::new();
     let mut counters = Vec::new();
+    let mut queue = None;
     for answer in answers {
+        queue = queue.or(answer.queue);
         sessions.extend(answer.sessions);
         mail_trouble.extend(answer.mail_trouble);
         counters.push(answer.counters);
@@ -94,6 +100,7 @@ async fn report(config: &Config) -> anyhow::Result<Report> {
         accounts: statuses.into_iter().map(shown).collect(),
         sessions,
         mail_trouble,
+        queue,
         counters: sum(counters),
         warnings,
     })
@@ -125,6 +132,9 @@ fn print(report: &Report) {
             print_mail_trouble(trouble);
         }
     }
+    if let Some(queue) = &report.queue {
+        print_queue(queue);
+    }
     if !report.warnings.is_empty() {
         say("");
     }
@@ -143,6 +153,31 @@ fn print(report: &Report) {
             session.label,
             time(session.since)
         ));
+    }
+}
+
+/// How the queue of the relay stands.
+fn print_queue(queue: &Summary) {
+    let oldest = queue.oldest.map(time);
+    let oldest = oldest.map_or_else(String::new, |at| format!(", the oldest since {at}"));
+    let held = match queue.held {
+        0 => String::new(),
+        held => format!(" ({held} of them held)"),
+    };
+    say(format_args!(
+        "\nqueue  {} waiting{held}{oldest}; {} failed",
+        queue.waiting, queue.failed
+    ));
+    for obstacle in &queue.obstacles {
+        let until = obstacle.until.map(time);
+        let until = until.map_or_else(String::new, |at| format!(", next try {at}"));
+        say(format_args!(
+            "  {}: {} waiting: {}{until}",
+            obstacle.account, obstacle.messages, obstacle.why
+        ));
+    }
+    if queue.failed > 0 {
+        say("  mailsplice queue list shows what failed, and why");
     }
 }
 

@@ -139,7 +139,8 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-fn limits(config: &Config) -> spool::Limits {
+/// The bounds of the spool.
+pub(crate) fn limits(config: &Config) -> spool::Limits {
     let relay = &config.relay;
     let intakes = config
         .listeners

@@ -7,7 +7,8 @@ use tracing::{error, info, warn};
 use super::trace::Origin;
 use crate::input::words::Sender;
 use crate::message::{Repairer, Rules};
-use crate::observe::{Clock as _, SystemClock};
+use crate::observe::event::{Client, MailAccepted};
+use crate::observe::{Clock as _, Event, Events, SystemClock};
 use crate::proto::smtp::Hello;
 use crate::proto::smtp::reception::{Answer, Mail, Recipient};
 use crate::session::intake::Intake;
@@ -25,6 +26,12 @@ pub(in crate::session) struct Desk {
     /// The password's label, else the device's address.
     pub(in crate::session) device: String,
     pub(in crate::session) origin: Origin,
+    /// The session's number in this process.
+    pub(in crate::session) session: u64,
+    /// Where it came from.
+    pub(in crate::session) client: Client,
+    /// Where it is told what was taken.
+    pub(in crate::session) events: Events,
 }
 
 /// A message before its octets.
@@ -134,6 +141,16 @@ impl Desk {
             repairs.push(format!("{} {count}", mend.word()));
         }
         let entry = incoming.commit().await.map_err(failed)?;
+        self.events.emit(&Event::MailAccepted(MailAccepted {
+            session: self.session,
+            client: self.client.clone(),
+            account: self.account.clone(),
+            device: self.device.clone(),
+            message: entry.id.to_string(),
+            size: entry.size,
+            recipients: entry.recipients,
+            repairs: repairs.clone(),
+        }));
         info!(
             id = %entry.id,
             size = entry.size,

@@ -93,7 +93,7 @@ def through_postfix(lab, _case):
     [mail] = wait_for(lambda: relay.arrived(marker), "the mail arrives")
     head, _, body = mail.partition(b"\r\n\r\n")
     need(body == marker.encode() + b"\r\n", body)
-    for part in (rb"\r\nSubject: =\?utf-8\?", rb"\r\nDate: ", rb"\r\nMessage-ID: <", rb"\r\nReply-To: [^\r]*hall@printer.local",
+    for part in (rb"\r\nSubject: Gescannt =\?utf-8\?", rb"\r\nDate: ", rb"\r\nMessage-ID: <", rb"\r\nReply-To: [^\r]*hall@printer.local",
                  rb"\r\nFrom: [^\r]*<scan@lab.test>"):
         need(re.search(part, head, re.I), f"{part} is not in {head}")
     need(set(relay.postfix.logins()) == {"XOAUTH2"}, relay.postfix.logins())
@@ -161,7 +161,8 @@ def storm(lab, _case):
     # Behind a broken answer to the dot, or a kill while up to three messages are on their way.
     window = relay.wire.cuts["dot"] + 3 * kills + 3
     need(twice <= window, f"{twice} arrived twice, with {window} chances")
-    need(relay.wire.most <= 3, f"{relay.wire.most} connections at a time")
+    # Those of a process that was just killed may still be seen.
+    need(relay.wire.most <= 6, f"{relay.wire.most} connections at a time")
     print(f"   {messages} taken and arrived, {twice} of them twice ({relay.wire.cuts['dot']} answers lost, "
           f"{kills} kills); refused to devices: {dict(refused)}; cuts: {relay.wire.cuts}")
     relay.stop()
@@ -186,6 +187,9 @@ def paced(lab, _case):
     need(relay.wire.most <= 2, f"{relay.wire.most} sessions")
     waiting = relay.queue()
     need(len(waiting) == 12 and all("30 messages a minute" in one["why"] for one in waiting), waiting[:2])
+    if not FULL:
+        relay.stop()
+        return
     wait_for(lambda: not relay.queue(), "the rest is sent a minute later", 90)
     for at, first in enumerate(seen):
         need(sum(first <= other < first + 60 for other in seen[at:]) <= 30, "more than 30 in some 60 seconds")
@@ -226,7 +230,6 @@ def smtplib_sends(lab, _case):
 
 
 def cases():
-    every = [("through-postfix", through_postfix), ("storm", storm), ("commands", commands), ("smtplib", smtplib_sends)]
-    if FULL:
-        every.append(("paced", paced))
+    every = [("through-postfix", through_postfix), ("storm", storm), ("paced", paced), ("commands", commands),
+             ("smtplib", smtplib_sends)]
     return [Case(f"relay/{name}", works, program="postfix") for name, works in every]
