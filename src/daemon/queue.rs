@@ -81,8 +81,11 @@ impl Queue {
             settings: settings(&config.load()),
             tell: Arc::new(move |what| told.tell(what)),
         };
+        let delivery = Delivery::start(opened, needs);
+        herald.follow(&delivery);
+        delivery.tell_untold();
         Self {
-            delivery: Delivery::start(opened, needs),
+            delivery,
             spool,
             herald,
             arrivals: Mutex::default(),
