@@ -11,6 +11,7 @@ mod login;
 mod output;
 mod password;
 mod paste;
+mod queue;
 mod revoke;
 mod sandbox;
 mod schema;
@@ -81,6 +82,9 @@ enum Command {
     /// Make, list and remove device passwords: what mail programs log in to this proxy with.
     #[command(subcommand)]
     Password(password::Command),
+    /// List, show and change the messages of the relay's queue, while `serve` runs or not.
+    #[command(subcommand)]
+    Queue(queue::Command),
     /// Show, export or renew the local certificate.
     #[command(subcommand)]
     Cert(cert::Command),
@@ -133,6 +137,7 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Doctor(arguments) => doctor::run(file, &arguments),
         Command::Password(command) => password::run(file, command),
+        Command::Queue(command) => queue::run(file, &command),
         Command::Cert(command) => cert::run(file, &command),
         Command::Sandbox(arguments) => sandbox::run(&arguments),
         Command::Schema => schema::run(),

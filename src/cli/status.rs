@@ -11,9 +11,12 @@ use crate::config::Config;
 use crate::daemon::control;
 use crate::daemon::watch::{self, Warning};
 use crate::daemon::wiring::Base;
+use crate::delivery::view::Summary;
 use crate::input::account::{account_key, is_catch_all};
+use crate::message::Mend;
 use crate::oauth::AccountStatus;
 use crate::observe::counters::sum;
+use crate::observe::devices::Device;
 use crate::observe::{Clock as _, SystemClock};
 use crate::session::{MailTrouble, SessionInfo};
 
@@ -47,6 +50,10 @@ struct Report {
     accounts: Vec<Shown>,
     sessions: Vec<SessionInfo>,
     mail_trouble: Vec<MailTrouble>,
+    /// Missing where nobody has a queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<Summary>,
+    devices: Vec<Device>,
     counters: Value,
     warnings: Vec<Warning>,
 }
@@ -78,7 +85,10 @@ async fn report(config: &Config) -> anyhow::Result<Report> {
     let mut sessions = Vec::new();
     let mut mail_trouble = Vec::new();
     let mut counters = Vec::new();
+    let (mut queue, mut devices) = (None, Vec::new());
     for answer in answers {
+        queue = queue.or(answer.queue);
+        devices.extend(answer.devices);
         sessions.extend(answer.sessions);
         mail_trouble.extend(answer.mail_trouble);
         counters.push(answer.counters);
@@ -94,6 +104,8 @@ async fn report(config: &Config) -> anyhow::Result<Report> {
         accounts: statuses.into_iter().map(shown).collect(),
         sessions,
         mail_trouble,
+        queue,
+        devices,
         counters: sum(counters),
         warnings,
     })
@@ -125,6 +137,10 @@ fn print(report: &Report) {
             print_mail_trouble(trouble);
         }
     }
+    if let Some(queue) = &report.queue {
+        print_queue(queue);
+    }
+    report.devices.iter().for_each(print_device);
     if !report.warnings.is_empty() {
         say("");
     }
@@ -143,6 +159,49 @@ fn print(report: &Report) {
             session.label,
             time(session.since)
         ));
+    }
+}
+
+/// How the queue of the relay stands.
+fn print_queue(queue: &Summary) {
+    let oldest = queue.oldest.map(time);
+    let oldest = oldest.map_or_else(String::new, |at| format!(", the oldest since {at}"));
+    let held = match queue.held {
+        0 => String::new(),
+        held => format!(" ({held} of them held)"),
+    };
+    say(format_args!(
+        "\nqueue  {} waiting{held}{oldest}; {} failed",
+        queue.waiting, queue.failed
+    ));
+    for obstacle in &queue.obstacles {
+        let until = obstacle.until.map(time);
+        let until = until.map_or_else(String::new, |at| format!(", next try {at}"));
+        say(format_args!(
+            "  {}: {} waiting: {}{until}",
+            obstacle.account, obstacle.messages, obstacle.why
+        ));
+    }
+    if queue.failed > 0 {
+        say("  mailsplice queue list shows what failed, and why");
+    }
+}
+
+/// What a device sent since the start, and what had to be mended in it.
+fn print_device(device: &Device) {
+    let messages = match device.messages {
+        1 => "1 message".to_owned(),
+        count => format!("{count} messages"),
+    };
+    say(format_args!(
+        "  device {} (listener {}): {messages}, the last {}",
+        device.device,
+        device.listener,
+        time(device.last)
+    ));
+    for (what, count) in &device.repairs {
+        let told = Mend::of(what).map(Mend::sentence).unwrap_or_default();
+        say(format_args!("    {what} {count} times: {told}"));
     }
 }
 

@@ -188,8 +188,13 @@ pub(super) fn mail_address(text: &str) -> Result<&str, String> {
 
 /// An address, or all of a domain.
 pub(super) fn addresses(text: &str) -> Result<AddressPattern, String> {
-    let message = "must be a mail address or a domain, as in scan@contoso.com or contoso.com";
-    AddressPattern::read(text).ok_or_else(|| message.to_owned())
+    AddressPattern::read(text).ok_or_else(|| {
+        let message = match text.contains('*') {
+            true => "takes no *: write contoso.com for all of a domain",
+            false => "must be a mail address or a domain, as in scan@contoso.com or contoso.com",
+        };
+        message.to_owned()
+    })
 }
 
 /// Where the browser comes back to: this machine alone.

@@ -14,6 +14,7 @@ pub mod wiring;
 
 use std::path::PathBuf;
 
+pub(crate) use queue::limits as queue_limits;
 pub use run::{Running, serve, start, until_told_to_stop};
 use thiserror::Error;
 

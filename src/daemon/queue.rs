@@ -81,8 +81,11 @@ impl Queue {
             settings: settings(&config.load()),
             tell: Arc::new(move |what| told.tell(what)),
         };
+        let delivery = Delivery::start(opened, needs);
+        herald.follow(&delivery);
+        delivery.tell_untold();
         Self {
-            delivery: Delivery::start(opened, needs),
+            delivery,
             spool,
             herald,
             arrivals: Mutex::default(),
@@ -136,7 +139,8 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-fn limits(config: &Config) -> spool::Limits {
+/// The bounds of the spool.
+pub(crate) fn limits(config: &Config) -> spool::Limits {
     let relay = &config.relay;
     let intakes = config
         .listeners

@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 use std::ops::Bound;
 
-use super::core::{Busy, Item};
+use super::core::{Bucket, Busy, Item};
 use super::judge::RETRIED;
 use super::record::update;
-use super::view::{DetailView, MessageView, Page, RecipientView, RepairView, Standing, TraceView};
+use super::view::{
+    DetailView, MessageView, Obstacle, Page, RecipientView, RepairView, Standing, Summary,
+    TraceView,
+};
 use super::{Delivery, Shared};
 use crate::observe::time::rfc3339;
 use crate::spool::{Attempt, Fate, Header, Id, SpoolError, State};
@@ -60,6 +63,42 @@ impl Delivery {
         Page {
             messages: surveyed.iter().filter_map(view).collect(),
             more,
+        }
+    }
+
+    /// How the queue stands.
+    pub(crate) fn summary(&self) -> Summary {
+        let shared = &self.shared;
+        let now_ms = shared.clock.now_ms();
+        let (bytes, syncs) = (shared.spool.totals().bytes, shared.spool.syncs());
+        let core = shared.core.lock();
+        let count = |is: fn(&&Item) -> bool| core.items.values().filter(is).count();
+        let waiting = core.items.values().filter(|item| !item.failed);
+        let oldest = waiting.map(|item| item.entry.received_ms).min();
+        let mut accounts: Vec<_> = core.buckets.iter().collect();
+        accounts.sort_by_key(|(account, _)| *account);
+        let obstacle = |(account, bucket): (&String, &Bucket)| {
+            let until = bucket.not_before_ms;
+            let timed = until != u64::MAX && !bucket.missing;
+            let own = |item: &&Item| !item.failed && item.entry.account == *account;
+            let messages = core.items.values().filter(own).count();
+            Some(Obstacle {
+                account: account.clone(),
+                why: core.obstacle(account, now_ms).filter(|_| messages > 0)?,
+                messages,
+                until: timed.then_some(until / 1000),
+            })
+        };
+        Summary {
+            waiting: count(|item| !item.failed),
+            held: count(|item| !item.failed && item.entry.held),
+            failed: count(|item| item.failed),
+            bytes,
+            oldest: oldest.map(|at| at / 1000),
+            obstacles: accounts.into_iter().filter_map(obstacle).collect(),
+            syncs: syncs.syncs,
+            synced: syncs.shared_by,
+            sync_microseconds: syncs.microseconds,
         }
     }
 

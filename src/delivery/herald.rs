@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -11,12 +11,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
+use super::Delivery;
 use super::letter::{Case, Letter};
 use super::told::{About, Told};
+use super::untold::Marker;
 use crate::oauth::table;
 use crate::observe::event::{MailNotice, MailTold};
 use crate::observe::{Class, Clock as _, Event, Events, SystemClock};
-use crate::spool::{Address, Envelope, Spool, SpoolError};
+use crate::spool::{Address, Envelope, Id, Spool, SpoolError};
 
 /// How long what follows a notice is gathered.
 const WINDOW: Duration = Duration::from_secs(15 * 60);
@@ -45,6 +47,8 @@ struct Shared {
     events: Events,
     spool: Spool,
     find: FindAddressee,
+    /// Writes down who was told of, once there is a scheduler.
+    marker: OnceLock<Marker>,
     /// Open for a quarter of an hour behind each notice.
     windows: Mutex<HashMap<Key, Gathered>>,
     tasks: TaskTracker,
@@ -58,12 +62,13 @@ type Key = (bool, String);
 #[derive(Default)]
 struct Gathered {
     cases: Vec<Case>,
-    count: usize,
+    /// All of them.
+    ids: Vec<Id>,
 }
 
 impl Gathered {
     fn add(&mut self, case: Case) {
-        self.count += 1;
+        self.ids.push(case.id());
         // The last one stands for all where there is room for one alone.
         if self.cases.len() >= MOST {
             self.cases.pop();
@@ -79,6 +84,7 @@ impl Herald {
             events,
             spool,
             find,
+            marker: OnceLock::new(),
             windows: Mutex::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -86,6 +92,11 @@ impl Herald {
         Self {
             shared: Arc::new(shared),
         }
+    }
+
+    /// Lets a scheduler write down who was told of. Once.
+    pub(crate) fn follow(&self, delivery: &Delivery) {
+        let _ = self.shared.marker.set(delivery.marker());
     }
 
     /// Takes one thing that happened. Must be called inside a tokio runtime.
@@ -132,12 +143,17 @@ impl Herald {
                 let class = class(code.as_deref());
                 let mail = mail_told(&about, class, code, sentence);
                 event(Event::MailFailed(mail.clone()));
-                self.people(true, &about, Case::of(mail, &about, recipients));
+                // No notice about a notice.
+                if !about.listener.is_empty() {
+                    self.people(true, Case::of(mail, &about, recipients));
+                }
             }
             Told::Delayed { about, why } => {
                 let mail = mail_told(&about, Class::Temporary, None, why);
                 event(Event::MailDelayed(mail.clone()));
-                self.people(false, &about, Case::of(mail, &about, Vec::new()));
+                if !about.listener.is_empty() {
+                    self.people(false, Case::of(mail, &about, Vec::new()));
+                }
             }
             Told::SetAside { about, to, why } => {
                 let place =
@@ -147,7 +163,8 @@ impl Herald {
                 );
                 let mail = mail_told(&about, Class::Configuration, None, sentence);
                 event(Event::MailFailed(mail.clone()));
-                self.people(true, &about, Case::of(mail, &about, Vec::new()));
+                // Of a notice too, since no mail is sent about what no listener took.
+                self.people(true, Case::aside(mail, &about));
             }
         }
     }
@@ -160,12 +177,8 @@ impl Herald {
     }
 
     /// Tells people now, or with those that follow.
-    fn people(&self, failed: bool, about: &About, case: Case) {
-        // No notice about a notice.
-        if about.listener.is_empty() {
-            return;
-        }
-        let key = (failed, about.listener.clone());
+    fn people(&self, failed: bool, case: Case) {
+        let key = (failed, case.mail.listener.clone());
         match self.shared.windows.lock().entry(key.clone()) {
             Entry::Occupied(mut open) => open.get_mut().add(case),
             Entry::Vacant(closed) => {
@@ -181,7 +194,9 @@ impl Shared {
     /// Tells of the first case, and at the end of each quarter of an hour of what came within it, until nothing
     /// does.
     async fn window(self: Arc<Self>, key: Key, first: Case) {
-        self.notice(key.0, &[first], 1).await;
+        let mut alone = Gathered::default();
+        alone.add(first);
+        self.notice(key.0, &alone).await;
         loop {
             let stopped = tokio::select! {
                 () = self.stop.cancelled() => true,
@@ -193,61 +208,66 @@ impl Shared {
                     .get_mut(&key)
                     .map(std::mem::take)
                     .unwrap_or_default();
-                if gathered.count == 0 || stopped {
+                if gathered.cases.is_empty() || stopped {
                     windows.remove(&key);
                 }
                 gathered
             };
-            if gathered.count == 0 {
+            if gathered.cases.is_empty() {
                 return;
             }
-            self.notice(key.0, &gathered.cases, gathered.count).await;
+            self.notice(key.0, &gathered).await;
             if stopped {
                 return;
             }
         }
     }
 
-    async fn notice(&self, failed: bool, cases: &[Case], count: usize) {
-        let Some(last) = cases.last() else { return };
+    async fn notice(&self, failed: bool, gathered: &Gathered) {
+        let Some(last) = gathered.cases.last() else {
+            return;
+        };
         let addressee = (self.find)(&last.mail.listener, &last.mail.account);
         // On the disk before anybody is told that it was sent.
-        if let Some(addressee) = addressee.filter(|_| failed)
-            && let Err(error) = self.mail(&addressee, cases, count).await
-        {
-            warn!(%error, "no mail about a message that was given up: notify alone tells it");
-        }
+        let mailed = match addressee.filter(|_| failed) {
+            Some(addressee) => self.mail(&addressee, gathered).await,
+            None => Ok(()),
+        };
         self.events.emit(&Event::MailNotice(MailNotice {
             failed,
-            messages: count,
+            messages: gathered.ids.len(),
             last: last.mail.clone(),
         }));
+        match (mailed, self.marker.get()) {
+            (Err(error), _) => {
+                warn!(%error, "no mail about a message that was given up: notify alone tells it");
+            }
+            (Ok(()), Some(marker)) if failed => marker.told(&gathered.ids).await,
+            _ => {}
+        }
     }
 
     /// Puts a mail about these messages into the queue. It counts as no listener's, so that nothing is told of it.
-    async fn mail(
-        &self,
-        addressee: &Addressee,
-        cases: &[Case],
-        count: usize,
-    ) -> Result<(), SpoolError> {
-        let Some(last) = cases.last() else {
+    async fn mail(&self, addressee: &Addressee, gathered: &Gathered) -> Result<(), SpoolError> {
+        let Some(last) = gathered.cases.last() else {
             return Ok(());
         };
+        let Addressee { to, mailbox } = addressee;
         let envelope = Envelope {
             account: last.mail.account.clone(),
             listener: String::new(),
             device: "mailsplice".to_owned(),
-            sender: Address::new(&*addressee.mailbox),
-            recipients: vec![Address::new(&*addressee.to)],
+            sender: Address::new(&**mailbox),
+            recipients: vec![Address::new(&**to)],
+            smtputf8: !(to.is_ascii() && mailbox.is_ascii()),
             trace: vec![format!("notice about {}", last.mail.message)],
             ..Envelope::default()
         };
         let mut incoming = self.spool.receive(envelope, None).await?;
         let letter = Letter {
             addressee,
-            cases,
-            count,
+            cases: &gathered.cases,
+            count: gathered.ids.len(),
             id: incoming.id(),
             now: SystemClock.now(),
         };

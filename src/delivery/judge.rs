@@ -162,15 +162,21 @@ impl Context<'_> {
         }
     }
 
-    /// What a refusal of MAIL means: the mailbox is left alone in any case. `Err`: the message has failed, since
-    /// the sender is what is refused.
+    /// What a refusal of MAIL means: for good and of the sender, the message has failed (`Err`), so that one bad
+    /// address stops no other mail; else it concerns the whole mailbox, which is left alone for a while.
     pub(super) fn mail_refused(&self, reply: &MailReply) -> Result<Trouble, Said> {
-        let row = session_row(&reply.text);
-        let of_sender = row.is_some_and(|row| row.class != Class::Temporary);
-        if of_sender && !reply.is_temporary() {
+        if !reply.is_temporary() && !is_of_mailbox(reply) {
             return Err(Said::Refused(reply.clone()));
         }
-        Ok(self.trouble(&self.meaning(reply)))
+        let row = table::mail_error(Protocol::Smtp, &reply.text, None);
+        let mut meaning = self.meaning(reply);
+        if let Some(row) = row {
+            meaning.sentence = self.values().fill(&row.sentence);
+        }
+        Ok(Trouble {
+            class: row.map_or(Class::Temporary, |row| row.class),
+            ..self.trouble(&meaning)
+        })
     }
 
     /// The connection ended before MAIL was answered.
@@ -211,21 +217,47 @@ impl Context<'_> {
         }
     }
 
+    fn values(&self) -> Values {
+        let values = Values::default().user(self.account);
+        values.mailbox(self.mailbox).host(self.host)
+    }
+
     fn meaning(&self, reply: &MailReply) -> Meaning {
         let row = table::mail_error(Protocol::Smtp, &reply.text, None);
-        let values = Values::default()
-            .user(self.account)
-            .mailbox(self.mailbox)
-            .host(self.host);
-        let told = session_row(&reply.text).map(|row| values.fill(&row.sentence));
+        let told = session_row(&reply.text).map(|row| self.values().fill(&row.sentence));
         let pause = row.and_then(|row| row.pause).map(Duration::from_secs);
         Meaning {
             sentence: told.unwrap_or_else(|| format!("{} answered: {}", self.host, reply.text)),
-            code: row.map(Row::code).or_else(|| reply_code(&reply.text)),
+            code: code(&reply.text),
             named: suggested(&reply.text).max(pause),
             throttled: row.is_some_and(|row| row.class == Class::Temporary),
         }
     }
+}
+
+/// The code for what a server said: the table's, or its own.
+pub(super) fn code(text: &str) -> Option<String> {
+    let row = table::mail_error(Protocol::Smtp, text, None);
+    row.map(Row::code).or_else(|| reply_code(text))
+}
+
+/// Whether a refusal of MAIL for good has nothing to do with the sender: the login, the whole service, or a
+/// bound that passes.
+fn is_of_mailbox(reply: &MailReply) -> bool {
+    let row = table::mail_error(Protocol::Smtp, &reply.text, None);
+    let known = row.is_some_and(|row| {
+        let login = row
+            .reply
+            .as_ref()
+            .is_some_and(|one| one.when == When::Login);
+        login || row.class == Class::Temporary
+    });
+    // RFC 4954 §6: the login. RFC 5321 §4.2.2: 503 is about the order of commands. RFC 3463 §3.4: 5.3.2, the
+    // system takes no messages.
+    let login = matches!(reply.code, 503 | 530 | 534 | 535 | 538);
+    let text = reply.text.to_lowercase();
+    let service = ["5.3.2", "service unavailable", "service not available"];
+    known || login || service.iter().any(|words| text.contains(words))
 }
 
 /// The row of what a server says after the login.

@@ -19,6 +19,8 @@ const LONGEST_HEADER: usize = 4096;
 const MOST_RECIPIENTS: usize = 50;
 /// Characters of a line that came from elsewhere.
 const LONGEST_LINE: usize = 500;
+/// Characters of a name that came from elsewhere.
+const LONGEST_NAME: usize = 256;
 /// Octets in a line of base64 (RFC 2045 §6.8).
 const BASE64_LINE: usize = 76;
 
@@ -29,6 +31,8 @@ pub(super) struct Case {
     id: Id,
     received_ms: u64,
     recipients: Vec<Recipient>,
+    /// It can be sent again from the queue.
+    kept: bool,
 }
 
 impl Case {
@@ -38,7 +42,20 @@ impl Case {
             id: about.id,
             received_ms: about.received_ms,
             recipients,
+            kept: true,
         }
+    }
+
+    /// One that can't be read any more.
+    pub(super) fn aside(mail: MailTold, about: &About) -> Self {
+        Self {
+            kept: false,
+            ..Self::of(mail, about, Vec::new())
+        }
+    }
+
+    pub(super) fn id(&self) -> Id {
+        self.id
     }
 }
 
@@ -62,16 +79,16 @@ impl Letter<'_> {
             let _ = writeln!(body, "{} messages could not be delivered.\n", self.count);
         }
         for case in self.cases {
-            self.tell(&mut body, case, header(spool, case.id).await);
+            Self::tell(&mut body, case, &header(spool, case.id).await);
         }
-        let beyond = self.count - self.cases.len();
+        let beyond = self.count.saturating_sub(self.cases.len());
         if beyond > 0 {
             let _ = writeln!(body, "And {beyond} more: mailsplice queue list shows all.");
         }
         self.framed(&body)
     }
 
-    fn tell(&self, body: &mut String, case: &Case, header: String) {
+    fn tell(body: &mut String, case: &Case, header: &str) {
         let MailTold {
             listener,
             device,
@@ -80,7 +97,6 @@ impl Letter<'_> {
             sentence,
             ..
         } = &case.mail;
-        let shown = |text: &str| one_line(LONGEST_LINE, text);
         let received = minutes(case.received_ms / 1000);
         let _ = write!(
             body,
@@ -88,39 +104,24 @@ impl Letter<'_> {
              Device:    {} (listener {})\n\
              Received:  {received}\n\
              Reason:    {}\n",
-            shown(device),
-            shown(listener),
-            shown(sentence),
+            one_line(LONGEST_NAME, device),
+            one_line(LONGEST_NAME, listener),
+            one_line(LONGEST_LINE, sentence),
         );
-        let named = case.recipients.iter().take(MOST_RECIPIENTS);
-        for one in named {
-            let state = match one.state {
-                Fate::Delivered => "delivered",
-                Fate::Waiting => "waiting",
-                Fate::Failed => "not delivered",
-                Fate::Unknown => "outcome unknown",
-            };
-            let reply = match one.reply.is_empty() {
-                true => String::new(),
-                false => format!(": {}", shown(&one.reply)),
-            };
-            let _ = writeln!(
+        recipients(body, &case.recipients);
+        let _ = match case.kept {
+            true => write!(
                 body,
-                "Recipient: {} ({state}{reply})",
-                shown(one.address.as_str())
-            );
-        }
-        let beyond = case.recipients.len().saturating_sub(MOST_RECIPIENTS);
-        if beyond > 0 {
-            let _ = writeln!(body, "Recipient: and {beyond} more");
-        }
-        let _ = write!(
-            body,
-            "\nIt is kept for 7 days. When the reason is mended, send it again by\n\n  {}\n",
-            command::queue_retry(message)
-        );
+                "\nIt is kept for 7 days. When the reason is mended, send it again by\n\n  {}\n",
+                command::queue_retry(message)
+            ),
+            false => write!(
+                body,
+                "\nIt can't be sent again from here: let the device send it once more.\n"
+            ),
+        };
         if let Some(code) = code {
-            let code = command::shell(&shown(code));
+            let code = command::shell(&one_line(LONGEST_NAME, code));
             let _ = write!(
                 body,
                 "\nWhat the answer means:\n\n  mailsplice explain {code}\n"
@@ -164,6 +165,28 @@ impl Letter<'_> {
             rfc5322(self.now),
             self.id,
         )
+    }
+}
+
+/// What has become of each.
+fn recipients(body: &mut String, all: &[Recipient]) {
+    for one in all.iter().take(MOST_RECIPIENTS) {
+        let state = match one.state {
+            Fate::Delivered => "delivered",
+            Fate::Waiting => "waiting",
+            Fate::Failed => "not delivered",
+            Fate::Unknown => "outcome unknown",
+        };
+        let reply = match one.reply.is_empty() {
+            true => String::new(),
+            false => format!(": {}", one_line(LONGEST_LINE, &one.reply)),
+        };
+        let address = one_line(LONGEST_NAME, one.address.as_str());
+        let _ = writeln!(body, "Recipient: {address} ({state}{reply})");
+    }
+    let beyond = all.len().saturating_sub(MOST_RECIPIENTS);
+    if beyond > 0 {
+        let _ = writeln!(body, "Recipient: and {beyond} more");
     }
 }
 

@@ -18,6 +18,7 @@ mod pace;
 mod record;
 mod settings;
 mod told;
+mod untold;
 pub(crate) mod view;
 mod worker;
 
@@ -167,8 +168,20 @@ impl Delivery {
                 core.insert(entry, true);
             }
         }
-        for Aside { found, moved, why } in aside {
+        for one in aside {
+            let Aside {
+                id,
+                header,
+                found,
+                moved,
+                why,
+            } = one;
             warn!(file = %found.display(), moved = ?moved, %why, "a message of the spool can't be read");
+            (shared.tell)(Told::SetAside {
+                about: About::of_header(id, header.as_deref()),
+                to: moved,
+                why: why.to_string(),
+            });
         }
         (Self { shared }, arrivals)
     }

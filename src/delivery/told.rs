@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::observe::Class;
-use crate::spool::{Id, Recipient};
+use crate::spool::{Header, Id, Recipient};
 
 /// Is told of everything, at once and in order for each message. Must not wait.
 pub(crate) type Tell = Arc<dyn Fn(Told) + Send + Sync>;
@@ -26,6 +26,22 @@ pub(crate) struct About {
     pub attempts: u32,
     /// How many recipients it has.
     pub recipients: usize,
+}
+
+impl About {
+    /// What a header says of a message; without one only its name is known.
+    pub(super) fn of_header(id: Id, header: Option<&Header>) -> Self {
+        let text = |of: fn(&Header) -> &String| header.map(of).cloned().unwrap_or_default();
+        Self {
+            id,
+            account: text(|header| &header.envelope.account),
+            listener: text(|header| &header.envelope.listener),
+            device: text(|header| &header.envelope.device),
+            received_ms: header.map_or(0, |header| header.received_ms),
+            attempts: 0,
+            recipients: header.map_or(0, |header| header.envelope.recipients.len()),
+        }
+    }
 }
 
 /// Something that happened. The words of servers in it may name addresses: they are for people, not for logs.

@@ -51,6 +51,45 @@ pub struct MessageView {
     pub why: String,
 }
 
+/// How a queue stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Summary {
+    /// Messages that wait, are held or being sent.
+    pub waiting: usize,
+    /// Those of them that a person keeps back.
+    pub held: usize,
+    /// Messages that nobody will try again.
+    pub failed: usize,
+    /// Octets of all files, those in `corrupt/` included.
+    pub bytes: u64,
+    /// When the oldest that waits was received, Unix seconds.
+    pub oldest: Option<u64>,
+    /// What stands in the way of whole accounts.
+    pub obstacles: Vec<Obstacle>,
+    /// Syncs of the queue's folder since the start.
+    #[serde(default)]
+    pub syncs: u64,
+    /// Messages that shared them.
+    #[serde(default)]
+    pub synced: u64,
+    /// How long the syncs took together, in microseconds.
+    #[serde(default)]
+    pub sync_microseconds: u64,
+}
+
+/// Why nothing of an account is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Obstacle {
+    /// The account's key.
+    pub account: String,
+    /// In words, with the mend.
+    pub why: String,
+    /// How many of its messages wait.
+    pub messages: usize,
+    /// When it is tried again, Unix seconds; `None`: when a person has acted.
+    pub until: Option<u64>,
+}
+
 /// Some messages of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Page {

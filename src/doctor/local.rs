@@ -85,6 +85,31 @@ async fn listed(subject: &Subject<'_>) -> Result<Vec<access::Entry>, String> {
     Ok(entries)
 }
 
+/// What waits of the account's mail. `None` where no listener takes mail into the queue.
+pub(super) fn queue(subject: &Subject<'_>, answers: &[control::Status]) -> Option<Finding> {
+    let mut listeners = subject.config.listeners.iter();
+    listeners.find(|one| one.intake.is_some())?;
+    let Some(queue) = answers.iter().find_map(|answer| answer.queue.as_ref()) else {
+        return Some(Finding::warning(
+            "serve is not running: mail is neither taken nor delivered",
+        ));
+    };
+    let (waiting, failed) = (queue.waiting, queue.failed);
+    let of_all = format!("{waiting} waiting in all, {failed} failed");
+    let mut obstacles = queue.obstacles.iter();
+    let obstacle = obstacles.find(|one| one.account == subject.account.key);
+    Some(match obstacle {
+        None => Finding::ok(of_all),
+        Some(obstacle) => {
+            let (count, why) = (obstacle.messages, &obstacle.why);
+            Finding::warning(format!(
+                "{count} messages of this account wait: {why} ({of_all})"
+            ))
+            .mend(["mailsplice queue list shows them.".to_owned()])
+        }
+    })
+}
+
 /// Whether a running `serve` can be reached as mail programs reach it. `answers` are those of the
 /// control socket.
 pub(super) async fn listeners(

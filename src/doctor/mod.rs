@@ -67,8 +67,8 @@ pub(crate) async fn examine(
     }
 }
 
-/// The steps of a protocol whose connection is protected like this.
-fn plan(tls: Option<TlsMode>) -> Vec<&'static str> {
+/// The steps of a protocol whose connection is protected like this, and whose mail may wait in a queue.
+fn plan(tls: Option<TlsMode>, queue: bool) -> Vec<&'static str> {
     let mut plan = vec!["configuration", "dns", "tcp"];
     match tls {
         Some(TlsMode::StartTls) => plan.extend(["starttls", "tls"]),
@@ -85,6 +85,7 @@ fn plan(tls: Option<TlsMode>) -> Vec<&'static str> {
         "passwords",
         "listeners",
     ]);
+    plan.extend(queue.then_some("queue"));
     plan
 }
 
@@ -107,7 +108,9 @@ impl Around<'_> {
         let server = provider.and_then(|provider| provider.servers.of(protocol).as_ref());
         let who = wiring::account(self.config, self.account);
         let holder = self.holder().or_else(|| who.clone());
-        let plan = plan(server.map(|server| server.tls));
+        let mut listeners = self.config.listeners.iter();
+        let queue = protocol == Protocol::Smtp && listeners.any(|one| one.intake.is_some());
+        let plan = plan(server.map(|server| server.tls), queue);
         let mut walk = Walk::new(protocol.name(), &plan, steps, tell);
         match (provider, server, &who, &holder) {
             (Some(provider), Some(server), Some(who), Some(holder)) => {
@@ -166,6 +169,11 @@ impl Around<'_> {
             .await?;
         walk.note(local::passwords(subject).await);
         walk.note(local::listeners(subject, &answers, LOCAL).await);
+        if let Some(finding) = local::queue(subject, &answers)
+            && subject.protocol == Protocol::Smtp
+        {
+            walk.note(finding);
+        }
         Some(())
     }
 

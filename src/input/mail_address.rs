@@ -13,9 +13,12 @@ pub enum AddressPattern {
 }
 
 impl AddressPattern {
-    /// Reads `scan@contoso.com`, `contoso.com` or `@contoso.com`.
+    /// Reads `scan@contoso.com`, `contoso.com` or `@contoso.com`. A `*` would look as if it stood for something.
     pub(crate) fn read(text: &str) -> Option<Self> {
         let lower = text.to_lowercase();
+        if lower.contains('*') {
+            return None;
+        }
         match lower.rsplit_once('@') {
             Some(("", domain)) => is_domain(domain).then(|| Self::Domain(domain.to_owned())),
             Some(_) => is_address(&lower).then_some(Self::One(lower)),
@@ -91,6 +94,8 @@ mod tests {
             "<a@contoso.com>",
             "a@",
             "*.contoso.com",
+            "*@contoso.com",
+            "scan*@contoso.com",
         ] {
             assert_eq!(AddressPattern::read(text), None, "{text}");
         }

@@ -66,6 +66,44 @@ pub enum Mend {
 }
 
 impl Mend {
+    /// All kinds.
+    pub const ALL: [Self; 29] = [
+        Self::BareLf,
+        Self::BareCr,
+        Self::Nul,
+        Self::LongLine,
+        Self::LongHeader,
+        Self::UnendedLine,
+        Self::HeaderEnd,
+        Self::MboxLine,
+        Self::FromAdded,
+        Self::FromReplaced,
+        Self::FromRewritten,
+        Self::SecondFrom,
+        Self::ToAdded,
+        Self::DateAdded,
+        Self::DateReplaced,
+        Self::MessageIdAdded,
+        Self::MessageIdReplaced,
+        Self::SecondSubject,
+        Self::SecondMessageId,
+        Self::SecondDate,
+        Self::SecondSender,
+        Self::SecondReplyTo,
+        Self::SecondTo,
+        Self::BccRemoved,
+        Self::SenderRemoved,
+        Self::EmptyField,
+        Self::UnquotedAt,
+        Self::AddressForm,
+        Self::EightBitHeader,
+    ];
+
+    /// The kind of a word.
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+
     /// The stable word for it.
     pub fn word(self) -> &'static str {
         self.texts().0

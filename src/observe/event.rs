@@ -1,11 +1,16 @@
 //! What happens to accounts and sessions, as data: what the audit log, the counters and notices are
 //! made of. No event holds a secret.
 
+mod mail;
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+pub use mail::{MailAccepted, MailNotice, MailTold};
 use serde::{Deserialize, Serialize};
 
 use super::Class;
@@ -118,60 +123,6 @@ pub enum Event {
     MailDelayed(MailTold),
     /// People are to be told of messages that were given up, or wait.
     MailNotice(MailNotice),
-}
-
-/// See [`Event::MailAccepted`].
-#[derive(Debug, Clone, Serialize)]
-pub struct MailAccepted {
-    /// Number of the session in this process.
-    pub session: u64,
-    /// Where it came from.
-    #[serde(flatten)]
-    pub client: Client,
-    /// The account's key.
-    pub account: String,
-    /// The label of the device password, or the device's address.
-    pub device: String,
-    /// The message's name in the queue.
-    pub message: String,
-    /// Its octets.
-    pub size: u64,
-    /// How many recipients it has.
-    pub recipients: usize,
-    /// What was mended in it, in words, with how often.
-    pub repairs: Vec<String>,
-}
-
-/// See [`Event::MailFailed`] and [`Event::MailDelayed`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct MailTold {
-    /// The account's key.
-    pub account: String,
-    /// The listener that took it.
-    pub listener: String,
-    /// The label of the device password, or the device's address.
-    pub device: String,
-    /// The message's name in the queue.
-    pub message: String,
-    /// Who must act.
-    pub class: Class,
-    /// The server's or provider's code.
-    pub code: Option<String>,
-    /// Why, and what to do about it.
-    pub sentence: String,
-}
-
-/// See [`Event::MailNotice`]. The first message is told at once; of those that follow within a quarter of an hour
-/// the last one stands for all.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct MailNotice {
-    /// Whether they were given up; else they wait.
-    pub failed: bool,
-    /// How many messages this is about.
-    pub messages: usize,
-    /// The last of them.
-    #[serde(flatten)]
-    pub last: MailTold,
 }
 
 /// See [`Event::SignIn`].
@@ -387,218 +338,5 @@ impl Events {
         for sink in self.sinks.load().iter() {
             sink.take(at, event);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
-    use super::*;
-
-    fn client() -> Client {
-        Client {
-            client: SocketAddr::from(([192, 0, 2, 7], 50_123)),
-            listener: String::new(),
-            protocol: "imap",
-        }
-    }
-
-    fn login() -> Login {
-        Login {
-            session: 1,
-            client: client(),
-            account: String::new(),
-            label: String::new(),
-            token_age: 1,
-        }
-    }
-
-    fn told() -> MailTold {
-        MailTold {
-            account: String::new(),
-            listener: String::new(),
-            device: String::new(),
-            message: String::new(),
-            class: Class::Admin,
-            code: None,
-            sentence: String::new(),
-        }
-    }
-
-    /// One event of each kind.
-    fn samples() -> Vec<Event> {
-        let text = String::new;
-        vec![
-            Event::SignIn(SignIn {
-                account: text(),
-                provider: text(),
-                flow: "".into(),
-                identity: None,
-            }),
-            Event::PasswordAdded(PasswordAdded {
-                account: text(),
-                label: text(),
-                kind: "".into(),
-                protocols: Vec::new(),
-                networks: Vec::new(),
-            }),
-            Event::PasswordRemoved(PasswordRemoved {
-                account: text(),
-                label: text(),
-                sessions: 1,
-            }),
-            Event::Refresh(Refresh {
-                account: text(),
-                provider: text(),
-                flow: "",
-                outcome: "ok",
-                code: None,
-                correlation_id: None,
-                milliseconds: 1,
-                expires_in: None,
-                rotated: false,
-            }),
-            Event::Refusal(Refusal {
-                client: client(),
-                account: None,
-                label: None,
-                reason: "",
-                code: None,
-                text: text(),
-                count: 1,
-            }),
-            Event::Login(login()),
-            Event::SessionEnd(SessionEnd {
-                login: login(),
-                to_client: 1,
-                to_upstream: 1,
-                seconds: 1.25,
-                reason: "idle",
-            }),
-            Event::MailTrouble {
-                account: text(),
-                code: text(),
-                text: text(),
-            },
-            Event::NeedsAttention {
-                account: text(),
-                class: Class::Admin,
-                code: None,
-                sentence: text(),
-            },
-            Event::Recovered { account: text() },
-            Event::Revoked {
-                account: text(),
-                sessions: 1,
-            },
-            Event::WillExpire {
-                what: "CA",
-                of: text(),
-                at: 1,
-                sentence: text(),
-            },
-            Event::BruteForce {
-                client: client().client,
-                account: None,
-                listener: text(),
-            },
-            Event::MailAccepted(MailAccepted {
-                session: 1,
-                client: client(),
-                account: text(),
-                device: text(),
-                message: text(),
-                size: 1,
-                recipients: 1,
-                repairs: Vec::new(),
-            }),
-            Event::MailDelivered {
-                account: text(),
-                message: text(),
-                device: text(),
-                recipients: 1,
-                attempts: 1,
-                seconds: 1,
-            },
-            Event::MailDeferred {
-                account: text(),
-                message: None,
-                class: Class::Temporary,
-                code: None,
-                sentence: text(),
-            },
-            Event::MailFailed(told()),
-            Event::MailDelayed(told()),
-            Event::MailNotice(MailNotice {
-                failed: true,
-                messages: 1,
-                last: told(),
-            }),
-        ]
-    }
-
-    /// Who adds an event meets this, and then adds a sample and a section of the document.
-    fn number(event: &Event) -> usize {
-        match event {
-            Event::SignIn(_) => 0,
-            Event::PasswordAdded(_) => 1,
-            Event::PasswordRemoved(_) => 2,
-            Event::Refresh(_) => 3,
-            Event::Refusal(_) => 4,
-            Event::Login(_) => 5,
-            Event::SessionEnd(_) => 6,
-            Event::MailTrouble { .. } => 7,
-            Event::NeedsAttention { .. } => 8,
-            Event::Recovered { .. } => 9,
-            Event::Revoked { .. } => 10,
-            Event::WillExpire { .. } => 11,
-            Event::BruteForce { .. } => 12,
-            Event::MailAccepted(_) => 13,
-            Event::MailDelivered { .. } => 14,
-            Event::MailDeferred { .. } => 15,
-            Event::MailFailed(_) => 16,
-            Event::MailDelayed(_) => 17,
-            Event::MailNotice(_) => 18,
-        }
-    }
-
-    /// Names in backquotes in the first column of the tables headed `| field |`, by section.
-    fn documented() -> BTreeMap<String, BTreeSet<String>> {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/audit.md");
-        let text = std::fs::read_to_string(file).unwrap();
-        let mut sections: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        let (mut section, mut in_table) = (String::new(), false);
-        for line in text.lines() {
-            if let Some(name) = line.strip_prefix("### `") {
-                section = name.trim_end_matches('`').to_owned();
-                sections.entry(section.clone()).or_default();
-            } else if line.starts_with("| field |") {
-                in_table = true;
-            } else if !line.starts_with('|') {
-                in_table = false;
-            } else if in_table && !section.is_empty() {
-                let column = line.split('|').nth(1).unwrap();
-                let names = column.split('`').skip(1).step_by(2).map(str::to_owned);
-                sections.get_mut(&section).unwrap().extend(names);
-            }
-        }
-        sections
-    }
-
-    #[test]
-    fn every_event_and_field_is_documented_and_none_is_renamed() {
-        let mut told = BTreeMap::new();
-        for (index, event) in samples().iter().enumerate() {
-            assert_eq!(number(event), index);
-            let serde_json::Value::Object(mut fields) = serde_json::to_value(event).unwrap() else {
-                panic!("{event:?}");
-            };
-            let name = fields.remove("event").unwrap();
-            let names = fields.keys().cloned().collect();
-            told.insert(name.as_str().unwrap().to_owned(), names);
-        }
-        assert_eq!(told.len(), samples().len());
-        assert_eq!(documented(), told);
     }
 }

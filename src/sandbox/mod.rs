@@ -245,22 +245,6 @@ impl Sandbox {
     ) -> String {
         let in_state = |name: &str| text(state_dir.join(name).to_string_lossy());
         let names = ["localhost", "127.0.0.1", "::1"];
-        let listener = map([
-            ("name", text("imap")),
-            ("protocol", text("imap")),
-            ("bind", text(imap_bind.to_string())),
-            ("tls", text("implicit")),
-        ]);
-        let devices = map([
-            ("name", text("devices")),
-            ("protocol", text("smtp")),
-            ("bind", text(relay_bind.to_string())),
-            ("tls", text("none")),
-            ("allow_from", list([text("127.0.0.0/8")])),
-            ("login_as", text(&self.user)),
-            ("delivery", text("relay")),
-            ("sender", text("rewrite")),
-        ]);
         let server = |address: SocketAddr| {
             map([
                 ("address", text(address.to_string())),
@@ -303,12 +287,32 @@ impl Sandbox {
             ("tls", tls),
             ("trust", map([("extra_ca", ca)])),
             ("relay", map([("retry", text("1s"))])),
-            ("listeners", list([listener, devices])),
+            ("listeners", self.listeners(imap_bind, relay_bind)),
             ("providers", list([provider])),
             ("accounts", list([account])),
         ]);
         // Maps and strings can always be written.
         serde_yaml::to_string(&all).unwrap_or_default()
+    }
+
+    fn listeners(&self, imap_bind: SocketAddr, relay_bind: SocketAddr) -> Value {
+        let programs = map([
+            ("name", text("imap")),
+            ("protocol", text("imap")),
+            ("bind", text(imap_bind.to_string())),
+            ("tls", text("implicit")),
+        ]);
+        let devices = map([
+            ("name", text("devices")),
+            ("protocol", text("smtp")),
+            ("bind", text(relay_bind.to_string())),
+            ("tls", text("none")),
+            ("allow_from", list([text("127.0.0.0/8")])),
+            ("login_as", text(&self.user)),
+            ("delivery", text("relay")),
+            ("sender", text("rewrite")),
+        ]);
+        list([programs, devices])
     }
 }
 

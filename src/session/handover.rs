@@ -138,6 +138,9 @@ impl Login {
             listener: self.listener.name.clone(),
             device: password.unwrap_or_else(|| address.to_string()),
             origin,
+            session: session.id,
+            client: login.client.clone(),
+            events: self.shared.events.clone(),
         };
         Some(Onward::Received(Box::new(Received {
             client: talk.client,

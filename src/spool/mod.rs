@@ -83,6 +83,26 @@ pub fn holds_mail(path: &Path) -> bool {
     holds(QUEUE) || holds(FAILED)
 }
 
+/// Reads a message of a spool that somebody else may have open.
+///
+/// # Errors
+/// [`SpoolError::Unknown`] when it isn't there (any more), [`SpoolError::Damaged`] when it was changed.
+pub async fn read(spool: &Path, id: Id) -> Result<Message, SpoolError> {
+    let spool = spool.to_owned();
+    blocking(move || {
+        for name in [QUEUE, FAILED] {
+            let path = spool.join(name).join(id.to_string());
+            match reader::look(&path, id) {
+                Ok(look) => return Ok(Message::new(path, look)),
+                Err(reader::Fault::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(fault) => return Err(fault.at(&path)),
+            }
+        }
+        Err(SpoolError::Unknown(id))
+    })
+    .await?
+}
+
 impl Spool {
     /// Opens the spool in a folder, which is made where it is missing (0700, as all folders in it).
     ///

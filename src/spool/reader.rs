@@ -104,6 +104,19 @@ pub(super) fn look(path: &Path, id: Id) -> Result<Look, Fault> {
     })
 }
 
+/// The header of a file that is damaged elsewhere.
+pub(super) fn header_of(path: &Path, id: Id) -> Option<Header> {
+    if !path.symlink_metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).ok()?;
+    let read = file.take(LONGEST_HEADER as u64).read_to_end(&mut bytes);
+    read.ok()?;
+    let header = read_header(bytes.get(..header_end(&bytes)?)?).ok()?;
+    (header.id == id).then_some(header)
+}
+
 /// Octets `from..to` of a file; both ends are known to be near each other.
 fn part(file: &mut File, from: u64, to: u64) -> io::Result<Vec<u8>> {
     file.seek(SeekFrom::Start(from))?;

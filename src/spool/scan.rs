@@ -9,7 +9,7 @@ use super::entry::Entry;
 use super::envelope::Header;
 use super::format::Damage;
 use super::id::Id;
-use super::reader::{Fault, Look, look};
+use super::reader::{Fault, Look, header_of, look};
 use super::shared::{CORRUPT, STATE, Shared, TMP};
 use super::space::Place;
 use super::state::{LONGEST_STATE, State};
@@ -18,6 +18,10 @@ use crate::store::durable;
 /// A file that is no message, or can't be read as one.
 #[derive(Debug)]
 pub struct Aside {
+    /// Its name.
+    pub id: Id,
+    /// Its header, where that can be read.
+    pub header: Option<Box<Header>>,
     /// Where it was.
     pub found: PathBuf,
     /// Where it is now, in `corrupt/`; `None`: it stays where it was.
@@ -104,6 +108,7 @@ impl Shared {
             }
             Err(Fault::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(fault) => {
+                let header = header_of(&path, id).map(Box::new);
                 let newer = matches!(fault, Fault::Io(_) | Fault::Damage(Damage::TooNew(_)));
                 let moved = match newer {
                     true => None,
@@ -112,6 +117,8 @@ impl Shared {
                 // Wherever it is, it takes its room.
                 self.ledger.lock().store_corrupt(size);
                 aside.push(Aside {
+                    id,
+                    header,
                     why: fault.at(&path),
                     found: path,
                     moved,

@@ -55,7 +55,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "daemon",
         &[
             "upstream", "session", "proto", "access", "oauth", "net", "store", "config", "notify",
-            "observe", "input", "spool", "delivery",
+            "observe", "input", "message", "spool", "delivery",
         ],
     ),
     (
@@ -77,7 +77,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "doctor", "daemon", "upstream", "session", "proto", "access", "oauth", "net", "store",
-            "config", "notify", "sandbox", "observe", "input",
+            "config", "notify", "sandbox", "observe", "input", "message", "spool", "delivery",
         ],
     ),
 ];

@@ -94,7 +94,7 @@ async fn look(practice: &Practice) -> anyhow::Result<()> {
         .for_each(|line| say(format_args!("  {line}")));
     let user = &practice.sandbox.user;
     for (part, what) in [
-        ("Subject: =?utf-8?", "its subject is not mended"),
+        ("Subject: Gescannt =?utf-8?", "its subject is not mended"),
         ("\nDate: ", "it has no Date"),
         ("\nMessage-ID: <", "it has no Message-ID"),
         (&format!("<{user}>"), "its From is not the mailbox"),

@@ -1,15 +1,19 @@
 //! Who answers the questions on the control socket of a running proxy.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use serde_json::{Map, Value, json};
 use tracing::{error, warn};
 
 use super::{Answer, Change, Listening, Question, Status};
 use crate::daemon::doors::Doors;
 use crate::daemon::queue::CurrentQueue;
+use crate::delivery::view::Summary;
 use crate::delivery::{CommandError, Delivery};
 use crate::ground::text::printable_up_to;
-use crate::observe::Counters;
+use crate::observe::devices::Devices;
+use crate::observe::{Clock as _, Counters, SystemClock};
 use crate::session::Shared;
 use crate::spool::Id;
 
@@ -36,6 +40,37 @@ pub(crate) async fn queue_answer(delivery: &Delivery, question: &Question) -> An
         _ => return Answer::fault("this is no question about the queue"),
     };
     answered.unwrap_or_else(|error| Answer::fault(&error.to_string()))
+}
+
+/// What is counted of the queue.
+fn gauges(queue: &Summary) -> Map<String, Value> {
+    let now = SystemClock.now();
+    let oldest = queue.oldest.map_or(0, |at| now.saturating_sub(at));
+    let seconds = Duration::from_micros(queue.sync_microseconds).as_secs_f64();
+    let single = |value: Value| json!([{ "value": value }]);
+    let all = [
+        (
+            "mailsplice_queue_messages",
+            json!([
+                { "state": "waiting", "value": queue.waiting.saturating_sub(queue.held) },
+                { "state": "held", "value": queue.held },
+                { "state": "failed", "value": queue.failed },
+            ]),
+        ),
+        ("mailsplice_queue_bytes", single(queue.bytes.into())),
+        ("mailsplice_queue_oldest_seconds", single(oldest.into())),
+        ("mailsplice_queue_syncs_total", single(queue.syncs.into())),
+        (
+            "mailsplice_queue_synced_messages_total",
+            single(queue.synced.into()),
+        ),
+        (
+            "mailsplice_queue_sync_seconds_total",
+            single(seconds.into()),
+        ),
+    ];
+    let named = all.map(|(name, value)| (name.to_owned(), value));
+    named.into_iter().collect()
 }
 
 async fn change_message(
@@ -65,6 +100,7 @@ pub(in crate::daemon) struct Desk {
     pub(in crate::daemon) shared: Arc<Shared>,
     pub(in crate::daemon) doors: Arc<Doors>,
     pub(in crate::daemon) counters: Arc<Counters>,
+    pub(in crate::daemon) devices: Arc<Devices>,
     pub(in crate::daemon) queue: CurrentQueue,
 }
 
@@ -78,6 +114,10 @@ impl Desk {
             }
             Question::TokensChanged { account } => {
                 self.shared.tokens.invalidate(account);
+                if let Some(queue) = self.queue.load().as_ref() {
+                    // Its mail may have waited for that.
+                    queue.delivery.look();
+                }
                 Answer::done(true)
             }
             Question::Revoke { account, label } => {
@@ -107,12 +147,20 @@ impl Desk {
     fn status(&self) -> Status {
         let sessions = self.shared.registry.sessions();
         let listening = |(name, address)| Listening { name, address };
+        let queue = self.queue.load_full();
+        let queue = queue.map(|queue| queue.delivery.summary());
+        let mut counters = self.counters.to_json(sessions.len());
+        if let (Some(queue), Some(counters)) = (&queue, counters.as_object_mut()) {
+            counters.extend(gauges(queue));
+        }
         Status {
-            counters: self.counters.to_json(sessions.len()),
+            counters,
             sessions,
             waiting: self.shared.registry.waiting(),
             mail_trouble: self.shared.troubles.list(),
             listeners: self.doors.addresses().into_iter().map(listening).collect(),
+            queue,
+            devices: self.devices.list(),
             ..Status::of_this_process(self.shared.tokens.status())
         }
     }

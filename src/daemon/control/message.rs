@@ -8,8 +8,9 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::delivery::view::{DetailView, MessageView, Page};
+use crate::delivery::view::{DetailView, MessageView, Page, Summary};
 use crate::oauth::AccountStatus;
+use crate::observe::devices::Device;
 use crate::observe::event::Deed;
 use crate::session::{MailTrouble, SessionInfo};
 
@@ -148,6 +149,12 @@ pub struct Status {
     /// Where it listens.
     #[serde(default)]
     pub listeners: Vec<Listening>,
+    /// Its queue, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<Summary>,
+    /// Whose mail it took.
+    #[serde(default)]
+    pub devices: Vec<Device>,
 }
 
 /// An address that a `serve` listens on.
@@ -171,6 +178,8 @@ impl Status {
             waiting: 0,
             mail_trouble: Vec::new(),
             listeners: Vec::new(),
+            queue: None,
+            devices: Vec::new(),
         }
     }
 }
@@ -184,6 +193,14 @@ impl Answer {
             messages,
             more,
         }
+    }
+
+    /// An empty queue.
+    pub(crate) fn no_messages() -> Self {
+        Self::messages(Page {
+            messages: Vec::new(),
+            more: false,
+        })
     }
 
     /// A message of the queue.

@@ -199,6 +199,34 @@ async fn what_the_server_asks_for_is_kept_and_a_refused_mail_is_the_mailboxs() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sender_that_is_refused_at_mail_holds_up_no_other() {
+    let dir = tempdir().unwrap();
+    let mut rig = Rig::new(dir.path(), Settings::default()).await;
+    rig.post.answers(|seen| match is_bad(seen) {
+        true => Ended::Refused(reply("501 5.1.7 Bad sender address syntax")),
+        false => all(seen, &taken()),
+    });
+    let began = Instant::now();
+    rig.put("a", "Subject: bad\r\n\r\n").await;
+    rig.put("a", "Subject: good\r\n\r\n").await;
+    rig.put("b", "Subject: good\r\n\r\n").await;
+    let told = [rig.next().await, rig.next().await, rig.next().await];
+    assert!(began.elapsed() < MINUTE);
+    let failed = told.iter().find_map(|one| match one {
+        Told::Failed { sentence, code, .. } => Some((sentence, code.as_deref())),
+        _ => None,
+    });
+    let (sentence, code) = failed.unwrap();
+    assert!(
+        sentence.ends_with("Bad sender address syntax"),
+        "{sentence}"
+    );
+    assert_eq!(code, Some("501 5.1.7"));
+    let delivered = told.iter().filter(|one| matches!(one, Told::Delivered(_)));
+    assert_eq!(delivered.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn mail_waits_for_a_sign_in_and_flows_at_once_after_it() {
     let dir = tempdir().unwrap();
     let mut rig = Rig::new(dir.path(), Settings::default()).await;

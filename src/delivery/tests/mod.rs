@@ -2,6 +2,9 @@
 
 mod commands;
 mod faults;
+mod herald;
+mod judge;
 mod pace;
 mod rig;
 mod smtp;
+mod untold;

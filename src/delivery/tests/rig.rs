@@ -233,7 +233,6 @@ pub(super) struct Rig {
     pub(super) post: Arc<Post>,
     pub(super) delivery: Delivery,
     pub(super) told: mpsc::UnboundedReceiver<Told>,
-    pub(super) clock: Arc<TestClock>,
     pub(super) known: Arc<AtomicBool>,
 }
 
@@ -283,7 +282,7 @@ impl Rig {
             post,
             delivery: Delivery::start_on(opened, parts),
             told,
-            clock,
+
             known,
         }
     }

@@ -1,5 +1,6 @@
 //! One message, from its sender to its place in the queue.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tracing::{error, info, warn};
@@ -7,7 +8,8 @@ use tracing::{error, info, warn};
 use super::trace::Origin;
 use crate::input::words::Sender;
 use crate::message::{Repairer, Rules};
-use crate::observe::{Clock as _, SystemClock};
+use crate::observe::event::{Client, MailAccepted};
+use crate::observe::{Clock as _, Event, Events, SystemClock};
 use crate::proto::smtp::Hello;
 use crate::proto::smtp::reception::{Answer, Mail, Recipient};
 use crate::session::intake::Intake;
@@ -25,6 +27,12 @@ pub(in crate::session) struct Desk {
     /// The password's label, else the device's address.
     pub(in crate::session) device: String,
     pub(in crate::session) origin: Origin,
+    /// The session's number in this process.
+    pub(in crate::session) session: u64,
+    /// Where it came from.
+    pub(in crate::session) client: Client,
+    /// Where it is told what was taken.
+    pub(in crate::session) events: Events,
 }
 
 /// A message before its octets.
@@ -134,12 +142,23 @@ impl Desk {
         let mut incoming = open.incoming;
         let failed = |error| self.failed(&error);
         incoming.write(&last).await.map_err(failed)?;
-        let mut repairs = Vec::new();
+        let (mut repairs, mut counted) = (Vec::new(), BTreeMap::new());
         for (mend, count) in &seen.repairs {
             incoming.repaired(mend.word(), *count);
             repairs.push(format!("{} {count}", mend.word()));
+            counted.insert(mend.word().to_owned(), *count);
         }
         let entry = incoming.commit().await.map_err(failed)?;
+        self.events.emit(&Event::MailAccepted(MailAccepted {
+            session: self.session,
+            client: self.client.clone(),
+            account: self.account.clone(),
+            device: self.device.clone(),
+            message: entry.id.to_string(),
+            size: entry.size,
+            recipients: entry.recipients,
+            repairs: counted,
+        }));
         info!(
             id = %entry.id,
             size = entry.size,

@@ -491,6 +491,10 @@ fn the_queue_and_what_goes_into_it() {
         ),
         (
             "delivery: relay, allowed_from: '*@contoso.com'",
+            "takes no *: write contoso.com for all of a domain",
+        ),
+        (
+            "delivery: relay, allowed_recipients: contoso",
             "must be a mail address or a domain",
         ),
         ("delivery: relay, max_size: 2GiB", "is out of bounds"),

@@ -1,9 +1,13 @@
 """The device relay in front of a real Postfix that lets in by XOAUTH2 alone: everything that was taken arrives."""
 
+import ast
 import collections
+import email
+import email.policy
 import hashlib
 import json
 import os
+import pathlib
 import random
 import re
 import smtplib
@@ -93,7 +97,7 @@ def through_postfix(lab, _case):
     [mail] = wait_for(lambda: relay.arrived(marker), "the mail arrives")
     head, _, body = mail.partition(b"\r\n\r\n")
     need(body == marker.encode() + b"\r\n", body)
-    for part in (rb"\r\nSubject: =\?utf-8\?", rb"\r\nDate: ", rb"\r\nMessage-ID: <", rb"\r\nReply-To: [^\r]*hall@printer.local",
+    for part in (rb"\r\nSubject: Gescannt =\?utf-8\?", rb"\r\nDate: ", rb"\r\nMessage-ID: <", rb"\r\nReply-To: [^\r]*hall@printer.local",
                  rb"\r\nFrom: [^\r]*<scan@lab.test>"):
         need(re.search(part, head, re.I), f"{part} is not in {head}")
     need(set(relay.postfix.logins()) == {"XOAUTH2"}, relay.postfix.logins())
@@ -161,7 +165,8 @@ def storm(lab, _case):
     # Behind a broken answer to the dot, or a kill while up to three messages are on their way.
     window = relay.wire.cuts["dot"] + 3 * kills + 3
     need(twice <= window, f"{twice} arrived twice, with {window} chances")
-    need(relay.wire.most <= 3, f"{relay.wire.most} connections at a time")
+    # Those of a process that was just killed may still be seen.
+    need(relay.wire.most <= 6, f"{relay.wire.most} connections at a time")
     print(f"   {messages} taken and arrived, {twice} of them twice ({relay.wire.cuts['dot']} answers lost, "
           f"{kills} kills); refused to devices: {dict(refused)}; cuts: {relay.wire.cuts}")
     relay.stop()
@@ -186,6 +191,9 @@ def paced(lab, _case):
     need(relay.wire.most <= 2, f"{relay.wire.most} sessions")
     waiting = relay.queue()
     need(len(waiting) == 12 and all("30 messages a minute" in one["why"] for one in waiting), waiting[:2])
+    if not FULL:
+        relay.stop()
+        return
     wait_for(lambda: not relay.queue(), "the rest is sent a minute later", 90)
     for at, first in enumerate(seen):
         need(sum(first <= other < first + 60 for other in seen[at:]) <= 30, "more than 30 in some 60 seconds")
@@ -225,8 +233,52 @@ def smtplib_sends(lab, _case):
     relay.stop()
 
 
+# The table of broken messages that the unit tests have, and what its letters stand for.
+DEVICES = pathlib.Path(__file__).resolve().parents[3] / "src/message/tests/devices.rs"
+LETTERS = re.compile(r'b"([A-Z])" => b"([^"]*)"')
+MESSAGE = re.compile(r'\(\s*"([^"]*)",\s*(b"(?:[^"\\]|\\.)*"),\s*b"', re.S)
+
+
+def corpus():
+    """The name and the octets of each broken message."""
+    source = DEVICES.read_text()
+    letters = {letter.encode(): line.encode() for letter, line in LETTERS.findall(source)}
+    for name, literal in MESSAGE.findall(source):
+        lines = ast.literal_eval(re.sub(r"\\\n\s*", "", literal)).split(b"|")
+        yield name, b"\r\n".join(letters.get(line, line) for line in lines)
+
+
+def devices(lab, _case):
+    """Every broken message of the table gets through a Postfix that rejects bare line feeds, and arrives such that a
+    strict reader finds nothing wrong with its header."""
+    relay = Relay(lab, "devices")
+    messages = list(corpus())
+    need(len(messages) >= 40, f"{len(messages)} messages in the table")
+    for number, (name, octets) in enumerate(messages):
+        stuffed = re.sub(rb"(?m)^\.", b"..", octets)
+        said = send(relay.port, stuffed + b"\r\n.\r\n", recipients=[f"device-{number}@lab.test"])
+        need(said.startswith("250"), f"{name}: {said}")
+    relay.wait_empty()
+    for number, (name, _) in enumerate(messages):
+        [mail] = wait_for(lambda: relay.arrived(f"for <device-{number}@lab.test>"), f"{name}: it arrives once")
+        need(not re.search(rb"\0|\r(?!\n)|(?<!\r)\n", mail), f"{name}: NUL, bare CR or bare LF")
+        need(max(map(len, mail.split(b"\r\n"))) <= 998, f"{name}: a long line")
+        header = mail.partition(b"\r\n\r\n")[0]
+        signed = re.search(rb"(?im)^(dkim-signature|content-type: *multipart/signed)", header)
+        parsed = email.message_from_bytes(mail, policy=email.policy.SMTP)
+        if signed:
+            continue
+        need(header.isascii(), f"{name}: raw octets in {header}")
+        for field in ("From", "Date", "Message-ID"):
+            need(len(parsed.get_all(field, [])) == 1, f"{name}: {field}: {header}")
+        need(len(parsed["From"].addresses) == 1 and parsed["Date"].datetime, f"{name}: {header}")
+        need(not parsed.defects and not any(value.defects for value in parsed.values()),
+             f"{name}: {parsed.defects} {[(key, value.defects) for key, value in parsed.items() if value.defects]}")
+    print(f"   {len(messages)} broken messages arrived")
+    relay.stop()
+
+
 def cases():
-    every = [("through-postfix", through_postfix), ("storm", storm), ("commands", commands), ("smtplib", smtplib_sends)]
-    if FULL:
-        every.append(("paced", paced))
+    every = [("through-postfix", through_postfix), ("storm", storm), ("paced", paced), ("devices", devices), ("commands", commands),
+             ("smtplib", smtplib_sends)]
     return [Case(f"relay/{name}", works, program="postfix") for name, works in every]

@@ -67,6 +67,8 @@ class Proxy:
         self.by_protocol = {protocol: {security: free_port() for security in ("implicit", "starttls", "none")}
                             for protocol in protocols}
         self.ports = self.by_protocol.get("imap", {})
+        self._binds = [f"127.0.0.1:{port}" for ports in self.by_protocol.values() for port in ports.values()]
+        self._binds += [listener["bind"] for listener in listeners]
         self.config = folder / "proxy.yaml"
         self.config.write_text(yaml({
             "state_dir": "./state",
@@ -121,8 +123,7 @@ class Proxy:
 
     def _ready(self):
         lines = [line for line in self._process.text().splitlines() if re.search("ready|listening", line, re.IGNORECASE)]
-        return all(any(f"127.0.0.1:{port}" in line for line in lines) for ports in self.by_protocol.values()
-                   for port in ports.values())
+        return all(any(bind in line for line in lines) for bind in self._binds)
 
     def kill(self):
         """SIGKILL."""

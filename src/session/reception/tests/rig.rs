@@ -95,7 +95,7 @@ impl House {
         let mut intake = Intake {
             spool: opened.spool.clone(),
             sender: Sender::Keep,
-            headers: true,
+            headers: false,
             charset: Charset::default(),
             max_size: 1 << 20,
             max_recipients: 10,
