@@ -77,7 +77,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "doctor", "daemon", "upstream", "session", "proto", "access", "oauth", "net", "store",
-            "config", "notify", "sandbox", "observe", "input", "spool", "delivery",
+            "config", "notify", "sandbox", "observe", "input", "message", "spool", "delivery",
         ],
     ),
 ];
