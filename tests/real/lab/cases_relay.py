@@ -153,7 +153,7 @@ def storm(lab, _case):
         need(not thread.is_alive(), "a device is still sending")
     absent.join()
     need(len(taken) == messages, f"{len(taken)} taken")
-    relay.wait_empty(300)
+    relay.wait_empty(900)
     wait_for(lambda: all(relay.arrived(marker) for marker in taken), "all that was taken arrives", 60)
     twice = 0
     for marker, body in taken.items():
