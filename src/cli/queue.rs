@@ -12,6 +12,8 @@ use crate::daemon::control::{self, Answer, Change, Question, queue_answer};
 use crate::daemon::queue_limits;
 use crate::delivery::Delivery;
 use crate::delivery::view::{DetailView, MessageView, Standing};
+use crate::ground::text::{one_line, printable};
+use crate::message::Mend;
 use crate::spool::{self, Id, Spool, SpoolError};
 
 #[derive(clap::Subcommand)]
@@ -117,7 +119,7 @@ impl<'a> Keeper<'a> {
                 Question::QueueList { .. } => return Ok(Answer::no_messages()),
                 Question::QueueShow { id } | Question::QueueChange { id, .. } => bail!(
                     "there is no message {} in the queue: it is empty",
-                    crate::ground::text::printable(id)
+                    printable(id)
                 ),
                 _ => bail!("there is no queue"),
             },
@@ -268,7 +270,7 @@ fn print_story(shown: &DetailView) {
         );
     }
     for repair in &shown.repairs {
-        let told = crate::message::Mend::of(&repair.what).map(crate::message::Mend::sentence);
+        let told = Mend::of(&repair.what).map(Mend::sentence);
         let told = told.unwrap_or_default();
         line(
             "mended",
@@ -300,10 +302,7 @@ async fn print_header(config: &Config, id: &str) -> anyhow::Result<()> {
         }
     }
     for line in String::from_utf8_lossy(&octets).split("\r\n") {
-        say(format_args!(
-            "  {}",
-            crate::ground::text::one_line(2000, line)
-        ));
+        say(format_args!("  {}", one_line(2000, line)));
     }
     Ok(())
 }
@@ -355,7 +354,7 @@ async fn export(config: &Config, id: &str) -> anyhow::Result<u8> {
 
 async fn read(config: &Config, name: &str) -> anyhow::Result<spool::Message> {
     let unknown = || {
-        let name = crate::ground::text::printable(name);
+        let name = printable(name);
         anyhow::anyhow!(
             "there is no message {name} in the queue: mailsplice queue list shows what is there"
         )

@@ -13,8 +13,10 @@ use crate::daemon::watch::{self, Warning};
 use crate::daemon::wiring::Base;
 use crate::delivery::view::Summary;
 use crate::input::account::{account_key, is_catch_all};
+use crate::message::Mend;
 use crate::oauth::AccountStatus;
 use crate::observe::counters::sum;
+use crate::observe::devices::Device;
 use crate::observe::{Clock as _, SystemClock};
 use crate::session::{MailTrouble, SessionInfo};
 
@@ -51,6 +53,7 @@ struct Report {
     /// Missing where nobody has a queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     queue: Option<Summary>,
+    devices: Vec<Device>,
     counters: Value,
     warnings: Vec<Warning>,
 }
@@ -82,9 +85,10 @@ async fn report(config: &Config) -> anyhow::Result<Report> {
     let mut sessions = Vec::new();
     let mut mail_trouble = Vec::new();
     let mut counters = Vec::new();
-    let mut queue = None;
+    let (mut queue, mut devices) = (None, Vec::new());
     for answer in answers {
         queue = queue.or(answer.queue);
+        devices.extend(answer.devices);
         sessions.extend(answer.sessions);
         mail_trouble.extend(answer.mail_trouble);
         counters.push(answer.counters);
@@ -101,6 +105,7 @@ async fn report(config: &Config) -> anyhow::Result<Report> {
         sessions,
         mail_trouble,
         queue,
+        devices,
         counters: sum(counters),
         warnings,
     })
@@ -135,6 +140,7 @@ fn print(report: &Report) {
     if let Some(queue) = &report.queue {
         print_queue(queue);
     }
+    report.devices.iter().for_each(print_device);
     if !report.warnings.is_empty() {
         say("");
     }
@@ -178,6 +184,24 @@ fn print_queue(queue: &Summary) {
     }
     if queue.failed > 0 {
         say("  mailsplice queue list shows what failed, and why");
+    }
+}
+
+/// What a device sent since the start, and what had to be mended in it.
+fn print_device(device: &Device) {
+    let messages = match device.messages {
+        1 => "1 message".to_owned(),
+        count => format!("{count} messages"),
+    };
+    say(format_args!(
+        "  device {} (listener {}): {messages}, the last {}",
+        device.device,
+        device.listener,
+        time(device.last)
+    ));
+    for (what, count) in &device.repairs {
+        let told = Mend::of(what).map(Mend::sentence).unwrap_or_default();
+        say(format_args!("    {what} {count} times: {told}"));
     }
 }
 

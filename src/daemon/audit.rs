@@ -9,6 +9,7 @@ use tracing::error;
 
 use crate::notify::Notifier;
 use crate::observe::audit::{FileSink, LogSink};
+use crate::observe::devices::Devices;
 use crate::observe::{Counters, Events, Sink};
 
 /// Time for what was not written yet when the program stops.
@@ -18,6 +19,7 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 pub(super) struct Sinks {
     events: Events,
     pub(super) counters: Arc<Counters>,
+    pub(super) devices: Arc<Devices>,
     notifier: Arc<Notifier>,
     file: Mutex<Option<Arc<FileSink>>>,
 }
@@ -28,6 +30,7 @@ impl Sinks {
         Self {
             events,
             counters: Arc::default(),
+            devices: Arc::default(),
             notifier,
             file: Mutex::default(),
         }
@@ -48,7 +51,12 @@ impl Sinks {
             Some(file) => file.clone(),
             None => Arc::new(LogSink),
         };
-        let sinks: Vec<Arc<dyn Sink>> = vec![self.counters.clone(), audit, self.notifier.clone()];
+        let sinks: Vec<Arc<dyn Sink>> = vec![
+            self.counters.clone(),
+            self.devices.clone(),
+            audit,
+            self.notifier.clone(),
+        ];
         self.events.set_sinks(sinks);
     }
 

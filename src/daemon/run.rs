@@ -332,6 +332,7 @@ impl House {
             shared: self.shared.clone(),
             doors: self.doors.clone(),
             counters: self.sinks.counters.clone(),
+            devices: self.sinks.devices.clone(),
             queue: self.queue.clone(),
         });
         let answer = move |question| {

@@ -1,11 +1,16 @@
 //! What happens to accounts and sessions, as data: what the audit log, the counters and notices are
 //! made of. No event holds a secret.
 
+mod mail;
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+pub use mail::{MailAccepted, MailNotice, MailTold};
 use serde::{Deserialize, Serialize};
 
 use super::Class;
@@ -118,60 +123,6 @@ pub enum Event {
     MailDelayed(MailTold),
     /// People are to be told of messages that were given up, or wait.
     MailNotice(MailNotice),
-}
-
-/// See [`Event::MailAccepted`].
-#[derive(Debug, Clone, Serialize)]
-pub struct MailAccepted {
-    /// Number of the session in this process.
-    pub session: u64,
-    /// Where it came from.
-    #[serde(flatten)]
-    pub client: Client,
-    /// The account's key.
-    pub account: String,
-    /// The label of the device password, or the device's address.
-    pub device: String,
-    /// The message's name in the queue.
-    pub message: String,
-    /// Its octets.
-    pub size: u64,
-    /// How many recipients it has.
-    pub recipients: usize,
-    /// What was mended in it, in words, with how often.
-    pub repairs: Vec<String>,
-}
-
-/// See [`Event::MailFailed`] and [`Event::MailDelayed`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct MailTold {
-    /// The account's key.
-    pub account: String,
-    /// The listener that took it.
-    pub listener: String,
-    /// The label of the device password, or the device's address.
-    pub device: String,
-    /// The message's name in the queue.
-    pub message: String,
-    /// Who must act.
-    pub class: Class,
-    /// The server's or provider's code.
-    pub code: Option<String>,
-    /// Why, and what to do about it.
-    pub sentence: String,
-}
-
-/// See [`Event::MailNotice`]. The first message is told at once; of those that follow within a quarter of an hour
-/// the last one stands for all.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct MailNotice {
-    /// Whether they were given up; else they wait.
-    pub failed: bool,
-    /// How many messages this is about.
-    pub messages: usize,
-    /// The last of them.
-    #[serde(flatten)]
-    pub last: MailTold,
 }
 
 /// See [`Event::SignIn`].
@@ -389,6 +340,3 @@ impl Events {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

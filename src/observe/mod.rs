@@ -4,6 +4,7 @@ pub mod audit;
 mod class;
 pub mod clock;
 pub mod counters;
+pub mod devices;
 pub mod event;
 pub mod time;
 pub mod veil;

@@ -245,13 +245,6 @@ impl Sandbox {
     ) -> String {
         let in_state = |name: &str| text(state_dir.join(name).to_string_lossy());
         let names = ["localhost", "127.0.0.1", "::1"];
-        let listener = map([
-            ("name", text("imap")),
-            ("protocol", text("imap")),
-            ("bind", text(imap_bind.to_string())),
-            ("tls", text("implicit")),
-        ]);
-        let devices = self.devices(relay_bind);
         let server = |address: SocketAddr| {
             map([
                 ("address", text(address.to_string())),
@@ -294,7 +287,7 @@ impl Sandbox {
             ("tls", tls),
             ("trust", map([("extra_ca", ca)])),
             ("relay", map([("retry", text("1s"))])),
-            ("listeners", list([listener, devices])),
+            ("listeners", self.listeners(imap_bind, relay_bind)),
             ("providers", list([provider])),
             ("accounts", list([account])),
         ]);
@@ -302,18 +295,24 @@ impl Sandbox {
         serde_yaml::to_string(&all).unwrap_or_default()
     }
 
-    /// A listener that takes mail into the queue.
-    fn devices(&self, bind: SocketAddr) -> Value {
-        map([
+    fn listeners(&self, imap_bind: SocketAddr, relay_bind: SocketAddr) -> Value {
+        let programs = map([
+            ("name", text("imap")),
+            ("protocol", text("imap")),
+            ("bind", text(imap_bind.to_string())),
+            ("tls", text("implicit")),
+        ]);
+        let devices = map([
             ("name", text("devices")),
             ("protocol", text("smtp")),
-            ("bind", text(bind.to_string())),
+            ("bind", text(relay_bind.to_string())),
             ("tls", text("none")),
             ("allow_from", list([text("127.0.0.0/8")])),
             ("login_as", text(&self.user)),
             ("delivery", text("relay")),
             ("sender", text("rewrite")),
-        ])
+        ]);
+        list([programs, devices])
     }
 }
 

@@ -12,6 +12,7 @@ use crate::daemon::queue::CurrentQueue;
 use crate::delivery::view::Summary;
 use crate::delivery::{CommandError, Delivery};
 use crate::ground::text::printable_up_to;
+use crate::observe::devices::Devices;
 use crate::observe::{Clock as _, Counters, SystemClock};
 use crate::session::Shared;
 use crate::spool::Id;
@@ -99,6 +100,7 @@ pub(in crate::daemon) struct Desk {
     pub(in crate::daemon) shared: Arc<Shared>,
     pub(in crate::daemon) doors: Arc<Doors>,
     pub(in crate::daemon) counters: Arc<Counters>,
+    pub(in crate::daemon) devices: Arc<Devices>,
     pub(in crate::daemon) queue: CurrentQueue,
 }
 
@@ -158,6 +160,7 @@ impl Desk {
             mail_trouble: self.shared.troubles.list(),
             listeners: self.doors.addresses().into_iter().map(listening).collect(),
             queue,
+            devices: self.devices.list(),
             ..Status::of_this_process(self.shared.tokens.status())
         }
     }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::delivery::view::{DetailView, MessageView, Page, Summary};
 use crate::oauth::AccountStatus;
+use crate::observe::devices::Device;
 use crate::observe::event::Deed;
 use crate::session::{MailTrouble, SessionInfo};
 
@@ -151,6 +152,9 @@ pub struct Status {
     /// Its queue, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<Summary>,
+    /// Whose mail it took.
+    #[serde(default)]
+    pub devices: Vec<Device>,
 }
 
 /// An address that a `serve` listens on.
@@ -175,6 +179,7 @@ impl Status {
             mail_trouble: Vec::new(),
             listeners: Vec::new(),
             queue: None,
+            devices: Vec::new(),
         }
     }
 }

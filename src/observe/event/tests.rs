@@ -1,3 +1,5 @@
+//! Every event is documented.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -117,7 +119,7 @@ fn samples() -> Vec<Event> {
             message: text(),
             size: 1,
             recipients: 1,
-            repairs: Vec::new(),
+            repairs: BTreeMap::new(),
         }),
         Event::MailDelivered {
             account: text(),

@@ -1,5 +1,6 @@
 //! One message, from its sender to its place in the queue.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tracing::{error, info, warn};
@@ -135,10 +136,11 @@ impl Desk {
         let mut incoming = open.incoming;
         let failed = |error| self.failed(&error);
         incoming.write(&last).await.map_err(failed)?;
-        let mut repairs = Vec::new();
+        let (mut repairs, mut counted) = (Vec::new(), BTreeMap::new());
         for (mend, count) in &seen.repairs {
             incoming.repaired(mend.word(), *count);
             repairs.push(format!("{} {count}", mend.word()));
+            counted.insert(mend.word().to_owned(), *count);
         }
         let entry = incoming.commit().await.map_err(failed)?;
         self.events.emit(&Event::MailAccepted(MailAccepted {
@@ -149,7 +151,7 @@ impl Desk {
             message: entry.id.to_string(),
             size: entry.size,
             recipients: entry.recipients,
-            repairs: repairs.clone(),
+            repairs: counted,
         }));
         info!(
             id = %entry.id,

@@ -1,9 +1,13 @@
 """The device relay in front of a real Postfix that lets in by XOAUTH2 alone: everything that was taken arrives."""
 
+import ast
 import collections
+import email
+import email.policy
 import hashlib
 import json
 import os
+import pathlib
 import random
 import re
 import smtplib
@@ -149,7 +153,7 @@ def storm(lab, _case):
         need(not thread.is_alive(), "a device is still sending")
     absent.join()
     need(len(taken) == messages, f"{len(taken)} taken")
-    relay.wait_empty(300)
+    relay.wait_empty(900)
     wait_for(lambda: all(relay.arrived(marker) for marker in taken), "all that was taken arrives", 60)
     twice = 0
     for marker, body in taken.items():
@@ -229,7 +233,52 @@ def smtplib_sends(lab, _case):
     relay.stop()
 
 
+# The table of broken messages that the unit tests have, and what its letters stand for.
+DEVICES = pathlib.Path(__file__).resolve().parents[3] / "src/message/tests/devices.rs"
+LETTERS = re.compile(r'b"([A-Z])" => b"([^"]*)"')
+MESSAGE = re.compile(r'\(\s*"([^"]*)",\s*(b"(?:[^"\\]|\\.)*"),\s*b"', re.S)
+
+
+def corpus():
+    """The name and the octets of each broken message."""
+    source = DEVICES.read_text()
+    letters = {letter.encode(): line.encode() for letter, line in LETTERS.findall(source)}
+    for name, literal in MESSAGE.findall(source):
+        lines = ast.literal_eval(re.sub(r"\\\n\s*", "", literal)).split(b"|")
+        yield name, b"\r\n".join(letters.get(line, line) for line in lines)
+
+
+def devices(lab, _case):
+    """Every broken message of the table gets through a Postfix that rejects bare line feeds, and arrives such that a
+    strict reader finds nothing wrong with its header."""
+    relay = Relay(lab, "devices")
+    messages = list(corpus())
+    need(len(messages) >= 40, f"{len(messages)} messages in the table")
+    for number, (name, octets) in enumerate(messages):
+        stuffed = re.sub(rb"(?m)^\.", b"..", octets)
+        said = send(relay.port, stuffed + b"\r\n.\r\n", recipients=[f"device-{number}@lab.test"])
+        need(said.startswith("250"), f"{name}: {said}")
+    relay.wait_empty()
+    for number, (name, _) in enumerate(messages):
+        [mail] = wait_for(lambda: relay.arrived(f"for <device-{number}@lab.test>"), f"{name}: it arrives once")
+        need(not re.search(rb"\0|\r(?!\n)|(?<!\r)\n", mail), f"{name}: NUL, bare CR or bare LF")
+        need(max(map(len, mail.split(b"\r\n"))) <= 998, f"{name}: a long line")
+        header = mail.partition(b"\r\n\r\n")[0]
+        signed = re.search(rb"(?im)^(dkim-signature|content-type: *multipart/signed)", header)
+        parsed = email.message_from_bytes(mail, policy=email.policy.SMTP)
+        if signed:
+            continue
+        need(header.isascii(), f"{name}: raw octets in {header}")
+        for field in ("From", "Date", "Message-ID"):
+            need(len(parsed.get_all(field, [])) == 1, f"{name}: {field}: {header}")
+        need(len(parsed["From"].addresses) == 1 and parsed["Date"].datetime, f"{name}: {header}")
+        ours = [parsed[field] for field in ("From", "Date", "Message-ID")]
+        need(not parsed.defects and not any(field.defects for field in ours), f"{name}: {parsed.defects} {header}")
+    print(f"   {len(messages)} broken messages arrived")
+    relay.stop()
+
+
 def cases():
-    every = [("through-postfix", through_postfix), ("storm", storm), ("paced", paced), ("commands", commands),
+    every = [("through-postfix", through_postfix), ("storm", storm), ("paced", paced), ("devices", devices), ("commands", commands),
              ("smtplib", smtplib_sends)]
     return [Case(f"relay/{name}", works, program="postfix") for name, works in every]
