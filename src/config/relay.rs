@@ -76,7 +76,8 @@ pub struct Intake {
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
-const MIB: u64 = 1024 * 1024;
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
 
 /// The pauses where the file names none.
 const RETRY: [u64; 6] = [MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR];
@@ -90,20 +91,20 @@ const fn bound(unit: Unit, default: u64, least: u64, most: u64) -> Bound {
     }
 }
 
-pub(super) static MAX_SIZE: Bound = bound(Unit::Size, 35 * MIB, 1024, 1024 * MIB);
+pub(super) static MAX_SIZE: Bound = bound(Unit::Size, 35 * MIB, KIB, 1024 * MIB);
 pub(super) static MAX_RECIPIENTS: Bound = bound(Unit::Count, 100, 1, 10_000);
 /// Has no default: without it there is no such bound.
 pub(super) static DEVICE_MESSAGES: Bound = bound(Unit::Count, 0, 1, 1_000_000);
-static PAUSE: Bound = bound(Unit::Time, MINUTE, 1000, 7 * DAY);
+static PAUSE: Bound = bound(Unit::Time, MINUTE, 100, 7 * DAY);
 static GIVE_UP: Bound = bound(Unit::Time, 5 * DAY, 1000, 30 * DAY);
 static WARNING: Bound = bound(Unit::Time, 4 * HOUR, 1000, 30 * DAY);
 static PER_MINUTE: Bound = bound(Unit::Count, 25, 1, 1_000_000);
 static SESSIONS: Bound = bound(Unit::Count, 3, 1, 1000);
 static PER_DAY: Bound = bound(Unit::Count, 10_000, 1, 100_000_000);
 static MESSAGES: Bound = bound(Unit::Count, 20_000, 1, 10_000_000);
-static BYTES: Bound = bound(Unit::Size, 2048 * MIB, MIB, 1024 * 1024 * MIB);
+static BYTES: Bound = bound(Unit::Size, 2048 * MIB, KIB, 1024 * 1024 * MIB);
 static OWN_MESSAGES: Bound = bound(Unit::Count, 0, 1, 10_000_000);
-static OWN_BYTES: Bound = bound(Unit::Size, 0, MIB, 1024 * 1024 * MIB);
+static OWN_BYTES: Bound = bound(Unit::Size, 0, KIB, 1024 * 1024 * MIB);
 static RESERVE: Bound = bound(Unit::Size, 64 * MIB, 0, 1024 * 1024 * MIB);
 
 const fn key(name: &'static str, kind: Kind, doc: &'static str) -> Key {

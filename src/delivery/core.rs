@@ -49,6 +49,10 @@ pub(super) struct Bucket {
     pub(super) not_before_ms: u64,
     /// The server asked not to be tried before.
     named_until_ms: u64,
+    /// The message that was last told of too much, if none was taken since.
+    throttled: Option<Id>,
+    /// The message whose MAIL was last refused.
+    refused: Option<Id>,
     /// What stands in the way, until it is tried again.
     pub(super) trouble: Option<Trouble>,
     /// It is asked whether the account is ready.
@@ -256,7 +260,24 @@ impl Core {
     pub(super) fn succeeded(&mut self, account: &str) {
         if let Some(bucket) = self.buckets.get_mut(account) {
             bucket.troubles = 0;
+            bucket.throttled = None;
         }
+    }
+
+    /// The server says of a message that the mailbox sends too much. Whether that is so: one message that is always
+    /// answered like that must not hold up all others, so another one has to be told the same before any is taken.
+    pub(super) fn throttled(&mut self, account: &str, id: Id) -> bool {
+        let Some(bucket) = self.buckets.get_mut(account) else {
+            return false;
+        };
+        let before = bucket.throttled.replace(id);
+        before.is_some_and(|before| before != id)
+    }
+
+    /// MAIL of a message was refused: whether that of the same one was the time before.
+    pub(super) fn refused_again(&mut self, account: &str, id: Id) -> bool {
+        let bucket = self.buckets.get_mut(account);
+        bucket.is_some_and(|bucket| bucket.refused.replace(id) == Some(id))
     }
 
     /// Nothing of an account can be sent for a while; until when. `None`: that was known already.

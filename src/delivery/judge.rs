@@ -179,6 +179,14 @@ impl Context<'_> {
         })
     }
 
+    /// One more attempt of a message that did not come as far as its recipients.
+    pub(super) fn put_off(&self, state: &mut State) {
+        state.attempts = state.attempts.saturating_add(1);
+        let pause = self.settings.pause(state.attempts, self.chance, None);
+        let end = self.settings.end(self.since_ms);
+        state.next_try_ms = self.now_ms.saturating_add(pause).min(end);
+    }
+
     /// The connection ended before MAIL was answered.
     pub(super) fn broken(&self, words: &str) -> Trouble {
         Trouble {

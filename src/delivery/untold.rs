@@ -108,10 +108,14 @@ fn failure(header: &Header, state: State) -> Told {
     about.attempts = state.attempts;
     let failed = |one: &&crate::spool::Recipient| one.state == Fate::Failed;
     let refused = state.recipients.iter().find(failed);
+    let sentence = match state.why.is_empty() {
+        true => "It was given up, and why is not on the disk any more".to_owned(),
+        false => state.why,
+    };
     Told::Failed {
         about,
         code: refused.and_then(|one| judge::code(&one.reply)),
-        sentence: state.why,
+        sentence,
         expired: false,
         recipients: state.recipients,
     }

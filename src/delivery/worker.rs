@@ -343,9 +343,11 @@ impl Attempt<'_> {
                     }
                     Ok(trouble) => {
                         context.note_words(&mut state, "deferred", reply.text.clone());
-                        // The next one who tries is another one, lest one odd sender stops all.
-                        if !reply.is_temporary() {
-                            state.attempts = state.attempts.saturating_add(1);
+                        // One that is refused each time has to wait by itself too, and another one tries first:
+                        // it must not stop all.
+                        let again = shared.core.lock().refused_again(&worker.account, id);
+                        if again || !reply.is_temporary() {
+                            context.put_off(&mut state);
                         }
                         trouble
                     }
@@ -402,7 +404,12 @@ impl Attempt<'_> {
             shared.core.lock().succeeded(&self.worker.account);
         }
         if let Some(trouble) = judged.trouble {
-            self.worker.pause(trouble);
+            let mut core = shared.core.lock();
+            let certain = core.throttled(&self.worker.account, id) || trouble.named.is_some();
+            drop(core);
+            if certain {
+                self.worker.pause(trouble);
+            }
         }
         shared.settle(id, state, judged.then, judged.sync).await;
     }

@@ -40,6 +40,7 @@ mod passwords;
 mod process;
 mod proofs;
 mod protocols;
+mod relay;
 mod relay_bounds;
 mod revoke;
 mod signin;

@@ -83,7 +83,8 @@ async fn look(practice: &Practice) -> anyhow::Result<()> {
     let login = format!("a LOGIN {} {}", practice.sandbox.user, practice.password);
     for line in [&login, "b SELECT INBOX"] {
         client.send(line, "").await?;
-        client.answer(&format!("{} OK", &line[..1])).await?;
+        let tag = line.split(' ').next().unwrap_or_default();
+        client.answer(&format!("{tag} OK")).await?;
     }
     client.send("c FETCH * BODY.PEEK[]", "").await?;
     let message = client.answer("c OK").await?;

@@ -141,7 +141,9 @@ async fn a_refused_sender_fails_at_once_with_the_mend_and_a_used_quota_waits() {
     rig.post.answers(move |seen| all(seen, &refused(quota)));
     rig.put("a", "Subject: y\r\n\r\n").await;
     rig.put("b", "Subject: z\r\n\r\n").await;
-    assert!(matches!(rig.next().await, Told::Paused { .. }));
+    // One alone may be to blame itself; a second one shows that it is the mailbox.
+    assert!(matches!(rig.next().await, Told::Deferred { .. }));
+    while !matches!(rig.next().await, Told::Paused { .. }) {}
     rig.post.answers(|seen| all(seen, &taken()));
     rig.delivered(2).await;
     let seen = rig.post.seen.lock();
@@ -196,6 +198,42 @@ async fn what_the_server_asks_for_is_kept_and_a_refused_mail_is_the_mailboxs() {
     rig.delivery.retry(entry.id).await.unwrap();
     rig.delivered(1).await;
     assert!(began.elapsed() >= Duration::from_secs(600));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_always_throttled_holds_up_no_other() {
+    for answer in ["432 4.3.2 slow down", "451 4.7.500 server busy"] {
+        let dir = tempdir().unwrap();
+        let mut rig = Rig::new(dir.path(), Settings::default()).await;
+        rig.post.answers(move |seen| match is_bad(seen) {
+            true => all(seen, &refused(answer)),
+            false => all(seen, &taken()),
+        });
+        let began = Instant::now();
+        rig.put("a", "Subject: bad\r\n\r\n").await;
+        for _ in 0..10 {
+            rig.put("a", "Subject: good\r\n\r\n").await;
+        }
+        rig.delivered(10).await;
+        assert!(began.elapsed() < MINUTE, "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_mail_is_always_put_off_lets_others_pass() {
+    let dir = tempdir().unwrap();
+    let mut rig = Rig::new(dir.path(), Settings::default()).await;
+    rig.post.answers(|seen| match is_bad(seen) {
+        true => Ended::Refused(reply("451 4.1.8 sender's domain not found for now")),
+        false => all(seen, &taken()),
+    });
+    let began = Instant::now();
+    rig.put("a", "Subject: bad\r\n\r\n").await;
+    for _ in 0..10 {
+        rig.put("a", "Subject: good\r\n\r\n").await;
+    }
+    rig.delivered(10).await;
+    assert!(began.elapsed() < 10 * MINUTE, "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -72,8 +72,12 @@ async fn a_failure_that_nobody_was_told_of_is_told_by_the_next_start() {
     let first = rig.next().await;
     ends(rig).await;
     // The same words, the same mend; and until somebody was told, again.
-    assert_eq!(told_at_start(dir.path()).await, [first.clone()]);
-    assert_eq!(told_at_start(dir.path()).await, [first.clone()]);
+    for _ in 0..2 {
+        assert_eq!(
+            told_at_start(dir.path()).await,
+            std::slice::from_ref(&first)
+        );
+    }
 
     let rig = start(dir.path()).await;
     assert_eq!(told_by_herald(&rig, first.clone()).await, 1);
@@ -134,8 +138,9 @@ async fn what_a_start_sets_aside_is_told() {
     let odd = rig.put("hall", "Subject: odd\r\n\r\n").await;
     ends(rig).await;
     let path = |id: Id| dir.path().join("queue").join(id.to_string());
-    let text = std::fs::read_to_string(path(cut.id)).unwrap();
-    std::fs::write(path(cut.id), &text[..text.len() - 10]).unwrap();
+    let mut text = std::fs::read(path(cut.id)).unwrap();
+    text.truncate(text.len() - 10);
+    std::fs::write(path(cut.id), text).unwrap();
     std::fs::write(path(odd.id), "nothing of ours").unwrap();
 
     let mut rig = start(dir.path()).await;

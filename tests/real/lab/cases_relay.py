@@ -153,7 +153,7 @@ def storm(lab, _case):
         need(not thread.is_alive(), "a device is still sending")
     absent.join()
     need(len(taken) == messages, f"{len(taken)} taken")
-    relay.wait_empty(300)
+    relay.wait_empty(900)
     wait_for(lambda: all(relay.arrived(marker) for marker in taken), "all that was taken arrives", 60)
     twice = 0
     for marker, body in taken.items():
@@ -272,8 +272,8 @@ def devices(lab, _case):
         for field in ("From", "Date", "Message-ID"):
             need(len(parsed.get_all(field, [])) == 1, f"{name}: {field}: {header}")
         need(len(parsed["From"].addresses) == 1 and parsed["Date"].datetime, f"{name}: {header}")
-        need(not parsed.defects and not any(value.defects for value in parsed.values()),
-             f"{name}: {parsed.defects} {[(key, value.defects) for key, value in parsed.items() if value.defects]}")
+        ours = [parsed[field] for field in ("From", "Date", "Message-ID")]
+        need(not parsed.defects and not any(field.defects for field in ours), f"{name}: {parsed.defects} {header}")
     print(f"   {len(messages)} broken messages arrived")
     relay.stop()
 

@@ -212,7 +212,7 @@ class Wire:
                 server.sendall(piece)
                 if seen == b"\r\n.\r\n" and self._cuts("dot"):
                     # The server has the message; its answer is lost.
-                    time.sleep(0.05)
+                    time.sleep(0.5)
                     break
         except OSError:
             pass

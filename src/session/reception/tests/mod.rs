@@ -78,7 +78,11 @@ async fn a_device_without_login_leaves_its_mail_and_nobody_is_asked_upstream() {
     let heard = house.heard.0.lock().clone();
     assert_eq!(
         heard,
-        ["login scan@contoso.com (login_as)", "end client_closed"]
+        [
+            "login scan@contoso.com (login_as)",
+            "mail of 127.0.0.1 to 1",
+            "end client_closed"
+        ]
     );
     assert!(house.shared.registry.sessions().is_empty());
 }

@@ -49,6 +49,7 @@ impl Sink for Heard {
                 assert!(end.to_client > 0 && end.to_upstream > 0);
                 format!("end {}", end.reason)
             }
+            Event::MailAccepted(one) => format!("mail of {} to {}", one.device, one.recipients),
             _ => "else".to_owned(),
         });
     }
