@@ -1,6 +1,7 @@
 """Postfix as a submission server that lets in by XOAUTH2 and OAUTHBEARER alone (Dovecot judges the tokens), and what
 lies between it and mailsplice: a policy that refuses by chance, and a wire that breaks."""
 
+import atexit
 import random
 import re
 import shutil
@@ -9,7 +10,7 @@ import socketserver
 import threading
 import time
 
-from .base import Process, free_port, listening, wait_for
+from .base import Process, free_port, listening, run, wait_for
 from .sink import Sink
 
 MAIN = """
@@ -108,9 +109,12 @@ class Postfix:
 
     def start(self):
         self._process = Process(["postfix", "-c", self.home, "start-fg"], self.home / "stdout.log")
+        atexit.register(self.stop)
         self._process.wait_ready(lambda: listening("127.0.0.1", self.plain_port), "Postfix listens", 30)
 
     def stop(self):
+        # Its master has a session of its own, which no signal to ours reaches.
+        run(["postfix", "-c", self.home, "stop"], ok=None)
         self._process.stop()
 
     def log(self):
