@@ -205,7 +205,8 @@ class Wire:
         with self._lock:
             self.open += 1
             self.most = max(self.most, self.open)
-        back = threading.Thread(target=self._copy, args=(server, client), daemon=True)
+        deaf = threading.Event()
+        back = threading.Thread(target=self._copy, args=(server, client, deaf), daemon=True)
         back.start()
         seen = b""
         try:
@@ -213,11 +214,13 @@ class Wire:
                 seen = (seen + piece)[-5:] if len(piece) < 5 else piece[-5:]
                 if len(piece) > 1000 and self._cuts("data"):
                     break
-                server.sendall(piece)
                 if seen == b"\r\n.\r\n" and self._cuts("dot"):
-                    # The server has the message; its answer is lost.
+                    # The server gets the message; its answer is lost.
+                    deaf.set()
+                    server.sendall(piece)
                     time.sleep(0.5)
                     break
+                server.sendall(piece)
         except OSError:
             pass
         for one in (client, server):
@@ -238,10 +241,11 @@ class Wire:
         return True
 
     @staticmethod
-    def _copy(source, target):
+    def _copy(source, target, deaf):
         try:
             while piece := source.recv(65536):
-                target.sendall(piece)
+                if not deaf.is_set():
+                    target.sendall(piece)
             target.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
