@@ -19,6 +19,7 @@ use crate::observe::counters::sum;
 use crate::observe::devices::Device;
 use crate::observe::{Clock as _, SystemClock};
 use crate::session::{MailTrouble, SessionInfo};
+use crate::spool;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -37,6 +38,13 @@ pub(super) fn run(file: Option<PathBuf>, arguments: &Arguments) -> anyhow::Resul
         )?)?);
     } else {
         print(&report);
+        let folder = &config.relay.spool_dir;
+        if report.queue.is_none() && spool::holds_mail(folder) {
+            let folder = folder.display();
+            say(format_args!(
+                "\nqueue  mail lies in {folder}, and no serve is running that delivers it: mailsplice queue list"
+            ));
+        }
     }
     Ok(DONE)
 }
