@@ -55,6 +55,10 @@ pub(super) struct Bucket {
     refused: Option<Id>,
     /// What stands in the way, until it is tried again.
     pub(super) trouble: Option<Trouble>,
+    /// What last stood in the way, until a message is taken.
+    last: Option<Trouble>,
+    /// Connections that were begun before are given up: the account was revoked since.
+    pub(super) generation: u64,
     /// It is asked whether the account is ready.
     pub(super) asked: bool,
     /// A login has succeeded since the last trouble.
@@ -261,6 +265,7 @@ impl Core {
         if let Some(bucket) = self.buckets.get_mut(account) {
             bucket.troubles = 0;
             bucket.throttled = None;
+            bucket.last = None;
         }
     }
 
@@ -309,6 +314,7 @@ impl Core {
         };
         let quiet = trouble.passes == Passes::Soon || bucket.trouble.as_ref() == Some(&trouble);
         bucket.not_before_ms = until.max(bucket.named_until_ms);
+        bucket.last = Some(trouble.clone());
         bucket.trouble = Some(trouble);
         (!quiet).then_some(bucket.not_before_ms)
     }
@@ -334,8 +340,23 @@ impl Core {
         if bucket.missing {
             return Some(format!("no account {account} in the configuration"));
         }
-        let trouble = bucket.trouble.as_ref()?;
-        (bucket.not_before_ms > now_ms).then(|| trouble.why.clone())
+        let trouble = bucket.trouble.as_ref();
+        let trouble = trouble.filter(|_| bucket.not_before_ms > now_ms);
+        trouble.or(bucket.last.as_ref()).map(|one| one.why.clone())
+    }
+
+    /// What last stood in the way of an account, if nothing was taken since.
+    pub(super) fn last_trouble(&self, account: &str) -> Option<&Trouble> {
+        self.buckets.get(account)?.last.as_ref()
+    }
+
+    /// Connections of these accounts are given up as soon as no message is under way on them.
+    pub(super) fn cut(&mut self, is: impl Fn(&str) -> bool) {
+        for (account, bucket) in &mut self.buckets {
+            if is(account) {
+                bucket.generation += 1;
+            }
+        }
     }
 }
 

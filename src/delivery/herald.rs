@@ -1,8 +1,8 @@
 //! Turns what happens to messages into events, and tells people of those that are given up or wait: the first at
 //! once, further ones of the same listener within a quarter of an hour together.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -49,6 +49,8 @@ struct Shared {
     find: FindAddressee,
     /// Writes down who was told of, once there is a scheduler.
     marker: OnceLock<Marker>,
+    /// Accounts whose mail waits for a person, as it was told.
+    troubled: Mutex<HashSet<String>>,
     /// Open for a quarter of an hour behind each notice.
     windows: Mutex<HashMap<Key, Gathered>>,
     tasks: TaskTracker,
@@ -85,6 +87,7 @@ impl Herald {
             spool,
             find,
             marker: OnceLock::new(),
+            troubled: Mutex::default(),
             windows: Mutex::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -103,14 +106,17 @@ impl Herald {
     pub(crate) fn tell(&self, told: Told) {
         let event = |event: Event| self.shared.events.emit(&event);
         match told {
-            Told::Delivered(about) => event(Event::MailDelivered {
-                seconds: SystemClock.now_ms().saturating_sub(about.received_ms) / 1000,
-                account: about.account,
-                message: about.id.to_string(),
-                device: about.device,
-                recipients: about.recipients,
-                attempts: about.attempts,
-            }),
+            Told::Delivered(about) => {
+                self.works(&about.account);
+                event(Event::MailDelivered {
+                    seconds: SystemClock.now_ms().saturating_sub(about.received_ms) / 1000,
+                    account: about.account,
+                    message: about.id.to_string(),
+                    device: about.device,
+                    recipients: about.recipients,
+                    attempts: about.attempts,
+                });
+            }
             Told::Deferred {
                 about, code, why, ..
             } => event(Event::MailDeferred {
@@ -126,13 +132,16 @@ impl Herald {
                 code,
                 why,
                 ..
-            } => event(Event::MailDeferred {
-                account,
-                message: None,
-                class,
-                code,
-                sentence: why,
-            }),
+            } => {
+                event(Event::MailDeferred {
+                    account: account.clone(),
+                    message: None,
+                    class,
+                    code: code.clone(),
+                    sentence: why.clone(),
+                });
+                self.needs(account, class, code, why);
+            }
             Told::Failed {
                 about,
                 sentence,
@@ -148,8 +157,13 @@ impl Herald {
                     self.people(true, Case::of(mail, &about, recipients));
                 }
             }
-            Told::Delayed { about, why } => {
-                let mail = mail_told(&about, Class::Temporary, None, why);
+            Told::Delayed {
+                about,
+                class,
+                code,
+                why,
+            } => {
+                let mail = mail_told(&about, class, code, why);
                 event(Event::MailDelayed(mail.clone()));
                 if !about.listener.is_empty() {
                     self.people(false, Case::of(mail, &about, Vec::new()));
@@ -166,6 +180,27 @@ impl Herald {
                 // Of a notice too, since no mail is sent about what no listener took.
                 self.people(true, Case::aside(mail, &about));
             }
+        }
+    }
+
+    /// An account's mail waits, perhaps for a person: then people are told at once, not when it is late.
+    fn needs(&self, account: String, class: Class, code: Option<String>, sentence: String) {
+        if class == Class::Temporary || !self.shared.troubled.lock().insert(account.clone()) {
+            return;
+        }
+        self.shared.events.emit(&Event::NeedsAttention {
+            account,
+            class,
+            code,
+            sentence,
+        });
+    }
+
+    /// Mail of an account was taken.
+    fn works(&self, account: &str) {
+        if self.shared.troubled.lock().remove(account) {
+            let account = account.to_owned();
+            self.shared.events.emit(&Event::Recovered { account });
         }
     }
 
@@ -236,6 +271,7 @@ impl Shared {
         self.events.emit(&Event::MailNotice(MailNotice {
             failed,
             messages: gathered.ids.len(),
+            kept: last.is_kept(),
             last: last.mail.clone(),
         }));
         match (mailed, self.marker.get()) {

@@ -93,7 +93,7 @@ impl Context<'_> {
                     waits.get_or_insert((format!("outcome unknown: {words}"), None));
                 }
                 Said::Refused(reply) => {
-                    let meaning = self.meaning(&reply);
+                    let meaning = self.meaning(&reply.text);
                     if meaning.throttled {
                         trouble.get_or_insert_with(|| self.trouble(&meaning));
                     }
@@ -153,13 +153,22 @@ impl Context<'_> {
             return Then::Delivered;
         }
         // Some may have failed in an earlier attempt.
-        let (sentence, code) = failed.unwrap_or((before, None));
+        let (sentence, code) = failed
+            .or_else(|| self.failed_before(state))
+            .unwrap_or((before, None));
         state.why.clone_from(&sentence);
         Then::Failed {
             sentence,
             code,
             expired: false,
         }
+    }
+
+    /// Why a recipient has failed, by what was last said of it.
+    fn failed_before(&self, state: &State) -> Option<(String, Option<String>)> {
+        let failed = |one: &&Recipient| one.state == Fate::Failed && !one.reply.is_empty();
+        let meaning = self.meaning(&state.recipients.iter().find(failed)?.reply);
+        Some((meaning.sentence, meaning.code))
     }
 
     /// What a refusal of MAIL means: for good and of the sender, the message has failed (`Err`), so that one bad
@@ -169,7 +178,7 @@ impl Context<'_> {
             return Err(Said::Refused(reply.clone()));
         }
         let row = table::mail_error(Protocol::Smtp, &reply.text, None);
-        let mut meaning = self.meaning(reply);
+        let mut meaning = self.meaning(&reply.text);
         if let Some(row) = row {
             meaning.sentence = self.values().fill(&row.sentence);
         }
@@ -230,14 +239,14 @@ impl Context<'_> {
         values.mailbox(self.mailbox).host(self.host)
     }
 
-    fn meaning(&self, reply: &MailReply) -> Meaning {
-        let row = table::mail_error(Protocol::Smtp, &reply.text, None);
-        let told = session_row(&reply.text).map(|row| self.values().fill(&row.sentence));
+    fn meaning(&self, text: &str) -> Meaning {
+        let row = table::mail_error(Protocol::Smtp, text, None);
+        let told = session_row(text).map(|row| self.values().fill(&row.sentence));
         let pause = row.and_then(|row| row.pause).map(Duration::from_secs);
         Meaning {
-            sentence: told.unwrap_or_else(|| format!("{} answered: {}", self.host, reply.text)),
-            code: code(&reply.text),
-            named: suggested(&reply.text).max(pause),
+            sentence: told.unwrap_or_else(|| format!("{} answered: {text}", self.host)),
+            code: code(text),
+            named: suggested(text).max(pause),
             throttled: row.is_some_and(|row| row.class == Class::Temporary),
         }
     }
@@ -249,23 +258,42 @@ pub(super) fn code(text: &str) -> Option<String> {
     row.map(Row::code).or_else(|| reply_code(text))
 }
 
-/// Whether a refusal of MAIL for good has nothing to do with the sender: the login, the whole service, or a
-/// bound that passes.
+/// Whether a refusal of MAIL for good has nothing to do with the sender's address: the login, the mailbox, the
+/// whole service, or a bound that passes.
 fn is_of_mailbox(reply: &MailReply) -> bool {
     let row = table::mail_error(Protocol::Smtp, &reply.text, None);
-    let known = row.is_some_and(|row| {
-        let login = row
-            .reply
-            .as_ref()
-            .is_some_and(|one| one.when == When::Login);
-        login || row.class == Class::Temporary
-    });
+    let row = row.and_then(|row| row.reply.as_ref());
+    if let Some(row) = row {
+        return !row.sender;
+    }
     // RFC 4954 §6: the login. RFC 5321 §4.2.2: 503 is about the order of commands. RFC 3463 §3.4: 5.3.2, the
     // system takes no messages.
     let login = matches!(reply.code, 503 | 530 | 534 | 535 | 538);
     let text = reply.text.to_lowercase();
     let service = ["5.3.2", "service unavailable", "service not available"];
-    known || login || service.iter().any(|words| text.contains(words))
+    login
+        || service.iter().any(|words| text.contains(words))
+        || text.split(' ').any(|word| is_mailbox_status(word, &text))
+}
+
+/// Whether an enhanced status code is about the mailbox that sends: RFC 3463 §3.3 (5.2.x), and those by which
+/// Exchange Online bans one (5.7.5xx and above; 5.1.8 of an outbound sender).
+fn is_mailbox_status(word: &str, text: &str) -> bool {
+    let mut numbers = word.split('.').map(str::parse::<u16>);
+    let (Some(Ok(5)), Some(Ok(subject)), Some(Ok(detail)), None) = (
+        numbers.next(),
+        numbers.next(),
+        numbers.next(),
+        numbers.next(),
+    ) else {
+        return false;
+    };
+    match (subject, detail) {
+        (2, _) => true,
+        (7, detail) => detail >= 500,
+        (1, 8) => text.contains("outbound"),
+        _ => false,
+    }
 }
 
 /// The row of what a server says after the login.

@@ -57,6 +57,11 @@ impl Case {
     pub(super) fn id(&self) -> Id {
         self.id
     }
+
+    /// Whether it can be sent again.
+    pub(super) fn is_kept(&self) -> bool {
+        self.kept
+    }
 }
 
 /// A mail about one or several of them.

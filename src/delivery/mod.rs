@@ -45,14 +45,17 @@ use self::judge::Then;
 use self::pace::Pace;
 pub(crate) use self::settings::Settings;
 pub(crate) use self::told::{About, Tell, Told};
-use crate::oauth::Tokens;
+use crate::input::account::{catch_all_for, is_catch_all};
+use crate::oauth::{Class, Tokens};
 use crate::observe::{Clock, SystemClock};
-use crate::spool::{Aside, Entry, Found, Id, Opened, Spool};
+use crate::spool::{Aside, Entry, Found, Id, Opened, Spool, State};
 use crate::store;
 use crate::upstream::Pacing;
 
 /// The longest time between two looks at everything.
 const LOOK: Duration = Duration::from_secs(60);
+/// How long after a start nothing is given up that was not tried since.
+const GRACE: Duration = Duration::from_secs(3600);
 /// The folder for what is used of each mailbox.
 const PACE: &str = "pace";
 
@@ -77,6 +80,8 @@ struct Shared {
     due: Notify,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// When it began, in Unix milliseconds.
+    began_ms: u64,
     pace_dir: PathBuf,
     /// Who writes into it.
     pace_turn: tokio::sync::Mutex<()>,
@@ -141,6 +146,7 @@ impl Delivery {
         } = opened;
         let shared = Arc::new(Shared {
             pace_dir: spool.folder().join(PACE),
+            began_ms: parts.clock.now_ms(),
             spool,
             core: Mutex::default(),
             settings: parts.settings,
@@ -194,6 +200,15 @@ impl Delivery {
 
     /// Somebody knows of a reason to look now: the configuration or a sign-in has changed.
     pub(crate) fn look(&self) {
+        self.shared.changed();
+    }
+
+    /// An account was revoked, or a catch-all with all whom it covers: its connections end once no message is under
+    /// way on them. Whether there is a token for another one is for [`Tokens`].
+    pub(crate) fn cut(&self, account: &str) {
+        let covering = Some(account.to_owned()).filter(|account| is_catch_all(account));
+        let is = |one: &str| one == account || covering.is_some() && catch_all_for(one) == covering;
+        self.shared.core.lock().cut(is);
         self.shared.changed();
     }
 
@@ -319,11 +334,12 @@ impl Shared {
     async fn look_at_ages(self: &Arc<Self>, now_ms: u64) {
         let settings = self.settings.load_full();
         let delay = settings::milliseconds(settings.delay_warning);
+        let settled = self.is_settled(&settings, now_ms);
         let old = |item: &&core::Item| {
             let received = item.entry.received_ms;
             let idle = item.busy.is_none() && !item.failed && !item.entry.held;
             let late = !item.warned && received.saturating_add(delay) <= now_ms;
-            idle && (late || settings.is_over(received, now_ms))
+            idle && (late || (settled && settings.is_over(received, now_ms)))
         };
         let old: Vec<_> = self
             .core
@@ -360,10 +376,10 @@ impl Shared {
             self.core.lock().release(id, |item| item.warned = true);
             return;
         };
-        let obstacle = self.core.lock().obstacle(&about.account, now_ms);
-        let why = obstacle.unwrap_or_else(|| state.why.clone());
-        if settings.is_over(judge::since(&state, about.received_ms), now_ms) {
-            let then = judge::expire(settings, &mut state, why, None);
+        let (class, code, why) = self.why_late(&about, &state, now_ms);
+        let over = settings.is_over(judge::since(&state, about.received_ms), now_ms);
+        if over && self.is_settled(settings, now_ms) {
+            let then = judge::expire(settings, &mut state, why, code);
             self.settle(id, state, then, true).await;
             return;
         }
@@ -376,9 +392,48 @@ impl Shared {
             });
             // If it isn't kept, it is told once more after a restart.
             let _ = self.spool.save_state(id, state, false).await;
-            (self.tell)(Told::Delayed { about, why });
+            (self.tell)(Told::Delayed {
+                about,
+                class,
+                code,
+                why,
+            });
         }
         self.core.lock().release(id, |item| item.warned = true);
+    }
+
+    /// Whose move it is that a message has waited for so long, and why.
+    fn why_late(
+        &self,
+        about: &About,
+        state: &State,
+        now_ms: u64,
+    ) -> (Class, Option<String>, String) {
+        let core = self.core.lock();
+        if let Some(trouble) = core.last_trouble(&about.account) {
+            return (trouble.class, trouble.code.clone(), trouble.why.clone());
+        }
+        let missing = core.obstacle(&about.account, now_ms);
+        let class = missing
+            .as_ref()
+            .map_or(Class::Temporary, |_| Class::Configuration);
+        let why = missing.unwrap_or_else(|| state.why.clone());
+        let id = about.id;
+        match why.is_empty() {
+            true => (
+                class,
+                None,
+                format!("It waits for its turn: mailsplice queue show {id}"),
+            ),
+            false => (class, None, why),
+        }
+    }
+
+    /// Whether what waited while nobody served has had time for a try: else a machine that was off for long would
+    /// give up all its mail at once.
+    fn is_settled(&self, settings: &Settings, now_ms: u64) -> bool {
+        let grace = GRACE.min(settings.give_up_after);
+        now_ms >= self.began_ms.saturating_add(settings::milliseconds(grace))
     }
 
     fn about(&self, id: Id) -> Option<About> {

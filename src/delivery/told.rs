@@ -80,7 +80,13 @@ pub(crate) enum Told {
         recipients: Vec<Recipient>,
     },
     /// It has waited for long.
-    Delayed { about: About, why: String },
+    Delayed {
+        about: About,
+        class: Class,
+        code: Option<String>,
+        /// Why, in words.
+        why: String,
+    },
     /// It was damaged, and moved aside.
     SetAside {
         about: About,

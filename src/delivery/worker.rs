@@ -32,6 +32,7 @@ pub(super) fn begin(shared: &Arc<Shared>, core: &mut Core, account: &str, to: De
         account: account.to_owned(),
         to,
         pace,
+        generation: bucket.generation,
         free: true,
     };
     shared.tasks.spawn(worker.run());
@@ -42,6 +43,8 @@ struct Worker {
     account: String,
     to: Destination,
     pace: String,
+    /// See [`super::core::Bucket::generation`].
+    generation: u64,
     /// It has no message.
     free: bool,
 }
@@ -112,11 +115,13 @@ impl Worker {
         line.leave().await;
     }
 
-    /// The configuration leads the account elsewhere by now, or nowhere.
+    /// The configuration leads the account elsewhere by now, or nowhere; or it was revoked.
     fn has_moved(&self) -> bool {
         let core = self.shared.core.lock();
         let bucket = core.buckets.get(&self.account);
-        bucket.is_none_or(|bucket| bucket.missing || bucket.pace != self.pace)
+        bucket.is_none_or(|bucket| {
+            bucket.missing || bucket.pace != self.pace || bucket.generation != self.generation
+        })
     }
 
     fn set_free(&mut self, free: bool) {
@@ -171,6 +176,7 @@ impl Worker {
             host = self.to.server.host,
             class = told.class.name(),
             code = told.code,
+            why = told.why,
             "queued mail waits"
         );
         (shared.tell)(Told::Paused {

@@ -157,7 +157,7 @@ impl Notice {
         (self.kind, self.command) = match notice.failed {
             true => (
                 NoticeKind::MailFailed,
-                Some(command::queue_retry(&one.message)),
+                notice.kept.then(|| command::queue_retry(&one.message)),
             ),
             false => (
                 NoticeKind::MailDelayed,

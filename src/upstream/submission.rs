@@ -92,7 +92,8 @@ impl MailReply {
 
     /// Whether the same may be taken later.
     pub(crate) fn is_temporary(&self) -> bool {
-        self.code < 500
+        // What is no reply of SMTP says nothing for good.
+        !(500..600).contains(&self.code)
     }
 }
 
@@ -139,6 +140,8 @@ enum NoReply {
     Garbled,
     #[error("no answer within {} s", .0.as_secs())]
     TimedOut(Duration),
+    #[error("the server speaks before it is asked")]
+    Early,
     #[error("mailsplice is stopping")]
     Stopping,
 }
@@ -211,7 +214,9 @@ impl Submission {
             Ok(reply) if reply.code == 421 && reused => return Ended::Stale,
             Ok(reply) => return Ended::Refused(reply),
             Err(NoReply::Stopping) => return Ended::Stopped,
-            Err(NoReply::Broken(_) | NoReply::Closed) if reused => return Ended::Stale,
+            Err(NoReply::Broken(_) | NoReply::Closed | NoReply::Early) if reused => {
+                return Ended::Stale;
+            }
             Err(error) => return Ended::Broken(error.to_string()),
         }
         let mut said = match self.recipients(mail).await {
@@ -364,6 +369,10 @@ impl Submission {
         }
         // From here on it is too late to stop; the answer is waited for, for less long then.
         let stop = std::mem::take(&mut self.stop);
+        if self.spoke_early().await {
+            self.dead = true;
+            return Said::Broken(NoReply::Early.to_string());
+        }
         let answer = async {
             self.write(b".\r\n", block).await?;
             timeout(last, self.reply())
@@ -393,6 +402,14 @@ impl Submission {
         }
     }
 
+    /// Whether the server has said something that nothing was asked for: whatever it was, what it says to the dot
+    /// can't be told from it.
+    async fn spoke_early(&mut self) -> bool {
+        let mut buffer = vec![0; READ];
+        let read = timeout(Duration::ZERO, read(&mut self.stream, &mut buffer)).await;
+        !self.inbox.is_empty() || matches!(read, Ok(Ok(count)) if count > 0)
+    }
+
     /// A server that has had enough says why before it closes, if it is polite.
     async fn last_words(&mut self, error: NoReply) -> Said {
         match timeout(self.times.leave, self.reply()).await {
@@ -411,6 +428,10 @@ impl Submission {
 
     /// Sends a command and reads its reply. Without one the connection is of no more use.
     async fn command(&mut self, line: &str, limit: Duration) -> Result<MailReply, NoReply> {
+        if !self.inbox.is_empty() {
+            self.dead = true;
+            return Err(NoReply::Early);
+        }
         let stop = self.stop.clone();
         let exchange = async {
             self.write(format!("{line}\r\n").as_bytes(), limit).await?;

@@ -221,6 +221,22 @@ async fn each_end_says_whose_fault_it_was() {
             false,
         ),
         (
+            vec![
+                MAIL,
+                TO_A,
+                TO_B,
+                no("DATA", "354 go\r\n250 fake"),
+                dot("554 no"),
+            ],
+            "Told([Broken(\"the server speaks before",
+            false,
+        ),
+        (
+            vec![MAIL, TO_A, TO_B, DATA, dot("999 odd")],
+            "Told([Refused(MailReply { code: 999",
+            true,
+        ),
+        (
             vec![MAIL, TO_A, TO_B, DATA, dot("what?")],
             "Told([Unknown(\"the server speaks no SMTP",
             false,

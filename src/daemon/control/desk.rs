@@ -124,6 +124,9 @@ impl Desk {
                 let sessions = self.shared.registry.revoke(account, label.as_deref());
                 if label.is_none() {
                     self.shared.tokens.block(account);
+                    if let Some(queue) = self.queue.load().as_ref() {
+                        queue.delivery.cut(account);
+                    }
                 }
                 warn!(account, label, sessions, "revoked by an operator");
                 Answer::ended(sessions)

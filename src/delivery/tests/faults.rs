@@ -12,9 +12,9 @@ use crate::oauth::Class;
 use crate::spool::Fate;
 use crate::upstream::{Ended, Said};
 
-const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
 
-fn trouble(passes: Passes) -> Trouble {
+pub(super) fn trouble(passes: Passes) -> Trouble {
     Trouble {
         class: Class::Temporary,
         code: None,

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::rig::{ACCOUNT, Rig, all, refused};
 use crate::delivery::{About, Addressee, Herald, Settings, Told};
 use crate::observe::event::{MailNotice, Sink};
-use crate::observe::{Event, Events};
+use crate::observe::{Class, Event, Events};
 use crate::spool::{Address, Entry, Envelope, Fate, Header, Limits, Opened, Recipient, Spool};
 
 const IT: &str = "it@contoso.com";
@@ -39,6 +39,7 @@ impl Heard {
                 failed,
                 messages,
                 last,
+                ..
             }) => Some((*failed, *messages, last.message.clone())),
             _ => None,
         });
@@ -254,6 +255,8 @@ async fn no_mail_about_a_notice_a_delay_or_for_nobody() {
     let mut house = House::new(dir.path()).await;
     let mut entry = house.failed(b"Subject: x\r\n\r\n").await;
     house.herald.tell(Told::Delayed {
+        class: Class::Temporary,
+        code: None,
         about: About::of(&entry),
         why: "450 later".into(),
     });
@@ -262,6 +265,8 @@ async fn no_mail_about_a_notice_a_delay_or_for_nobody() {
     entry.listener = String::new();
     house.tell(&entry, "a notice");
     house.herald.tell(Told::Delayed {
+        class: Class::Temporary,
+        code: None,
         about: About::of(&entry),
         why: "a notice".into(),
     });

@@ -77,6 +77,19 @@ fn a_refused_mail_is_the_messages_or_the_mailboxs() {
             Some(Class::Temporary),
         ),
         ("451 4.7.500 Server busy", Some(Class::Temporary)),
+        // A mailbox that may not send at all.
+        (
+            "554 5.2.2 mailbox full; STOREDRV.Submission.Exception:QuotaExceededException",
+            Some(Class::Admin),
+        ),
+        (
+            "550 5.1.8 Access denied, bad outbound sender",
+            Some(Class::Temporary),
+        ),
+        (
+            "550 5.7.501 Access denied, spam abuse detected",
+            Some(Class::Temporary),
+        ),
     ] {
         match (context.mail_refused(&reply(text)), of) {
             (Err(Said::Refused(said)), None) => assert_eq!(said.text, text),

@@ -4,6 +4,7 @@ mod commands;
 mod faults;
 mod herald;
 mod judge;
+mod late;
 mod pace;
 mod rig;
 mod smtp;

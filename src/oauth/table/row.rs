@@ -89,6 +89,9 @@ pub struct Reply {
     /// Whether a fresh token may help: it is tried once before the client is refused.
     #[serde(default)]
     pub refresh: bool,
+    /// It is about the sender of one message, not about the mailbox that sends.
+    #[serde(default)]
+    pub sender: bool,
     /// A line as servers send it, without the tag.
     pub example: String,
 }

@@ -58,6 +58,8 @@ pub struct MailNotice {
     pub failed: bool,
     /// How many messages this is about.
     pub messages: usize,
+    /// Whether the last of them can be sent again; one that is damaged can't.
+    pub kept: bool,
     /// The last of them.
     #[serde(flatten)]
     pub last: MailTold,

@@ -141,6 +141,7 @@ fn samples() -> Vec<Event> {
         Event::MailNotice(MailNotice {
             failed: true,
             messages: 1,
+            kept: true,
             last: told(),
         }),
     ]
