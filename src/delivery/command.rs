@@ -303,7 +303,7 @@ impl Shared {
             Standing::Sending if item.busy == Some(Busy::Recording) => {
                 "what came of it is being written down".to_owned()
             }
-            Standing::Sending => String::new(),
+            Standing::Sending => "it is being sent".to_owned(),
             Standing::Held => format!(
                 "held by an operator: mailsplice queue retry {} releases it",
                 header.id
