@@ -91,7 +91,9 @@ impl<'a> Keeper<'a> {
         let folder = &config.relay.spool_dir;
         if folder.exists() && !folder.is_dir() {
             let folder = folder.display();
-            bail!("relay.spool_dir {folder} is not a folder: move the file away or choose another folder");
+            bail!(
+                "relay.spool_dir {folder} is not a folder: move the file away or choose another folder"
+            );
         }
         if !spool::holds_mail(folder) {
             return Ok(Self::Nobody);

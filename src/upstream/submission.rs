@@ -146,6 +146,10 @@ enum NoReply {
     Stopping,
 }
 
+/// What a server without SMTPUTF8 (RFC 6531) can't be given.
+const PLAIN_ONLY: &str = "The server takes no addresses and headers beyond ASCII (it lacks SMTPUTF8): let the device \
+                          use plain addresses";
+
 /// How far the octets of a message came.
 enum Streamed<F> {
     Whole,
@@ -256,14 +260,11 @@ impl Submission {
             .iter()
             .map(String::as_str)
             .chain([mail.sender]);
-        let all_ascii = addresses.clone().all(str::is_ascii);
         if addresses.any(|address| address.contains(char::is_control)) {
             return Some("An address of this message holds control characters".to_owned());
         }
-        if (mail.smtputf8 || !all_ascii) && !self.offers.has("SMTPUTF8") {
-            let text = "The server takes no addresses and headers beyond ASCII (it lacks SMTPUTF8): let the \
-                        device use plain addresses";
-            return Some(text.to_owned());
+        if (mail.smtputf8 || !mail.sender.is_ascii()) && !self.offers.has("SMTPUTF8") {
+            return Some(PLAIN_ONLY.to_owned());
         }
         let most = self.offers.size_limit()?;
         (mail.size > most).then(|| {
@@ -282,10 +283,8 @@ impl Submission {
         if self.offers.has("8BITMIME") {
             line.push_str(" BODY=8BITMIME");
         }
-        if mail.smtputf8
-            || !mail.sender.is_ascii()
-            || !mail.recipients.iter().all(|to| to.is_ascii())
-        {
+        let plain = mail.sender.is_ascii() && mail.recipients.iter().all(|to| to.is_ascii());
+        if self.offers.has("SMTPUTF8") && (mail.smtputf8 || !plain) {
             line.push_str(" SMTPUTF8");
         }
         line
@@ -295,6 +294,10 @@ impl Submission {
     async fn recipients(&mut self, mail: &Mail<'_>) -> Result<Vec<Option<Said>>, NoReply> {
         let mut said = Vec::with_capacity(mail.recipients.len());
         for recipient in mail.recipients {
+            if !recipient.is_ascii() && !self.offers.has("SMTPUTF8") {
+                said.push(Some(Said::Unfit(PLAIN_ONLY.to_owned())));
+                continue;
+            }
             let reply = self
                 .command(&format!("RCPT TO:<{recipient}>"), self.times.command)
                 .await?;

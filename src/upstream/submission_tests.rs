@@ -108,14 +108,23 @@ fn recipients() -> Vec<String> {
 async fn sent(
     offers: Capabilities,
     smtputf8: bool,
+    pieces: Pieces,
+    script: &[(&str, &str)],
+) -> (String, String, bool) {
+    sent_to(&recipients(), offers, smtputf8, pieces, script).await
+}
+
+async fn sent_to(
+    recipients: &[String],
+    offers: Capabilities,
+    smtputf8: bool,
     mut pieces: Pieces,
     script: &[(&str, &str)],
 ) -> (String, String, bool) {
     let (mut submission, socket) = connection(offers, &CancellationToken::new()).await;
-    let recipients = recipients();
     let mail = Mail {
         sender: "s@x.test",
-        recipients: &recipients,
+        recipients,
         size: 20,
         smtputf8,
     };
@@ -258,6 +267,16 @@ async fn what_the_server_lacks_is_told_in_our_words_and_nothing_is_delivered() {
     );
     let (ended, seen, _) = sent(plain(), true, text(), &[]).await;
     assert!(ended.contains("SMTPUTF8") && seen.is_empty(), "{ended}");
+
+    // One that can't be named there is no reason not to send to the other.
+    let mixed = ["\u{fc}@x.test", "b@x.test"].map(str::to_owned);
+    let script = [MAIL, TO_B, DATA, (".", "250 ok")];
+    let (ended, seen, usable) = sent_to(&mixed, plain(), false, text(), &script).await;
+    assert!(
+        ended.starts_with("Told([Unfit(") && ended.contains("Taken(") && usable,
+        "{ended}"
+    );
+    assert!(!seen.contains("SMTPUTF8"), "{seen}");
 
     let seven = Capabilities::of(&["PIPELINING"]);
     let eight = Pieces(vec![b"a\r\n", b"\xe4\r\n"], None);
