@@ -40,15 +40,21 @@ pub(super) fn run(file: Option<PathBuf>) -> anyhow::Result<u8> {
         warnings.add(warning);
     }
     // The file's own stand in its order, what lies outside it has none.
-    let (mut wrong, mut doubtful) = (Vec::from_iter(fault), Vec::new());
+    let (mut wrong, mut doubtful) = (Vec::new(), Vec::new());
     if let Some(config) = &examined.config {
-        for issue in inspect::inspect(config, &whole) {
+        // Who may not work on the folder may not be whose secrets the file names, either.
+        let issues = match &fault {
+            Some(_) => inspect::words(config, &whole),
+            None => inspect::inspect(config, &whole),
+        };
+        for issue in issues {
             match issue {
                 Issue::Fault(text) => wrong.push(text),
                 Issue::Warning(text) => doubtful.push(text),
             }
         }
     }
+    wrong.extend(fault);
     wrong.sort_unstable();
     doubtful.sort_unstable();
     wrong.iter().for_each(|text| faults.add(text));

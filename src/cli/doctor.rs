@@ -88,17 +88,56 @@ fn conclude(report: &Report) {
     let failed: Vec<String> = of(Outcome::Failed)
         .map(|step| format!("{} {}", step.protocol, step.step))
         .collect();
-    if failed.is_empty() {
+    if !failed.is_empty() {
+        say(format_args!(
+            "Failed: {}. The lines marked > say what to do.",
+            failed.join(", ")
+        ));
+    } else if let Some(shut) = shut(report) {
+        say(format_args!("{shut}. The lines marked > say what to do."));
+    } else {
         let warnings = match of(Outcome::Warning).count() {
             0 => String::new(),
             1 => " (1 warning)".to_owned(),
             count => format!(" ({count} warnings)"),
         };
         say(format_args!("All is well{warnings}."));
+    }
+}
+
+/// Where no mail program gets in by some protocol, or by any: the words for that.
+fn shut(report: &Report) -> Option<String> {
+    let (mut shut, mut open) = (Vec::new(), Vec::new());
+    let mut reasons: Vec<&str> = Vec::new();
+    for step in &report.steps {
+        let list = match &step.shut {
+            Some(why) => {
+                if !reasons.contains(&why.as_str()) {
+                    reasons.push(why);
+                }
+                &mut shut
+            }
+            None => &mut open,
+        };
+        if !list.contains(&step.protocol) {
+            list.push(step.protocol);
+        }
+    }
+    open.retain(|protocol| !shut.contains(protocol));
+    let reasons = reasons.join(", ");
+    if report.steps.is_empty() {
+        Some("Nothing was looked at: there is no listener, so no mail program can get in".to_owned())
+    } else if shut.is_empty() {
+        None
+    } else if open.is_empty() {
+        Some(format!(
+            "The mailbox can be opened, but no mail program can get in: {reasons}"
+        ))
     } else {
-        say(format_args!(
-            "Failed: {}. The lines marked > say what to do.",
-            failed.join(", ")
-        ));
+        Some(format!(
+            "All is well for {}, but no mail program can get in by {}: {reasons}",
+            open.join(" and "),
+            shut.join(" and ")
+        ))
     }
 }

@@ -46,7 +46,7 @@ pub(super) struct Ground {
 pub(super) fn examine(file: Option<PathBuf>) -> anyhow::Result<Ground> {
     let file = config::find(file.as_deref())?;
     let mut examined = config::examine(&file, None)?;
-    let mut whole = Whole::but(&examined.faults);
+    let whole = Whole::but(&examined.faults);
     let mut fault = None;
     if let Some(config) = &examined.config
         && whole.has("state_dir")
@@ -62,7 +62,6 @@ pub(super) fn examine(file: Option<PathBuf>) -> anyhow::Result<Ground> {
             examined.config.as_ref().map_or(Ok(()), settle)
         });
         if let Err(error) = settled {
-            whole = whole.without_state();
             fault = Some(format!("{error:#}"));
         }
     }

@@ -72,6 +72,18 @@ pub(crate) fn inspect(config: &Config, whole: &Whole) -> Vec<Issue> {
     issues
 }
 
+/// The part that doesn't depend on who looks: no file is read.
+pub(crate) fn words(config: &Config, whole: &Whole) -> Vec<Issue> {
+    let mut issues = Vec::new();
+    for provider in &config.providers {
+        client_id(provider, &mut issues);
+        if whole.has("providers") && whole.has("listeners") {
+            scopes::inspect(config, provider, &mut issues);
+        }
+    }
+    issues
+}
+
 fn providers(config: &Config, whole: &Whole, issues: &mut Vec<Issue>) {
     let now = SystemClock.now();
     let seconds = i64::try_from(now).unwrap_or(i64::MAX);

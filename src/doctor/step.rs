@@ -41,6 +41,9 @@ pub(crate) struct Step {
     /// What to do about it, line by line.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mend: Vec<String>,
+    /// Why no mail program gets in by this protocol, though the step did not fail.
+    #[serde(skip)]
+    pub shut: Option<String>,
 }
 
 /// The whole walk. `version` tells the form.
@@ -64,6 +67,7 @@ pub(super) struct Finding {
     pub(super) details: Map<String, Value>,
     pub(super) code: Option<String>,
     pub(super) mend: Vec<String>,
+    pub(super) shut: Option<String>,
 }
 
 /// What a step brings for the later ones, or why the walk ends there.
@@ -93,7 +97,14 @@ impl Finding {
             details: Map::new(),
             code: None,
             mend: Vec::new(),
+            shut: None,
         }
+    }
+
+    /// No mail program gets in like this.
+    pub(super) fn shut(mut self, why: impl Into<String>) -> Self {
+        self.shut = Some(why.into());
+        self
     }
 
     pub(super) fn detail(mut self, name: &str, value: impl Into<Value>) -> Self {
@@ -193,6 +204,7 @@ impl<'a> Walk<'a> {
             details: finding.details,
             code: finding.code,
             mend: finding.mend,
+            shut: finding.shut,
         };
         (self.tell)(&step);
         self.steps.push(step);

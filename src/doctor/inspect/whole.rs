@@ -51,12 +51,6 @@ impl Whole {
         Self { broken }
     }
 
-    /// The same without what may lie in the state folder.
-    pub(crate) fn without_state(mut self) -> Self {
-        self.broken.extend(HAVE_DEFAULTS);
-        self
-    }
-
     /// Whether this section has no fault.
     pub(crate) fn has(&self, section: &str) -> bool {
         debug_assert!(SECTIONS.contains(&section));
