@@ -66,7 +66,10 @@ pub(super) fn run(file: Option<PathBuf>) -> anyhow::Result<u8> {
         word(format_args!("fault: {fault}"));
     }
     let (Some(config), true) = (&examined.config, faults.lines.is_empty()) else {
-        word(format_args!("{file}: {}", count(faults.lines.len(), "fault")));
+        word(format_args!(
+            "{file}: {}",
+            count(faults.lines.len(), "fault")
+        ));
         return Ok(CONFIGURATION);
     };
     say(format_args!(

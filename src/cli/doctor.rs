@@ -126,7 +126,9 @@ fn shut(report: &Report) -> Option<String> {
     open.retain(|protocol| !shut.contains(protocol));
     let reasons = reasons.join(", ");
     if report.steps.is_empty() {
-        Some("Nothing was looked at: there is no listener, so no mail program can get in".to_owned())
+        Some(
+            "Nothing was looked at: there is no listener, so no mail program can get in".to_owned(),
+        )
     } else if shut.is_empty() {
         None
     } else if open.is_empty() {

@@ -1,6 +1,5 @@
 //! What is wrong with a file: where, and how to mend it.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -8,7 +7,7 @@ use std::path::PathBuf;
 ///
 /// A message never holds a value of the file, so that no secret can be in it; only a provider's
 /// name may be offered as a correction.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Line of the file, from 1; none when the fault has no place in it.
     pub line: Option<usize>,
@@ -94,12 +93,9 @@ impl Report {
         });
     }
 
-    /// Puts everything into the order of the file, each once.
+    /// Puts everything into the order of the file.
     pub(super) fn sort(&mut self) {
-        for found in [&mut self.faults, &mut self.warnings] {
-            found.sort_by_key(|fault| fault.line);
-            let mut told = HashSet::new();
-            found.retain(|fault| told.insert(fault.clone()));
-        }
+        self.faults.sort_by_key(|fault| fault.line);
+        self.warnings.sort_by_key(|fault| fault.line);
     }
 }

@@ -109,7 +109,8 @@ mod tests {
              - {{ name: a, protocol: imap, bind: '127.0.0.1:1', tls: none }}\n\
              - {{ name: b, protocol: smtp, bind: '127.0.0.1:2', tls: none, login_as: Scan@x.test, \
              allow_from: [127.0.0.1] }}\n\
-             providers: [{{ name: p, preset: microsoft, client_id: c }}]\n\
+             providers: [{{ name: p, preset: microsoft, client_id: c }}, {{ name: q, preset: microsoft, \
+             client_id: c, tenant: x.test, flow: client_credentials, client_secret: {{ env: X }} }}]\n\
              accounts: [{{ user: Alice@x.test, provider: p }}, {{ user: Scan@x.test, provider: p }}{accounts}]\n"
         );
         config::parse(&yaml, Path::new("/etc")).unwrap().config
@@ -137,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_line_an_account_says_all_that_is_missing() {
-        let config = config(", { user: '*@y.test', provider: p }");
+        let config = config(", { user: '*@y.test', provider: q }");
         let out = |user| status(user, State::SignedOut);
         let statuses = [out("Alice@x.test"), out("Scan@x.test"), out("*@y.test")];
         let lines = Readiness::default().lines(&config, &statuses, |_| false);
@@ -152,7 +153,8 @@ mod tests {
                  users has a device password, run `mailsplice password add USER`",
             ]
         );
-        let well = ["Alice@x.test", "Scan@x.test", "*@y.test"].map(|user| status(user, State::Valid));
+        let well =
+            ["Alice@x.test", "Scan@x.test", "*@y.test"].map(|user| status(user, State::Valid));
         let lines = Readiness::default().lines(&config, &well, |_| true);
         assert_eq!(lines, Vec::<String>::new());
     }
@@ -182,6 +184,10 @@ mod tests {
             .collect();
         let lines = Readiness::default().lines(&config(&more), &[], |_| false);
         assert_eq!(lines.len(), MOST + 1);
-        assert!(lines[MOST].starts_with("11 further accounts"), "{}", lines[MOST]);
+        assert!(
+            lines[MOST].starts_with("11 further accounts"),
+            "{}",
+            lines[MOST]
+        );
     }
 }

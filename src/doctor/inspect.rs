@@ -29,7 +29,6 @@ pub(crate) enum Issue {
 }
 
 use Issue::{Fault, Warning};
-
 pub(crate) use whole::Whole;
 
 /// What `proxy.example.yaml` and the guides have in the place of a client id.

@@ -150,7 +150,10 @@ fn a_secret_of_two_lines_is_a_fault_wherever_it_stands() {
     let source = "{ file: two-lines }";
     let account = "google, flow: service_account, service_account_key: { file: google.json }";
     for (yaml, what) in [
-        (provider(&format!(", client_secret: {source}")), "client_secret"),
+        (
+            provider(&format!(", client_secret: {source}")),
+            "client_secret",
+        ),
         (format!("store_key: {source}\n"), "store_key"),
         (
             format!(
@@ -168,13 +171,16 @@ fn a_secret_of_two_lines_is_a_fault_wherever_it_stands() {
         assert!(!fault.contains("s3cr3t"), "{fault}");
     }
     // Keys have many.
-    let key = format!("store_key: {{ file: key }}\nproviders: [{{ name: g, preset: {account} }}]\n");
+    let key =
+        format!("store_key: {{ file: key }}\nproviders: [{{ name: g, preset: {account} }}]\n");
     assert_eq!(found(&key), (vec![], vec![]));
 }
 
 #[test]
 fn what_serve_runs_for_a_secret_must_be_there() {
-    let (faults, _) = found(&provider(", client_secret: { command: [/nonexistent/p, s3cr3t] }"));
+    let (faults, _) = found(&provider(
+        ", client_secret: { command: [/nonexistent/p, s3cr3t] }",
+    ));
     assert_eq!(
         faults,
         [

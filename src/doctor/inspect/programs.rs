@@ -17,6 +17,9 @@ pub(super) fn inspect(what: &str, argv: &[String], issues: &mut Vec<Issue>) {
     let Some(program) = argv.first() else {
         return; // A fault of the file.
     };
+    // Without the dots of `./tell.sh`.
+    let plain: PathBuf = Path::new(program).components().collect();
+    let program = &plain.display().to_string();
     let path = env::var_os("PATH").unwrap_or_else(|| NO_PATH.into());
     let places: Vec<PathBuf> = if program.contains('/') {
         vec![PathBuf::from(program)]

@@ -9,7 +9,12 @@ use crate::proto::Protocol;
 /// The file's own warning, for whoever is not shown those.
 pub(super) fn without_refresh(provider: &Provider, issues: &mut Vec<Issue>) {
     let by_user = provider.preset.is_microsoft() && !provider.flow.is_unattended();
-    if by_user && !provider.scopes.iter().any(|scope| scope == "offline_access") {
+    if by_user
+        && !provider
+            .scopes
+            .iter()
+            .any(|scope| scope == "offline_access")
+    {
         issues.push(Warning(format!(
             "provider {}: scopes: without offline_access there is no refresh token: add it",
             provider.name
