@@ -108,11 +108,12 @@ fn conclude(report: &Report) {
 /// Where no mail program gets in by some protocol, or by any: the words for that.
 fn shut(report: &Report) -> Option<String> {
     let (mut shut, mut open) = (Vec::new(), Vec::new());
-    let mut reasons: Vec<&str> = Vec::new();
+    let mut reasons = Vec::new();
     for step in &report.steps {
-        let list = match &step.shut {
+        let list = match step.shut {
             Some(why) => {
-                if !reasons.contains(&why.as_str()) {
+                let why = why.words(step.protocol);
+                if !reasons.contains(&why) {
                     reasons.push(why);
                 }
                 &mut shut
@@ -141,5 +142,60 @@ fn shut(report: &Report) -> Option<String> {
             open.join(" and "),
             shut.join(" and ")
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Shut;
+
+    /// The last words where these steps were taken, each with what keeps mail programs out.
+    fn last(steps: &[(&'static str, Option<Shut>)]) -> Option<String> {
+        let step = |(protocol, shut): &(&'static str, Option<Shut>)| Step {
+            protocol,
+            step: "passwords",
+            outcome: Outcome::Warning,
+            milliseconds: 0,
+            text: String::new(),
+            details: serde_json::Map::new(),
+            code: None,
+            mend: Vec::new(),
+            shut: *shut,
+        };
+        shut(&Report {
+            version: 1,
+            account: "alice@contoso.com".to_owned(),
+            ok: true,
+            steps: steps.iter().map(step).collect(),
+        })
+    }
+
+    #[test]
+    fn the_last_words_say_by_what_nobody_gets_in() {
+        use Shut::{NoPassword, NotServing, OtherProtocols};
+        assert_eq!(last(&[("imap", None), ("smtp", None)]), None);
+        for (steps, words) in [
+            (
+                &[("imap", Some(NoPassword)), ("imap", Some(NotServing))][..],
+                "no mail program can get in: there is no device password, serve is not running",
+            ),
+            (
+                &[
+                    ("imap", None),
+                    ("pop3", None),
+                    ("pop3", Some(OtherProtocols)),
+                ],
+                "All is well for imap, but no mail program can get in by pop3: no device password is for pop3",
+            ),
+            (
+                &[("imap", Some(NotServing)), ("smtp", Some(NotServing))],
+                "no mail program can get in: serve is not running",
+            ),
+            (&[], "there is no listener"),
+        ] {
+            let last = last(steps).unwrap();
+            assert!(last.contains(words), "{last}");
+        }
     }
 }

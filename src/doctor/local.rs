@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::network::{described, readable, with_chain};
-use super::step::Finding;
+use super::step::{Finding, Shut};
 use super::subject::Subject;
 use crate::access;
 use crate::config::{Listener, TlsMode};
@@ -48,7 +48,7 @@ pub(super) async fn passwords(subject: &Subject<'_>) -> Finding {
             (
                 "no device password: no mail program can log in".to_owned(),
                 add,
-                "there is no device password".to_owned(),
+                Shut::NoPassword,
             )
         } else {
             let count = match entries.len() {
@@ -56,8 +56,8 @@ pub(super) async fn passwords(subject: &Subject<'_>) -> Finding {
                 count => format!("{count} device passwords, none"),
             };
             let text = format!("{count} for {protocol}");
-            let shut = format!("no device password is for {protocol}");
-            (text, format!("{add} --protocol {protocol}"), shut)
+            let add = format!("{add} --protocol {protocol}");
+            (text, add, Shut::OtherProtocols)
         };
         let finding = Finding::warning(text).shut(shut);
         return finding.mend([format!("Make one: {add}")]);
@@ -156,7 +156,7 @@ pub(super) async fn listeners(
     }
     if answers.is_empty() {
         let finding = Finding::warning("serve is not running: no mail program can connect");
-        return finding.shut("serve is not running").mend([
+        return finding.shut(Shut::NotServing).mend([
             "Start it: mailsplice serve (as a service: systemctl start mailsplice). If it runs, run \
              this as the same user, with the same state_dir."
                 .to_owned(),
