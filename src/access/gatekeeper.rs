@@ -14,7 +14,7 @@ use super::file::{self, FOLDER, Keys, Stored};
 use super::flights::Flights;
 use super::hashing::Hasher;
 use super::ring::{Place, Tags};
-use super::state::{FileStamp, Look, State};
+use super::state::{FileStamp, Known, Look, State};
 use super::throttle::{Moment, Network, Site};
 use super::{AccessError, Attempt, Settings, Verdict, known};
 use crate::input::account::{account_key, catch_all_for, trimmed};
@@ -250,6 +250,18 @@ impl Gatekeeper {
                 .map(|fault| (Arc::clone(account), fault))
         });
         faults.collect()
+    }
+
+    /// Whether any device password opens an account; of one for a whole domain also that of a single user.
+    /// An account whose file cannot be read is not said to have none.
+    pub fn has_password(&self, account: &str) -> bool {
+        let account = account_key(account);
+        let state = self.inner.state();
+        let has = |known: &Known| known.fault.is_some() || !known.ring.is_empty();
+        let covered = |(user, known): (&Arc<str>, &Known)| {
+            !known.exact && catch_all_for(user).is_some_and(|cover| cover == account) && has(known)
+        };
+        state.known(&account).is_some_and(has) || state.all().any(covered)
     }
 
     /// How many slow hashes were made so far.

@@ -75,6 +75,11 @@ struct Held {
 }
 
 impl Ring {
+    /// Whether there is no password in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// Takes what was stored. What `former` remembered of the very same passwords stays.
     pub(super) fn new(stored: Stored, former: &Self) -> Self {
         let same_salt = stored.salt == former.salt && stored.cost == former.cost;

@@ -88,17 +88,114 @@ fn conclude(report: &Report) {
     let failed: Vec<String> = of(Outcome::Failed)
         .map(|step| format!("{} {}", step.protocol, step.step))
         .collect();
-    if failed.is_empty() {
+    if !failed.is_empty() {
+        say(format_args!(
+            "Failed: {}. The lines marked > say what to do.",
+            failed.join(", ")
+        ));
+    } else if let Some(shut) = shut(report) {
+        say(format_args!("{shut}. The lines marked > say what to do."));
+    } else {
         let warnings = match of(Outcome::Warning).count() {
             0 => String::new(),
             1 => " (1 warning)".to_owned(),
             count => format!(" ({count} warnings)"),
         };
         say(format_args!("All is well{warnings}."));
+    }
+}
+
+/// Where no mail program gets in by some protocol, or by any: the words for that.
+fn shut(report: &Report) -> Option<String> {
+    let (mut shut, mut open) = (Vec::new(), Vec::new());
+    let mut reasons = Vec::new();
+    for step in &report.steps {
+        let list = match step.shut {
+            Some(why) => {
+                let why = why.words(step.protocol);
+                if !reasons.contains(&why) {
+                    reasons.push(why);
+                }
+                &mut shut
+            }
+            None => &mut open,
+        };
+        if !list.contains(&step.protocol) {
+            list.push(step.protocol);
+        }
+    }
+    open.retain(|protocol| !shut.contains(protocol));
+    let reasons = reasons.join(", ");
+    if report.steps.is_empty() {
+        Some(
+            "Nothing was looked at: there is no listener, so no mail program can get in".to_owned(),
+        )
+    } else if shut.is_empty() {
+        None
+    } else if open.is_empty() {
+        Some(format!(
+            "The mailbox can be opened, but no mail program can get in: {reasons}"
+        ))
     } else {
-        say(format_args!(
-            "Failed: {}. The lines marked > say what to do.",
-            failed.join(", ")
-        ));
+        Some(format!(
+            "All is well for {}, but no mail program can get in by {}: {reasons}",
+            open.join(" and "),
+            shut.join(" and ")
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Shut;
+
+    /// The last words where these steps were taken, each with what keeps mail programs out.
+    fn last(steps: &[(&'static str, Option<Shut>)]) -> Option<String> {
+        let step = |(protocol, shut): &(&'static str, Option<Shut>)| Step {
+            protocol,
+            step: "passwords",
+            outcome: Outcome::Warning,
+            milliseconds: 0,
+            text: String::new(),
+            details: serde_json::Map::new(),
+            code: None,
+            mend: Vec::new(),
+            shut: *shut,
+        };
+        shut(&Report {
+            version: 1,
+            account: "alice@contoso.com".to_owned(),
+            ok: true,
+            steps: steps.iter().map(step).collect(),
+        })
+    }
+
+    #[test]
+    fn the_last_words_say_by_what_nobody_gets_in() {
+        use Shut::{NoPassword, NotServing, OtherProtocols};
+        assert_eq!(last(&[("imap", None), ("smtp", None)]), None);
+        for (steps, words) in [
+            (
+                &[("imap", Some(NoPassword)), ("imap", Some(NotServing))][..],
+                "no mail program can get in: there is no device password, serve is not running",
+            ),
+            (
+                &[
+                    ("imap", None),
+                    ("pop3", None),
+                    ("pop3", Some(OtherProtocols)),
+                ],
+                "All is well for imap, but no mail program can get in by pop3: no device password is for pop3",
+            ),
+            (
+                &[("imap", Some(NotServing)), ("smtp", Some(NotServing))],
+                "no mail program can get in: serve is not running",
+            ),
+            (&[], "there is no listener"),
+        ] {
+            let last = last(steps).unwrap();
+            assert!(last.contains(words), "{last}");
+        }
     }
 }

@@ -10,8 +10,9 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Gid, Uid};
 
 use super::word;
-use crate::config::{self, Config, Loaded};
+use crate::config::{self, Config, Examined, Loaded};
 use crate::daemon::mark;
+use crate::doctor::inspect::Whole;
 
 /// Folders that the program makes inside the state folder: their owner is the program's user, also where
 /// the state folder itself is root's (a mounted volume).
@@ -27,14 +28,61 @@ pub(super) fn load(file: Option<PathBuf>) -> anyhow::Result<Loaded> {
     {
         loaded = config::load_in(&file, &folder)?;
     }
+    settle(&loaded.config)?;
+    Ok(loaded)
+}
+
+/// A configuration with all that is wrong with it, for `check`.
+pub(super) struct Ground {
+    pub(super) file: PathBuf,
+    pub(super) examined: Examined,
+    /// The parts that can be judged.
+    pub(super) whole: Whole,
+    /// Why this user can't work on the state folder: nothing in it was looked at.
+    pub(super) fault: Option<String>,
+}
+
+/// As [`load`], but a fault, of the file or of the folder, doesn't keep from looking at the rest.
+pub(super) fn examine(file: Option<PathBuf>) -> anyhow::Result<Ground> {
+    let file = config::find(file.as_deref())?;
+    let mut examined = config::examine(&file, None)?;
+    let whole = Whole::but(&examined.faults);
+    let mut fault = None;
+    if let Some(config) = &examined.config
+        && whole.has("state_dir")
+    {
+        let found = match config.state_dir_is_default {
+            true => of_serve(config),
+            false => Ok(None),
+        };
+        let settled = found.and_then(|folder| {
+            if folder.is_some() {
+                examined = config::examine(&file, folder.as_deref())?;
+            }
+            examined.config.as_ref().map_or(Ok(()), settle)
+        });
+        if let Err(error) = settled {
+            fault = Some(format!("{error:#}"));
+        }
+    }
+    Ok(Ground {
+        file,
+        examined,
+        whole,
+        fault,
+    })
+}
+
+/// Takes the place of the folder's owner, and names the folder.
+fn settle(config: &Config) -> anyhow::Result<()> {
     // Without the dots of `./state`.
-    let folder: PathBuf = loaded.config.state_dir.components().collect();
+    let folder: PathBuf = config.state_dir.components().collect();
     let note = become_owner(&folder)?;
     word(format_args!(
         "mailsplice: state folder {}{note}",
         folder.display()
     ));
-    Ok(loaded)
+    Ok(())
 }
 
 /// The folder of the `serve` that runs with this configuration, where that is not the one the file leads

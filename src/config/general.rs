@@ -95,9 +95,7 @@ pub(super) fn tls(file: &View<'_>, base: &Path, state_dir: &Path, report: &mut R
         .map(|name| name.value.to_owned())
         .collect();
     if names.is_empty() {
-        names = ["localhost", "127.0.0.1", "::1"]
-            .map(str::to_owned)
-            .to_vec();
+        names = TlsFiles::LOCAL_NAMES.map(str::to_owned).to_vec();
     }
     let folder = state_dir.join("tls");
     let file_or = |name, default| tls.file(name, base).unwrap_or_else(|| folder.join(default));

@@ -29,6 +29,29 @@ pub struct Loaded {
     pub warnings: Vec<Fault>,
 }
 
+/// A file as far as it can be read, for whoever wants to know all that is wrong with it.
+#[derive(Clone, Debug)]
+pub struct Examined {
+    /// What is whole; where a fault stands, the default or nothing. `None`: the file isn't YAML.
+    pub config: Option<Config>,
+    /// What makes the file unusable, in its order.
+    pub faults: Vec<Fault>,
+    /// What should be looked at, in the order of the file.
+    pub warnings: Vec<Fault>,
+}
+
+impl Examined {
+    fn loaded(self) -> Result<Loaded, Vec<Fault>> {
+        match self.config {
+            Some(config) if self.faults.is_empty() => Ok(Loaded {
+                config,
+                warnings: self.warnings,
+            }),
+            _ => Err(self.faults),
+        }
+    }
+}
+
 /// Finds the configuration file: `explicit`, else `$MAILSPLICE_CONFIG`, `./proxy.yaml`,
 /// `$XDG_CONFIG_HOME/mailsplice/proxy.yaml`, `/etc/mailsplice/proxy.yaml`.
 ///
@@ -96,17 +119,33 @@ pub fn load_in(path: &Path, folder: &Path) -> Result<Loaded, Faults> {
     })
 }
 
+/// As [`load`], or with a folder as [`load_in`], but goes on with what is whole where there are faults.
+///
+/// # Errors
+/// The one reason why the file can't be read.
+pub fn examine(path: &Path, folder: Option<&Path>) -> Result<Examined, Faults> {
+    examine_with(path, &|name| match (name, folder) {
+        (general::STATE_DIRECTORY, Some(folder)) => Some(folder.into()),
+        _ => env::var_os(name),
+    })
+}
+
 fn load_with(path: &Path, variables: Variables<'_>) -> Result<Loaded, Faults> {
-    let faults = |faults| Faults {
+    let loaded = examine_with(path, variables)?.loaded();
+    loaded.map_err(|faults| Faults {
         file: Some(path.to_owned()),
         faults,
-    };
-    let one = |line, message| {
-        faults(vec![Fault {
+    })
+}
+
+fn examine_with(path: &Path, variables: Variables<'_>) -> Result<Examined, Faults> {
+    let one = |line, message| Faults {
+        file: Some(path.to_owned()),
+        faults: vec![Fault {
             line,
             path: String::new(),
             message,
-        }])
+        }],
     };
     let bytes = read_file(path).map_err(|error| one(None, format!("can't be read: {error}")))?;
     if bytes.len() as u64 > FILE_BYTES {
@@ -128,7 +167,7 @@ fn load_with(path: &Path, variables: Variables<'_>) -> Result<Loaded, Faults> {
     })?;
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let base = absolute.parent().unwrap_or(&absolute);
-    read(&text, base, path, variables).map_err(faults)
+    Ok(read(&text, base, path, variables))
 }
 
 /// Whether the folder of a configuration file is the system-wide one, by whatever way.
@@ -159,33 +198,24 @@ pub fn parse(text: &str, base: &Path) -> Result<Loaded, Faults> {
             message,
         }])
     } else {
-        read(text, base, base, &|name| env::var_os(name))
+        read(text, base, base, &|name| env::var_os(name)).loaded()
     };
     result.map_err(|faults| Faults { file: None, faults })
 }
 
-fn read(
-    text: &str,
-    base: &Path,
-    file: &Path,
-    variables: Variables<'_>,
-) -> Result<Loaded, Vec<Fault>> {
+fn read(text: &str, base: &Path, file: &Path, variables: Variables<'_>) -> Examined {
     let mut report = Report::default();
     let config = check(text, base, file, variables, &mut report);
     report.sort();
-    match config {
-        Some(config) if report.faults.is_empty() => Ok(Loaded {
-            config,
-            warnings: report.warnings,
-        }),
-        _ => {
-            let further = report.faults.len().saturating_sub(FAULTS);
-            report.faults.truncate(FAULTS);
-            if further > 0 {
-                report.fault(None, "", format!("and {further} further faults"));
-            }
-            Err(report.faults)
-        }
+    let further = report.faults.len().saturating_sub(FAULTS);
+    report.faults.truncate(FAULTS);
+    if further > 0 {
+        report.fault(None, "", format!("and {further} further faults"));
+    }
+    Examined {
+        config,
+        faults: report.faults,
+        warnings: report.warnings,
     }
 }
 
@@ -336,13 +366,13 @@ mod tests {
     fn without_any_folder_to_write_to_one_is_asked_for() {
         let text = "listeners:\n- {name: a, protocol: imap, bind: 127.0.0.1:1, tls: implicit}";
         let here = Path::new("/etc");
-        let faults = read(text, here, here, &|_| None).unwrap_err();
+        let faults = read(text, here, here, &|_| None).faults;
         let [Fault { path, .. }] = faults.as_slice() else {
             panic!("{faults:?}")
         };
         assert_eq!(path, "state_dir");
         let home = |name: &str| (name == "HOME").then(|| OsString::from("/home/alice"));
-        let config = read(text, here, here, &home).unwrap().config;
+        let config = read(text, here, here, &home).loaded().unwrap().config;
         let state_dir = Path::new("/home/alice/.local/state/mailsplice");
         assert_eq!(config.state_dir, state_dir);
         assert_eq!(config.tls.certificate, state_dir.join("tls/localhost.pem"));

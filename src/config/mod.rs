@@ -33,7 +33,7 @@ mod yaml;
 pub use self::fault::{Fault, Faults};
 pub use self::hint::did_you_mean;
 pub use self::limits::Limits;
-pub use self::load::{Loaded, find, load, load_in, parse};
+pub use self::load::{Examined, Loaded, examine, find, load, load_in, parse};
 pub use self::model::{
     Account, Audit, ClientCertificate, Config, Egress, Listener, PresetName, Provider, Server,
     Servers, TlsFiles, Trust,

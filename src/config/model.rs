@@ -66,6 +66,11 @@ pub struct TlsFiles {
     pub names: Vec<String>,
 }
 
+impl TlsFiles {
+    /// The names of a certificate for this machine alone: where the file gives none.
+    pub const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+}
+
 /// Trust in upstream mail servers and OAuth endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {

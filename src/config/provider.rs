@@ -410,7 +410,7 @@ impl<'a> Draft<'a> {
                 .into_iter()
                 .map(|found| found.value.to_owned())
                 .collect();
-            self.warn_of_scopes(&scopes, report);
+            self.check_scopes(&scopes, report);
             return scopes;
         }
         let preset = self.name.as_str();
@@ -434,18 +434,17 @@ impl<'a> Draft<'a> {
     }
 
     /// What is known to go wrong with scopes written by hand.
-    fn warn_of_scopes(&self, scopes: &[String], report: &mut Report) {
+    fn check_scopes(&self, scopes: &[String], report: &mut Report) {
         if !self.name.is_microsoft() {
             return;
         }
         let (line, path) = (self.view.line_of("scopes"), self.view.path("scopes"));
-        if scopes
-            .iter()
-            .any(|scope| scope.contains("//graph.microsoft."))
-        {
-            let message = "a token for Microsoft Graph is refused by the mail servers: name the \
-                           scopes of Outlook's resource";
-            report.warn(line, path.clone(), message);
+        if scopes.iter().any(|scope| is_of_graph(scope)) {
+            let message = "ask for Microsoft Graph, whose token no mail server takes: leave scopes out, \
+                           and the preset's are asked for, or name those of Outlook's resource, such as \
+                           https://outlook.office.com/IMAP.AccessAsUser.All";
+            report.fault(line, path, message);
+            return;
         }
         let by_user = !self.flow.is_unattended();
         if by_user && !scopes.iter().any(|scope| scope == "offline_access") {
@@ -457,4 +456,15 @@ impl<'a> Draft<'a> {
             report.warn(line, path, message);
         }
     }
+}
+
+/// Whether Microsoft takes a scope as one of Graph: by its host, or where it names no resource.
+fn is_of_graph(scope: &str) -> bool {
+    const HOSTS: [&str; 3] = [
+        "//graph.microsoft.",
+        "//dod-graph.microsoft.",
+        "//microsoftgraph.chinacloudapi.",
+    ];
+    let bare = ["Mail.", "IMAP.", "POP.", "SMTP."];
+    HOSTS.iter().any(|host| scope.contains(host)) || bare.iter().any(|bare| scope.starts_with(bare))
 }

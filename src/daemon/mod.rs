@@ -7,6 +7,7 @@ pub mod control;
 mod doors;
 pub mod mark;
 mod queue;
+mod readiness;
 mod run;
 pub mod watch;
 pub mod watcher;

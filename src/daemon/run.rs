@@ -20,6 +20,7 @@ use super::certificate::{ensure_certificate, server_tls};
 use super::control::{Control, Desk};
 use super::doors::Doors;
 use super::queue::{CurrentQueue, Queue};
+use super::readiness::Readiness;
 use super::watcher::{self, Memory, Watcher};
 use super::wiring::{self, Base, CurrentHttp};
 use super::{DaemonError, mark};
@@ -357,6 +358,8 @@ impl House {
             notifier: self.notifier.clone(),
             again: self.look_ahead.clone(),
             memory: Memory::default(),
+            gatekeeper: self.shared.gatekeeper.clone(),
+            readiness: Readiness::default(),
         };
         tokio::spawn(self.stop.clone().run_until_cancelled_owned(watcher.run()));
         let house = self.clone();

@@ -7,8 +7,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tracing::{debug, warn};
 
+use super::readiness::Readiness;
 use super::watch::{self, LONG_TROUBLE, Warning};
 use super::wiring::{self, Base};
+use crate::access::Gatekeeper;
 use crate::config::{self, Config};
 use crate::input::account::account_key;
 use crate::notify::{Facts, FindFacts, Hook, Notifier, Settings, stage};
@@ -77,6 +79,8 @@ pub(super) struct Watcher {
     /// Wakes it early.
     pub(super) again: Arc<tokio::sync::Notify>,
     pub(super) memory: Memory,
+    pub(super) gatekeeper: Gatekeeper,
+    pub(super) readiness: Readiness,
 }
 
 /// What was seen in former rounds.
@@ -100,13 +104,27 @@ struct Told {
 impl Watcher {
     /// Looks until it is dropped.
     pub(super) async fn run(mut self) {
+        let mut anew = true;
         loop {
             self.round(SystemClock.now()).await;
+            if anew {
+                self.tell_unready();
+            }
             let pause = self.config.load().notify_reminder.min(LOOK);
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.again.notified() => {}
+                () = tokio::time::sleep(pause) => anew = false,
+                () = self.again.notified() => anew = true,
             }
+        }
+    }
+
+    /// What happens later is told when it does.
+    fn tell_unready(&mut self) {
+        let config = self.config.load_full();
+        let statuses = self.tokens.status();
+        let has_password = |account: &str| self.gatekeeper.has_password(account);
+        for line in self.readiness.lines(&config, &statuses, has_password) {
+            warn!("{line}");
         }
     }
 

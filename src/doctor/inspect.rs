@@ -2,19 +2,21 @@
 //! secrets, scopes.
 
 mod credentials;
+mod ground;
+mod programs;
 mod queue;
+mod scopes;
+mod whole;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::access;
-use crate::config::{Config, Provider, SecretSource, TlsMode};
-use crate::daemon::watch;
-use crate::net::tls;
+use crate::config::{Config, NotifyTarget, Provider, SecretSource, TlsFiles, TlsMode};
+use crate::daemon::{watch, wiring};
+use crate::net::tls::{self, PairFault};
 use crate::observe::{Clock as _, SystemClock};
-use crate::proto::Protocol;
 use crate::store::{StoreKey, folder};
 
 /// Something found.
@@ -27,59 +29,114 @@ pub(crate) enum Issue {
 }
 
 use Issue::{Fault, Warning};
+pub(crate) use whole::Whole;
 
-/// Everything that is wrong or doubtful, with its mend. Reads files; changes nothing, runs no
-/// command and asks no server.
-pub(crate) fn inspect(config: &Config) -> Vec<Issue> {
+/// What `proxy.example.yaml` and the guides have in the place of a client id.
+const NO_ID: &str = "00000000-0000-0000-0000-000000000000";
+
+/// Everything that is wrong or doubtful in the `whole` parts, with its mend. Reads files; changes nothing,
+/// runs no command and asks no server.
+pub(crate) fn inspect(config: &Config, whole: &Whole) -> Vec<Issue> {
     let mut issues = Vec::new();
-    let now = i64::try_from(SystemClock.now()).unwrap_or(i64::MAX);
-    state_dir(config, &mut issues);
-    let key = store_key(config, &mut issues);
-    if let Some(key) = key {
+    if whole.has("state_dir") {
+        ground::inspect(config, &mut issues);
+    }
+    if whole.has("store_key")
+        && let Some(key) = store_key(config, &mut issues)
+        && whole.has("accounts")
+    {
         passwords(config, &key, &mut issues);
     }
-    audit_file(config, &mut issues);
-    queue::inspect(config, &mut issues);
-    certificates(config, &mut issues);
+    if whole.has("audit") {
+        audit_file(config, &mut issues);
+    }
+    if whole.has("relay") && whole.has("listeners") {
+        queue::inspect(config, &mut issues);
+    }
+    if whole.has("trust")
+        && let Err(error) = tls::client_config(config.trust.extra_ca.as_deref())
+    {
+        issues.push(Fault(format!("trust.extra_ca: {error}")));
+    }
+    if whole.has("tls") && whole.has("listeners") {
+        certificates(config, &mut issues);
+    }
     if let Some((_, password)) = config.egress.as_ref().and_then(|e| e.credentials.as_ref()) {
         read_secret("egress.password", password, &mut issues);
     }
+    if whole.has("notify") {
+        hooks(config, &mut issues);
+    }
+    providers(config, whole, &mut issues);
+    issues
+}
+
+/// The part that doesn't depend on who looks: no file is read.
+pub(crate) fn words(config: &Config, whole: &Whole) -> Vec<Issue> {
+    let mut issues = Vec::new();
     for provider in &config.providers {
-        client_secret(provider, &mut issues);
-        credentials::client_certificate(provider, now, &mut issues);
-        credentials::service_account(provider, &mut issues);
-        scopes(config, provider, &mut issues);
+        client_id(provider, &mut issues);
+        if whole.has("providers") && whole.has("listeners") {
+            scopes::inspect(config, provider, &mut issues);
+        }
+    }
+    issues
+}
+
+fn providers(config: &Config, whole: &Whole, issues: &mut Vec<Issue>) {
+    let now = SystemClock.now();
+    let seconds = i64::try_from(now).unwrap_or(i64::MAX);
+    for provider in &config.providers {
+        client_id(provider, issues);
+        client_secret(provider, issues);
+        credentials::client_certificate(provider, seconds, issues);
+        if whole.has("providers") {
+            credentials::service_account(provider, issues);
+            if whole.has("listeners") {
+                scopes::inspect(config, provider, issues);
+            }
+        }
     }
     // The ends of certificates are among the faults of the pairs.
-    let ahead = watch::of_configuration(config, SystemClock.now())
+    let ahead = watch::of_configuration(config, now)
         .into_iter()
-        .filter(|warning| !["certificate", "client certificate"].contains(&warning.what));
+        .filter(|warning| !["certificate", "client certificate"].contains(&warning.what))
+        .filter(|warning| warning.what != "CA" || whole.has("tls"));
     issues.extend(ahead.map(|warning| Warning(warning.sentence)));
-    issues
 }
 
 /// The same for what belongs to one provider: its secret and its scopes.
 pub(crate) fn provider(config: &Config, provider: &Provider) -> Vec<Issue> {
     let mut issues = Vec::new();
+    client_id(provider, &mut issues);
     client_secret(provider, &mut issues);
-    scopes(config, provider, &mut issues);
+    scopes::without_refresh(provider, &mut issues);
+    scopes::inspect(config, provider, &mut issues);
     issues
 }
 
-fn state_dir(config: &Config, issues: &mut Vec<Issue>) {
-    let dir = &config.state_dir;
-    match fs::metadata(dir) {
-        Ok(meta) if !meta.is_dir() => issues.push(Fault(format!(
-            "state_dir {} is not a folder: move the file away or choose another folder",
-            dir.display()
-        ))),
-        Ok(meta) => open_to_others(dir, meta.permissions().mode(), "700", issues),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => {
-            issues.push(Fault(format!(
-                "state_dir {} cannot be read: {error}",
-                dir.display()
-            )));
+fn client_id(provider: &Provider, issues: &mut Vec<Issue>) {
+    if provider.client_id == NO_ID {
+        issues.push(Fault(format!(
+            "client_id of provider {} is the example's, all zeros: put the Application (client) ID of your \
+             registration there",
+            provider.name
+        )));
+    }
+}
+
+/// Whom to tell: the program must be there, the secret readable.
+fn hooks(config: &Config, issues: &mut Vec<Issue>) {
+    for (index, hook) in config.notify.iter().enumerate() {
+        match &hook.target {
+            NotifyTarget::Command(argv) => {
+                programs::inspect(&format!("notify[{index}].command"), argv, issues);
+            }
+            NotifyTarget::Webhook { token, .. } => {
+                if let Some(token) = token {
+                    read_secret(&format!("notify[{index}].token"), token, issues);
+                }
+            }
         }
     }
 }
@@ -90,7 +147,9 @@ const STORE_KEY: &str = "store_key";
 /// Gives the key, where it could be read and there is one.
 fn store_key(config: &Config, issues: &mut Vec<Issue>) -> Option<StoreKey> {
     if let SecretSource::File(path) = &config.store_key {
-        if path.starts_with(&config.state_dir) {
+        // The usual place is a choice of ours, and told of in SECURITY.md.
+        let usual = config.state_dir.join("store.key");
+        if path.starts_with(&config.state_dir) && *path != usual {
             issues.push(Warning(format!(
                 "store_key {} lies beside the data it seals: whoever copies the folder has both; \
                  keep it elsewhere, or use credential: or command:",
@@ -168,7 +227,10 @@ fn read_secret(
     issues: &mut Vec<Issue>,
 ) -> Option<secrecy::SecretString> {
     match source {
-        SecretSource::Command(_) => return None,
+        SecretSource::Command(argv) => {
+            programs::inspect(what, argv, issues);
+            return None;
+        }
         SecretSource::File(path) => {
             if let Ok(meta) = fs::metadata(path) {
                 open_to_others(path, meta.permissions().mode(), "600", issues);
@@ -202,9 +264,6 @@ fn open_to_others(path: &Path, mode: u32, wanted: &str, issues: &mut Vec<Issue>)
 }
 
 fn certificates(config: &Config, issues: &mut Vec<Issue>) {
-    if let Err(error) = tls::client_config(config.trust.extra_ca.as_deref()) {
-        issues.push(Fault(format!("trust.extra_ca: {error}")));
-    }
     if config
         .listeners
         .iter()
@@ -231,64 +290,27 @@ fn certificates(config: &Config, issues: &mut Vec<Issue>) {
     match tls::check_pair(certificate, key, &config.tls.names) {
         Ok(report) => {
             let file = certificate.display();
-            issues.extend(
-                report
-                    .faults
-                    .iter()
-                    .map(|fault| Warning(format!("{file}: {fault}"))),
-            );
+            let ours = tls::describe(certificate, &wiring::ca_dir(config));
+            let ours = ours.is_ok_and(|info| info.made_by_us);
+            let judged = report
+                .faults
+                .iter()
+                .filter(|fault| matters(fault, &config.tls))
+                .map(|fault| match fault {
+                    // Ours is renewed by itself when `serve` starts.
+                    PairFault::Expired(_) if !ours => Fault(format!("{file}: {fault}")),
+                    PairFault::NotYetValid => Fault(format!("{file}: {fault}")),
+                    _ => Warning(format!("{file}: {fault}")),
+                });
+            issues.extend(judged);
         }
         Err(error) => issues.push(Fault(format!("tls: {error}"))),
     }
 }
 
-/// The classic mistakes with scopes: the wrong resource, too much, too little.
-fn scopes(config: &Config, provider: &Provider, issues: &mut Vec<Issue>) {
-    let mut warn = |text: String| {
-        issues.push(Warning(format!(
-            "provider {}: scopes: {text}",
-            provider.name
-        )));
-    };
-    let has = |part: &str| provider.scopes.iter().any(|scope| scope.contains(part));
-    if provider.preset.is_microsoft() {
-        if has("graph.microsoft.com") || has("/Mail.") {
-            warn(
-                "a token for Microsoft Graph does not open IMAP, POP or SMTP: use \
-                 scopes such as https://outlook.office.com/IMAP.AccessAsUser.All"
-                    .to_owned(),
-            );
-        }
-        if !provider.flow.is_unattended() {
-            if !has("offline_access") {
-                warn("without offline_access there is no refresh token: add it".to_owned());
-            }
-            let needed = [
-                (Protocol::Imap, "IMAP.AccessAsUser.All"),
-                (Protocol::Pop3, "POP.AccessAsUser.All"),
-                (Protocol::Smtp, "SMTP.Send"),
-            ];
-            let used: BTreeSet<_> = config.listeners.iter().map(|l| l.protocol).collect();
-            for (protocol, scope) in needed {
-                if used.contains(&protocol) && !has(scope) {
-                    let name = protocol.name();
-                    warn(format!("the {name} listeners need {scope}: add it"));
-                } else if !used.contains(&protocol) && has(scope) {
-                    warn(format!(
-                        "{scope} is not needed by any listener: leave it out"
-                    ));
-                }
-            }
-        }
-        let resources: BTreeSet<_> = provider
-            .scopes
-            .iter()
-            .filter_map(|scope| scope.strip_prefix("https://")?.split('/').next())
-            .collect();
-        if resources.len() > 1 {
-            warn("one token opens one resource: name scopes of one host only".to_owned());
-        }
-    }
+/// Names that nobody wrote are not asked of a certificate.
+fn matters(fault: &PairFault, files: &TlsFiles) -> bool {
+    !matches!(fault, PairFault::NameMissing(_)) || files.names != TlsFiles::LOCAL_NAMES
 }
 
 #[cfg(test)]

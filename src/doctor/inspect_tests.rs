@@ -27,7 +27,8 @@ fn found(yaml: &str) -> (Vec<String>, Vec<String>) {
     }
     fs::write(dir.path().join("passphrase"), "open sesame\n").unwrap();
     fs::write(dir.path().join("google.json"), google_key()).unwrap();
-    for file in ["passphrase", "google.json"] {
+    fs::write(dir.path().join("two-lines"), "s3cr3t\nexpires 2027\n").unwrap();
+    for file in ["passphrase", "google.json", "two-lines"] {
         fs::set_permissions(dir.path().join(file), fs::Permissions::from_mode(0o600)).unwrap();
     }
     let yaml = format!(
@@ -36,7 +37,7 @@ fn found(yaml: &str) -> (Vec<String>, Vec<String>) {
     let config = config::parse(&yaml, dir.path()).unwrap().config;
     let mut faults = Vec::new();
     let mut warnings = Vec::new();
-    for finding in inspect(&config) {
+    for finding in inspect(&config, &Whole::default()) {
         match finding {
             Fault(text) => faults.push(text),
             Warning(text) => warnings.push(text),
@@ -60,14 +61,6 @@ fn a_sound_configuration_has_no_findings() {
 fn the_classic_mistakes_with_scopes_are_named() {
     let outlook = "https://outlook.office.com";
     for (scopes, words) in [
-        (
-            format!("[{outlook}/IMAP.AccessAsUser.All]"),
-            "offline_access",
-        ),
-        (
-            "[https://graph.microsoft.com/IMAP.AccessAsUser.All, offline_access]".into(),
-            "Graph",
-        ),
         (
             "[offline_access]".into(),
             "the imap listeners need IMAP.AccessAsUser.All",
@@ -110,14 +103,90 @@ fn secrets_that_cannot_be_read_are_faults_that_show_nothing() {
 }
 
 #[test]
-fn a_key_beside_its_data_is_a_warning() {
-    let (faults, warnings) = found("");
+fn a_key_beside_its_data_is_a_warning_where_somebody_put_it_there() {
+    assert_eq!(found(""), (vec![], vec![]));
+    let (faults, warnings) = found("store_key: { file: state/own.key }\n");
     assert!(faults.is_empty());
-    assert!(
-        warnings
-            .iter()
-            .any(|text| text.contains("lies beside the data")),
-        "{warnings:?}"
+    let [warning] = &warnings[..] else {
+        panic!("{warnings:?}")
+    };
+    assert!(warning.contains("lies beside the data"), "{warning}");
+}
+
+#[test]
+fn a_client_id_of_zeros_is_the_examples() {
+    let zeros = provider("").replace("client_id: c", &format!("client_id: {NO_ID}"));
+    let (faults, warnings) = found(&zeros);
+    let [fault] = &faults[..] else {
+        panic!("{faults:?}")
+    };
+    let words = "provider p is the example's, all zeros: put the Application (client) ID of your \
+                 registration there";
+    assert!(fault.contains(words), "{fault}");
+    assert_eq!(warnings, Vec::<String>::new());
+}
+
+#[test]
+fn whom_to_tell_must_be_there() {
+    let good = "notify: [{ command: [/bin/true] }, { command: [sh, -c, x] }]\n";
+    assert_eq!(found(&format!("{good}{}", provider(""))), (vec![], vec![]));
+    let bad = "notify: [{ command: [/bin/true] }, { command: [./tell-me] }, { command: [no-such-program-x] }, \
+               { webhook: 'https://a.test/', token: { file: two-lines } }]\n";
+    let (faults, _) = found(&format!("{bad}{}", provider("")));
+    let parts = [
+        ("notify[1].command: /", "/tell-me is not there"),
+        ("notify[2].command: no-such-program-x", "of $PATH"),
+        ("notify[3].token: ", "more than one line"),
+    ];
+    assert_eq!(faults.len(), parts.len(), "{faults:?}");
+    for (fault, (begin, words)) in faults.iter().zip(parts) {
+        assert!(fault.starts_with(begin) && fault.contains(words), "{fault}");
+        assert!(!fault.contains("s3cr3t"), "{fault}");
+    }
+}
+
+#[test]
+fn a_secret_of_two_lines_is_a_fault_wherever_it_stands() {
+    let source = "{ file: two-lines }";
+    let account = "google, flow: service_account, service_account_key: { file: google.json }";
+    for (yaml, what) in [
+        (
+            provider(&format!(", client_secret: {source}")),
+            "client_secret",
+        ),
+        (format!("store_key: {source}\n"), "store_key"),
+        (
+            format!(
+                "egress: {{ proxy: 'http://127.0.0.1:1', username: u, password: {source} }}\n{}",
+                provider("")
+            ),
+            "egress.password",
+        ),
+    ] {
+        let (faults, _) = found(&yaml);
+        let [fault] = &faults[..] else {
+            panic!("{what}: {faults:?}")
+        };
+        assert!(fault.starts_with(what) && fault.contains("line"), "{fault}");
+        assert!(!fault.contains("s3cr3t"), "{fault}");
+    }
+    // Keys have many.
+    let key =
+        format!("store_key: {{ file: key }}\nproviders: [{{ name: g, preset: {account} }}]\n");
+    assert_eq!(found(&key), (vec![], vec![]));
+}
+
+#[test]
+fn what_serve_runs_for_a_secret_must_be_there() {
+    let (faults, _) = found(&provider(
+        ", client_secret: { command: [/nonexistent/p, s3cr3t] }",
+    ));
+    assert_eq!(
+        faults,
+        [
+            "client_secret of provider p: /nonexistent/p is not there: correct the path, or install the \
+             program"
+        ]
     );
 }
 
@@ -196,7 +265,7 @@ fn client_certificates_are_tried_as_for_a_token() {
         );
     }
     // A command is not run, so the key stays closed.
-    let command = ", passphrase: { command: [/nonexistent/program] }";
+    let command = ", passphrase: { command: [/bin/false] }";
     let unknown = certificate("app.pem", "app-encrypted.key", command);
     assert_eq!(unknown, (vec![], vec![]));
 }

@@ -9,13 +9,14 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::network::{described, readable, with_chain};
-use super::step::Finding;
+use super::step::{Finding, Shut};
 use super::subject::Subject;
 use crate::access;
 use crate::config::{Listener, TlsMode};
 use crate::daemon::{control, wiring};
 use crate::ground::command;
 use crate::ground::text::printable_up_to;
+use crate::input::account::account_key;
 use crate::input::network;
 use crate::net::probe::connect_each;
 use crate::net::tls::{self, CertFault, CertInfo};
@@ -38,16 +39,28 @@ pub(super) async fn passwords(subject: &Subject<'_>) -> Finding {
         .filter(|entry| entry.protocols.is_empty() || entry.protocols.contains(&protocol))
         .collect();
     if usable.is_empty() {
-        let (text, add) = if entries.is_empty() {
+        let without = without_login(subject);
+        if !without.is_empty() {
+            let without = without.join(", ");
+            return Finding::ok(format!("none, and none needed on {without} (login_as)"));
+        }
+        let (text, add, shut) = if entries.is_empty() {
             (
                 "no device password: no mail program can log in".to_owned(),
                 add,
+                Shut::NoPassword,
             )
         } else {
-            let text = format!("{} device passwords, none for {protocol}", entries.len());
-            (text, format!("{add} --protocol {protocol}"))
+            let count = match entries.len() {
+                1 => "1 device password, not".to_owned(),
+                count => format!("{count} device passwords, none"),
+            };
+            let text = format!("{count} for {protocol}");
+            let add = format!("{add} --protocol {protocol}");
+            (text, add, Shut::OtherProtocols)
         };
-        return Finding::warning(text).mend([format!("Make one: {add}")]);
+        let finding = Finding::warning(text).shut(shut);
+        return finding.mend([format!("Make one: {add}")]);
     }
     let words: Vec<String> = usable
         .iter()
@@ -69,6 +82,17 @@ pub(super) async fn passwords(subject: &Subject<'_>) -> Finding {
         "labels",
         usable.iter().map(|e| e.label.clone()).collect::<Vec<_>>(),
     )
+}
+
+/// The listeners that lead to the account without a login.
+fn without_login<'a>(subject: &'a Subject<'_>) -> Vec<&'a str> {
+    let key = &subject.account.key;
+    let leads_here = |listener: &&Listener| {
+        let user = listener.login_as.as_deref();
+        listener.protocol == subject.protocol && user.is_some_and(|user| account_key(user) == *key)
+    };
+    let listeners = subject.config.listeners.iter().filter(leads_here);
+    listeners.map(|listener| listener.name.as_str()).collect()
 }
 
 /// The user's passwords, and those of the catch-all that covers the user.
@@ -131,7 +155,8 @@ pub(super) async fn listeners(
         )]);
     }
     if answers.is_empty() {
-        return Finding::warning("serve is not running: no mail program can connect").mend([
+        let finding = Finding::warning("serve is not running: no mail program can connect");
+        return finding.shut(Shut::NotServing).mend([
             "Start it: mailsplice serve (as a service: systemctl start mailsplice). If it runs, run \
              this as the same user, with the same state_dir."
                 .to_owned(),

@@ -17,6 +17,8 @@ mod token;
 
 use std::time::Duration;
 
+#[cfg(test)]
+pub(crate) use step::Shut;
 pub(crate) use step::{Outcome, Report, Step};
 
 use self::network::Findings;

@@ -41,6 +41,31 @@ pub(crate) struct Step {
     /// What to do about it, line by line.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mend: Vec<String>,
+    /// Why no mail program gets in by this protocol, though the step did not fail.
+    #[serde(skip)]
+    pub shut: Option<Shut>,
+}
+
+/// What keeps mail programs out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shut {
+    /// No `serve` runs.
+    NotServing,
+    /// There is no device password.
+    NoPassword,
+    /// There are some, for other protocols.
+    OtherProtocols,
+}
+
+impl Shut {
+    /// The same in words.
+    pub(crate) fn words(self, protocol: &str) -> String {
+        match self {
+            Self::NotServing => "serve is not running".to_owned(),
+            Self::NoPassword => "there is no device password".to_owned(),
+            Self::OtherProtocols => format!("no device password is for {protocol}"),
+        }
+    }
 }
 
 /// The whole walk. `version` tells the form.
@@ -64,6 +89,7 @@ pub(super) struct Finding {
     pub(super) details: Map<String, Value>,
     pub(super) code: Option<String>,
     pub(super) mend: Vec<String>,
+    pub(super) shut: Option<Shut>,
 }
 
 /// What a step brings for the later ones, or why the walk ends there.
@@ -93,7 +119,14 @@ impl Finding {
             details: Map::new(),
             code: None,
             mend: Vec::new(),
+            shut: None,
         }
+    }
+
+    /// No mail program gets in like this.
+    pub(super) fn shut(mut self, why: Shut) -> Self {
+        self.shut = Some(why);
+        self
     }
 
     pub(super) fn detail(mut self, name: &str, value: impl Into<Value>) -> Self {
@@ -193,6 +226,7 @@ impl<'a> Walk<'a> {
             details: finding.details,
             code: finding.code,
             mend: finding.mend,
+            shut: finding.shut,
         };
         (self.tell)(&step);
         self.steps.push(step);

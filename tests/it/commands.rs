@@ -248,6 +248,10 @@ async fn check_names_what_lies_outside_the_file_too() {
     .ok();
     let words = run(&lab, &["check"], "").stderr();
     assert!(words.contains("chmod 600"), "{words}");
+    assert!(!words.contains("lies beside the data it seals"), "{words}");
+    let moved = lab.yaml("store_key: { file: ./state/another.key }\n");
+    std::fs::write(lab.path("proxy.yaml"), moved).unwrap();
+    let words = run(&lab, &["check"], "").stderr();
     assert!(words.contains("lies beside the data it seals"), "{words}");
 }
 

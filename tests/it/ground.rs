@@ -106,6 +106,11 @@ impl House {
     }
 }
 
+/// How a command ends that may not work on the state folder: for `check` that is a fault it found.
+fn refused_with(arguments: &[&str]) -> i32 {
+    if arguments == ["check"] { 78 } else { 1 }
+}
+
 /// Each command that works on the state folder.
 const COMMANDS: &[&[&str]] = &[
     &["check"],
@@ -170,7 +175,11 @@ async fn every_command_beside_a_service_by_root_its_user_and_another() {
     for arguments in COMMANDS {
         let ran = house.run_by(OTHER, arguments, "", &[]);
         let words = ran.stderr();
-        assert_eq!(ran.status(), 1, "{arguments:?}: {words}");
+        assert_eq!(
+            ran.status(),
+            refused_with(arguments),
+            "{arguments:?}: {words}"
+        );
         for part in [&folder, "belongs to user nobody", "run it as nobody"] {
             assert!(words.contains(part), "{arguments:?}: {words}");
         }
@@ -198,7 +207,11 @@ async fn a_closed_folder_above_is_named() {
     for arguments in COMMANDS {
         let ran = house.run_by(OTHER, arguments, "", &[]);
         let words = ran.stderr();
-        assert_eq!(ran.status(), 1, "{arguments:?}: {words}");
+        assert_eq!(
+            ran.status(),
+            refused_with(arguments),
+            "{arguments:?}: {words}"
+        );
         assert!(words.contains("closed belongs to user nobody"), "{words}");
         assert!(!words.contains("os error"), "{arguments:?}: {words}");
     }
@@ -224,7 +237,11 @@ async fn a_folder_that_only_the_service_knows_is_not_guessed() {
         for arguments in COMMANDS {
             let ran = house.run_by(uid, arguments, "", &[]);
             let words = ran.stderr();
-            assert_eq!(ran.status(), 1, "{arguments:?}: {words}");
+            assert_eq!(
+                ran.status(),
+                refused_with(arguments),
+                "{arguments:?}: {words}"
+            );
             for part in ["user nobody", "nothing was done", folder.to_str().unwrap()] {
                 assert!(words.contains(part), "{arguments:?}: {words}");
             }
@@ -383,6 +400,24 @@ async fn folders_and_keys_of_others_are_refused() {
     chown(lab.path("state/store.key"), Some(OTHER), None).unwrap();
     refused(&lab, "belongs to user 1");
     assert_eq!(run(&lab, &["check"], "").status(), 78);
+}
+
+#[tokio::test]
+async fn a_folder_that_this_user_cannot_make_is_a_fault_of_check() {
+    if !is_root() {
+        return;
+    }
+    let house = House::new(|lab| lab.yaml("")).await;
+    chown(house.lab.path("secret"), Some(OTHER), None).unwrap();
+    let ran = house.run_by(OTHER, &["check"], "", &[]);
+    let words = ran.stderr();
+    assert_eq!(ran.status(), 78, "{words}");
+    assert_eq!(words.matches("fault: ").count(), 1, "{words}");
+    assert!(
+        words.contains("is not there, and this user can't make it in"),
+        "{words}"
+    );
+    assert!(!house.lab.path("state").exists());
 }
 
 #[tokio::test]

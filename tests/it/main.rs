@@ -22,6 +22,7 @@ mod support;
 
 mod audit;
 mod catch_all;
+mod check;
 mod clients;
 mod commands;
 mod config;

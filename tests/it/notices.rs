@@ -290,3 +290,35 @@ async fn a_revocation_is_told_with_and_without_a_serve() {
     without_secrets(&told.concat());
     drop(proxy);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serve_says_once_at_its_start_what_is_not_ready() {
+    let lab = Lab::new().await;
+    let yaml = lab.yaml("  - { user: bob@contoso.test, provider: contoso }\n");
+    lab.prepare(&yaml);
+    let proxy = Proxy::start(&lab, &[]).await;
+    let bob = "bob@contoso.test is not ready: it has no device password, run `mailsplice password add \
+               bob@contoso.test`";
+    proxy.logged(bob).await;
+    let log = proxy.log();
+    let line = log.lines().find(|line| line.contains(bob)).unwrap();
+    assert!(line.contains("WARN"), "{line}");
+    assert!(!log.contains(&format!("{USER} is not ready")), "{log}");
+    // A reload tells what is new alone.
+    let more = format!("{yaml}  - {{ user: carol@contoso.test, provider: contoso }}\n");
+    std::fs::write(lab.path("proxy.yaml"), more).unwrap();
+    proxy.signal("-HUP");
+    proxy.logged("carol@contoso.test is not ready").await;
+    assert_eq!(proxy.log().matches("is not ready").count(), 2);
+    run(&lab, &["password", "add", "bob@contoso.test"], "").success();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serve_says_at_its_start_who_is_not_signed_in() {
+    let lab = Lab::new().await;
+    lab.prepare(&yaml(&lab, ""));
+    let proxy = Proxy::start(&lab, &[]).await;
+    let line = format!("{USER} is not ready: nobody is signed in, run `mailsplice login {USER}`\n");
+    proxy.logged(&line).await;
+    assert_eq!(proxy.log().matches("is not ready").count(), 1);
+}

@@ -306,3 +306,24 @@ async fn guessing_at_the_domain_with_invented_names_has_one_budget() {
     let dave = attempt("dave@contoso.com", &master, HOME);
     assert!(is_allowed(&gate.check_at(dave, house.at(2000)).await));
 }
+
+#[tokio::test]
+async fn whether_an_account_has_a_password_at_all() {
+    let house = House::new();
+    let gate = house.wide_gate();
+    assert!(!gate.has_password(BOB) && !gate.has_password(DOMAIN));
+    // That of one user will do for the whole domain, Bob's own account is another.
+    house.generated(BOB).await;
+    gate.refresh_changed().await;
+    assert!(gate.has_password(&BOB.to_uppercase()) && !gate.has_password(DOMAIN));
+    house.generated(ALICE).await;
+    assert!(house.wide_gate().has_password(DOMAIN));
+    // What can't be read is another fault.
+    std::fs::write(house.file(BOB), "{").unwrap();
+    assert!(house.wide_gate().has_password(BOB));
+    std::fs::remove_file(house.file(BOB)).unwrap();
+    std::fs::remove_file(house.file(ALICE)).unwrap();
+    house.master(None).await;
+    let gate = house.wide_gate();
+    assert!(gate.has_password(DOMAIN) && !gate.has_password(BOB));
+}

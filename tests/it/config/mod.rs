@@ -238,7 +238,7 @@ fn doubts_are_no_faults() {
                 - name: m\n\
                 \x20 preset: microsoft\n\
                 \x20 client_id: c\n\
-                \x20 scopes: [\"https://graph.microsoft.com/IMAP.AccessAsUser.All\"]\n\
+                \x20 scopes: [\"https://outlook.office.com/IMAP.AccessAsUser.All\"]\n\
                 - name: y\n\
                 \x20 preset: yahoo\n\
                 \x20 client_id: c\n\
@@ -263,7 +263,6 @@ fn doubts_are_no_faults() {
             (5, "listeners[2].login_as"),
             (7, "providers[0].client_secret"),
             (10, "providers[0].tenant"),
-            (14, "providers[1].scopes"),
             (14, "providers[1].scopes"),
             (15, "providers[2].redirect_uri"),
             (26, "accounts[0].provider"),
