@@ -139,6 +139,12 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
+/// Whether the folder of the queue holds what is somebody else's, so that [`Queue::open`] would refuse it.
+pub(crate) fn is_foreign_folder(config: &Config) -> bool {
+    // What can't be looked into is told in other words.
+    spool::is_foreign(&config.relay.spool_dir).unwrap_or(false)
+}
+
 /// The bounds of the spool.
 pub(crate) fn limits(config: &Config) -> spool::Limits {
     let relay = &config.relay;

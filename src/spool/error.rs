@@ -30,6 +30,9 @@ pub enum SpoolError {
         /// The process that wrote itself into the lock file, if it could be read.
         pid: Option<u32>,
     },
+    /// The folder is somebody else's: nothing in it was touched.
+    #[error("relay.spool_dir {} holds other files and is no spool: name a folder of its own", .0.display())]
+    Foreign(PathBuf),
     /// A folder of the spool is not safe to use, or its lock could not be taken.
     #[error(transparent)]
     Folder(StoreError),

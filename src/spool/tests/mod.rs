@@ -3,6 +3,7 @@
 mod crash;
 mod faults;
 pub(crate) mod layer;
+mod ownership;
 mod queue;
 mod shape;
 

@@ -128,7 +128,7 @@ async fn what_cannot_be_read_is_moved_aside() {
     fs::write(path(4), &newer).unwrap();
     // Of a person: nobody's business.
     fs::write(dir.path().join("queue/notes.txt"), "x").unwrap();
-    fs::write(dir.path().join("tmp/half"), "x").unwrap();
+    fs::write(dir.path().join("tmp/0193a7b2c4d5-0000-1f2e3d4c.7"), "x").unwrap();
     let before = files(dir.path());
 
     for _ in 0..2 {
