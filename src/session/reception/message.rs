@@ -62,7 +62,7 @@ impl Desk {
             mail.address.clone_from(mailbox);
         }
         mail.smtputf8 |= !mail.address.is_ascii();
-        intake.count(&self.device)?;
+        intake.may_send(&self.device)?;
         let room = intake.spool.room_for(mail.size, &self.device).await;
         let room = room.map_err(|error| self.failed(&error))?;
         Ok(Draft {
@@ -98,6 +98,7 @@ impl Desk {
         };
         let incoming = room.receive(envelope);
         let incoming = incoming.map_err(|error| self.failed(&error))?;
+        self.intake.count(&self.device)?;
         let id = incoming.id().to_string();
         let now = SystemClock.now();
         let domain = self.mailbox.rsplit_once('@').map(|(_, domain)| domain);

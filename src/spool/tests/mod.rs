@@ -4,6 +4,7 @@ mod crash;
 mod faults;
 pub(crate) mod layer;
 mod ownership;
+mod promises;
 mod queue;
 mod shape;
 

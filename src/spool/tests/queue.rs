@@ -312,7 +312,7 @@ async fn quotas_hold_also_for_what_is_under_way() {
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits {
         messages: 4,
-        bytes: 100_000,
+        bytes: 500_000,
         device_messages: Some(2),
         device_bytes: Some(60_000),
         message_size: 50_000,
