@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::format::Damage;
+use super::format::{Damage, LONGEST_HEADER};
 use super::id::Id;
 use super::space::Full;
 use crate::store::StoreError;
@@ -45,6 +45,9 @@ pub enum SpoolError {
         /// The bound, in octets.
         limit: u64,
     },
+    /// The envelope is longer than is written down: too many recipients, as a rule.
+    #[error("the envelope is longer than {LONGEST_HEADER} octets: it has too many recipients")]
+    LongEnvelope,
     /// The envelope can't be written down.
     #[error("the envelope is not usable: {0}")]
     Envelope(&'static str),

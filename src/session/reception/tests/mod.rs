@@ -1,5 +1,6 @@
 //! Devices on real sockets, a real spool.
 
+mod envelopes;
 mod faults;
 mod floods;
 mod rig;
