@@ -249,7 +249,7 @@ fn check(
     let limits = general::limits(&view, report);
     let audit = general::audit(&view, base);
     let (notify, notify_reminder) = notify::read(&view, base, report);
-    let relay = relay::read(&view, base, &state_dir);
+    let relay = relay::read(&view, base, &state_dir, report);
     let (listeners, used) = listener::read(&view, report);
     let (providers, names) = provider::read(&view, base, used, report);
     let (accounts, users) = account::read(&view, &names, used, report);

@@ -186,7 +186,7 @@ pub(super) static KEYS: &[Key] = &[
 ];
 
 /// The section `relay`.
-pub(super) fn read(file: &View<'_>, base: &Path, state_dir: &Path) -> Relay {
+pub(super) fn read(file: &View<'_>, base: &Path, state_dir: &Path, report: &mut Report) -> Relay {
     let view = file.map("relay", "relay");
     let given = |name: &str, bound: &'static Bound| {
         let found = view.parsed(name, |text| bound.read(text));
@@ -200,10 +200,13 @@ pub(super) fn read(file: &View<'_>, base: &Path, state_dir: &Path) -> Relay {
     if pauses.is_empty() {
         pauses = RETRY.to_vec();
     }
+    let spool_dir = view.file("spool_dir", base);
+    if spool_dir.as_deref() == Some(state_dir) {
+        let message = "is state_dir itself: name a folder of its own";
+        report.fault(view.line_of("spool_dir"), view.path("spool_dir"), message);
+    }
     Relay {
-        spool_dir: view
-            .file("spool_dir", base)
-            .unwrap_or_else(|| state_dir.join("spool")),
+        spool_dir: spool_dir.unwrap_or_else(|| state_dir.join("spool")),
         retry: pauses.into_iter().map(Duration::from_millis).collect(),
         give_up_after: time("give_up_after", &GIVE_UP),
         delay_warning: time("delay_warning", &WARNING),
@@ -267,5 +270,22 @@ fn without_queue(view: &View<'_>, report: &mut Report) {
             let message = "is for delivery: relay only: set that, or take it out";
             report.fault(view.line_of(name), view.path(name), message);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::parse;
+
+    #[test]
+    fn the_queue_s_folder_is_its_own() {
+        let with = |spool: &str| {
+            let yaml = format!("state_dir: /x/state\nrelay:\n  spool_dir: {spool}\n");
+            let told = parse(&yaml, "/x".as_ref())
+                .map_or_else(|faults| faults.to_string(), |_| String::new());
+            told.contains("relay.spool_dir") && told.contains("is state_dir itself")
+        };
+        assert!(with("/x/state") && with("state") && with("/x/state/"));
+        assert!(!with("/x/state/queue") && !with("/x/spool"));
     }
 }

@@ -15,7 +15,7 @@ pub mod wiring;
 
 use std::path::PathBuf;
 
-pub(crate) use queue::limits as queue_limits;
+pub(crate) use queue::{is_foreign_folder, limits as queue_limits};
 pub use run::{Running, serve, start, until_told_to_stop};
 use thiserror::Error;
 
@@ -70,6 +70,9 @@ pub enum DaemonError {
 impl DaemonError {
     /// Whether the configuration is at fault (exit status 78).
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::StoreKey { .. })
+        matches!(
+            self,
+            Self::Config(_) | Self::StoreKey { .. } | Self::Queue(SpoolError::Foreign(_))
+        )
     }
 }

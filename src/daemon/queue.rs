@@ -10,7 +10,7 @@ use tracing::info;
 use super::DaemonError;
 use crate::config::{self, Config};
 use crate::delivery::{Addressee, Delivery, Destination, FindAddressee, Herald, Needs, Settings};
-use crate::session::{Arrivals, Intake, Shared};
+use crate::session::{Arrivals, Crowd, Intake, Shared};
 use crate::spool::{self, Opened, Spool};
 
 /// Files that stay to be made on the disk of the queue.
@@ -24,8 +24,8 @@ pub(super) struct Queue {
     pub(super) spool: Spool,
     pub(super) delivery: Delivery,
     herald: Herald,
-    /// When each device sent something, by listener: it outlasts a reload.
-    arrivals: Mutex<HashMap<String, Arrivals>>,
+    /// When each device sent something, and its sessions, by listener: they outlast a reload.
+    devices: Mutex<HashMap<String, (Arrivals, Crowd)>>,
 }
 
 impl Queue {
@@ -88,7 +88,7 @@ impl Queue {
             delivery,
             spool,
             herald,
-            arrivals: Mutex::default(),
+            devices: Mutex::default(),
         }
     }
 
@@ -106,7 +106,8 @@ impl Queue {
 
     /// How a listener takes mail into it.
     pub(super) fn intake(&self, name: &str, intake: &config::Intake) -> Intake {
-        let mut arrivals = self.arrivals.lock();
+        let mut devices = self.devices.lock();
+        let (arrivals, crowd) = devices.entry(name.to_owned()).or_default().clone();
         Intake {
             spool: self.spool.clone(),
             sender: intake.sender,
@@ -115,7 +116,8 @@ impl Queue {
             max_size: intake.max_size,
             max_recipients: intake.max_recipients,
             per_minute: intake.device_messages_per_minute,
-            arrivals: arrivals.entry(name.to_owned()).or_default().clone(),
+            arrivals,
+            crowd,
             allowed_from: intake.allowed_from.clone(),
             allowed_recipients: intake.allowed_recipients.clone(),
         }
@@ -137,6 +139,12 @@ fn settings(config: &Config) -> Settings {
         connect_time: limits.connect_time,
         answer_time: limits.login_time,
     }
+}
+
+/// Whether the folder of the queue holds what is somebody else's, so that [`Queue::open`] would refuse it.
+pub(crate) fn is_foreign_folder(config: &Config) -> bool {
+    // What can't be looked into is told in other words.
+    spool::is_foreign(&config.relay.spool_dir).unwrap_or(false)
 }
 
 /// The bounds of the spool.

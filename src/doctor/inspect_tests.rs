@@ -309,12 +309,25 @@ fn a_queue_that_keeps_nothing_is_warned_of() {
         );
         let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         fs::write(dir.path().join("file"), "").unwrap();
+        fs::create_dir(dir.path().join("state")).unwrap();
+        std::os::unix::fs::symlink("state", dir.path().join("link")).unwrap();
         let config = config::parse(&yaml, dir.path()).unwrap().config;
         let mut issues = Vec::new();
         queue::inspect(&config, &mut issues);
         issues
     };
     assert_eq!(with("./spool"), []);
+    for (spool, words) in [
+        (".", "holds other files and is no spool"),
+        ("/", "is the whole file system"),
+        ("link", "is state_dir"),
+    ] {
+        let [Fault(text)] = &with(spool)[..] else {
+            panic!("no fault")
+        };
+        assert!(text.contains(words), "{text}");
+        assert!(text.ends_with(": name a folder of its own"), "{text}");
+    }
     let [Warning(text)] = &with("/dev/shm/mailsplice/spool")[..] else {
         panic!("no warning")
     };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::crowd::Crowd;
 use crate::input::mail_address::AddressPattern;
 use crate::input::words::Sender;
 use crate::message::Charset;
@@ -31,6 +32,8 @@ pub(crate) struct Intake {
     pub per_minute: Option<u32>,
     /// When each device sent something; outlasts a reload.
     pub arrivals: Arrivals,
+    /// The open sessions of each device; outlasts a reload.
+    pub crowd: Crowd,
     /// Who may be the sender; empty: all.
     pub allowed_from: Vec<AddressPattern>,
     /// Who may be a recipient; empty: all.
@@ -67,12 +70,21 @@ impl Intake {
         Err(Answer::new("550 5.7.1", text))
     }
 
-    /// Whether the device may send one more message now; counts it.
+    /// Whether the device may send one more message now.
+    pub(super) fn may_send(&self, device: &str) -> Result<(), Answer> {
+        self.within(|most| self.arrivals.look(device, most))
+    }
+
+    /// The same; counts it.
     pub(super) fn count(&self, device: &str) -> Result<(), Answer> {
+        self.within(|most| self.arrivals.count(device, most))
+    }
+
+    fn within(&self, ask: impl FnOnce(u32) -> Result<(), Duration>) -> Result<(), Answer> {
         let Some(most) = self.per_minute else {
             return Ok(());
         };
-        self.arrivals.count(device, most).map_err(|wait| {
+        ask(most).map_err(|wait| {
             let seconds = wait.as_secs_f64().ceil();
             let text = format!(
                 "This device sent {most} messages within a minute (device_messages_per_minute): try again in \
@@ -108,17 +120,29 @@ impl Arrivals {
             }
         }
         let times = all.entry(device.to_owned()).or_default();
-        while times.front().is_some_and(|first| *first + MINUTE <= now) {
-            times.pop_front();
-        }
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        match times.front() {
-            Some(first) if times.len() >= most => Err(*first + MINUTE - now),
-            _ => {
-                times.push_back(now);
-                Ok(())
-            }
-        }
+        room(times, now, most)?;
+        times.push_back(now);
+        Ok(())
+    }
+
+    /// The same, counting nothing.
+    fn look(&self, device: &str, most: u32) -> Result<(), Duration> {
+        let now = Instant::now();
+        let mut all = self.0.lock();
+        all.get_mut(device)
+            .map_or(Ok(()), |times| room(times, now, most))
+    }
+}
+
+/// Forgets what is older than a minute; whether there were fewer than `most` since then, or how long until so.
+fn room(times: &mut VecDeque<Instant>, now: Instant, most: u32) -> Result<(), Duration> {
+    while times.front().is_some_and(|first| *first + MINUTE <= now) {
+        times.pop_front();
+    }
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    match times.front() {
+        Some(first) if times.len() >= most => Err(*first + MINUTE - now),
+        _ => Ok(()),
     }
 }
 
@@ -134,7 +158,11 @@ mod tests {
         let second = Duration::from_secs(1);
         assert_eq!(arrivals.count("a", 2), Ok(()));
         advance(20 * second).await;
+        for _ in 0..3 {
+            assert_eq!(arrivals.look("a", 2), Ok(()), "nothing is counted");
+        }
         assert_eq!(arrivals.count("a", 2), Ok(()));
+        assert_eq!(arrivals.look("a", 2), Err(40 * second));
         assert_eq!(arrivals.count("a", 2), Err(40 * second));
         assert_eq!(arrivals.count("b", 2), Ok(()));
         advance(40 * second).await;

@@ -9,6 +9,7 @@ mod arrival;
 mod audit;
 mod authenticate;
 mod clients;
+mod crowd;
 mod destination;
 mod door;
 mod driver;
@@ -25,6 +26,7 @@ mod troubles;
 mod watch;
 
 pub(crate) use arrival::arrive;
+pub(crate) use crowd::Crowd;
 pub(crate) use intake::{Arrivals, Intake};
 pub(crate) use knocks::Knocks;
 pub(crate) use plan::{Alias, Limits, Listener, ListenerTls, Plan, Route, Shared};

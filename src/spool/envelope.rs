@@ -51,6 +51,13 @@ pub struct Envelope {
     pub trace: Vec<String>,
 }
 
+impl Envelope {
+    /// Octets that one more recipient takes of [`LONGEST_HEADER`](super::LONGEST_HEADER).
+    pub fn octets_of(recipient: &str) -> usize {
+        super::format::recipient_line(recipient).len()
+    }
+}
+
 /// All that stands before a message in its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {

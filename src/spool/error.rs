@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::format::Damage;
+use super::format::{Damage, LONGEST_HEADER};
 use super::id::Id;
 use super::space::Full;
 use crate::store::StoreError;
@@ -30,6 +30,9 @@ pub enum SpoolError {
         /// The process that wrote itself into the lock file, if it could be read.
         pid: Option<u32>,
     },
+    /// The folder is somebody else's: nothing in it was touched.
+    #[error("relay.spool_dir {} holds other files and is no spool: name a folder of its own", .0.display())]
+    Foreign(PathBuf),
     /// A folder of the spool is not safe to use, or its lock could not be taken.
     #[error(transparent)]
     Folder(StoreError),
@@ -42,6 +45,9 @@ pub enum SpoolError {
         /// The bound, in octets.
         limit: u64,
     },
+    /// The envelope is longer than is written down: too many recipients, as a rule.
+    #[error("the envelope is longer than {LONGEST_HEADER} octets: it has too many recipients")]
+    LongEnvelope,
     /// The envelope can't be written down.
     #[error("the envelope is not usable: {0}")]
     Envelope(&'static str),

@@ -88,6 +88,13 @@ pub(super) fn write_header(header: &Header) -> String {
     out
 }
 
+/// The line of one recipient.
+pub(super) fn recipient_line(address: &str) -> String {
+    let mut out = String::new();
+    push(&mut out, "recipient", address);
+    out
+}
+
 /// What stands behind the message, up to the digest.
 pub(super) fn write_tail(id: Id, length: u64, repairs: &[Repair]) -> String {
     let mut out = String::from("\n");

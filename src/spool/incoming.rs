@@ -161,7 +161,7 @@ impl Room {
         };
         let text = write_header(&header);
         if text.len() > LONGEST_HEADER {
-            return Err(SpoolError::Envelope("it is longer than 1 MiB"));
+            return Err(SpoolError::LongEnvelope);
         }
         let whole = self
             .promise

@@ -17,6 +17,7 @@ pub(crate) mod format;
 mod id;
 mod incoming;
 mod moves;
+mod ownership;
 mod reader;
 mod scan;
 mod shared;
@@ -40,6 +41,7 @@ pub use self::files::{Disk, Files, Output, Space};
 pub use self::format::{Damage, LONGEST_HEADER};
 pub use self::id::{Id, NoId};
 pub use self::incoming::{Incoming, Room};
+pub(crate) use self::ownership::is_foreign;
 pub use self::reader::Message;
 pub use self::scan::{Aside, Found};
 use self::shared::{CORRUPT, FAILED, LOCK, QUEUE, Shared, TMP};
@@ -107,7 +109,8 @@ impl Spool {
     /// Opens the spool in a folder, which is made where it is missing (0700, as all folders in it).
     ///
     /// # Errors
-    /// When another process has it, when a folder is not safe, or when the disk fails. Damaged messages are no
+    /// When another process has it, when the folder holds [what is not ours](SpoolError::Foreign) or is not
+    /// safe, or when the disk fails. Damaged messages are no
     /// error: they are moved to `corrupt/` and told in [`Found::aside`].
     pub async fn open(path: &Path, limits: Limits) -> Result<Opened, SpoolError> {
         Self::open_on(path, limits, Arc::new(Disk), Arc::new(SystemClock)).await
@@ -314,6 +317,10 @@ impl Shared {
 }
 
 fn make_folders(path: &Path) -> Result<PathBuf, SpoolError> {
+    let foreign = is_foreign(path);
+    if foreign.map_err(|error| SpoolError::io("look into", path, error))? {
+        return Err(SpoolError::Foreign(path.to_owned()));
+    }
     let real = folder::state(path)?;
     for name in [TMP, QUEUE, FAILED, CORRUPT] {
         folder::private(&real, name)?;

@@ -4,11 +4,14 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use tracing::warn;
+
 use super::SpoolError;
 use super::entry::Entry;
 use super::envelope::Header;
 use super::format::Damage;
 use super::id::Id;
+use super::ownership::is_temp;
 use super::reader::{Fault, Look, header_of, look};
 use super::shared::{CORRUPT, STATE, Shared, TMP};
 use super::space::Place;
@@ -54,11 +57,20 @@ impl Shared {
         Ok(found)
     }
 
+    /// Removes what a former process left half written. What is not named as ours stays.
     fn clean_tmp(&self) -> Result<(), SpoolError> {
-        for (name, _) in list(&self.folder.join(TMP))? {
-            let path = self.folder.join(TMP).join(name);
-            let removed = self.files.remove(&path);
-            removed.map_err(|error| SpoolError::io("remove", &path, error))?;
+        let tmp = self.folder.join(TMP);
+        let (own, others): (Vec<_>, Vec<_>) =
+            list(&tmp)?.into_iter().partition(|(name, _)| is_temp(name));
+        for (name, _) in own {
+            self.take_away(&tmp.join(name))?;
+        }
+        if let Some((name, _)) = others.first() {
+            warn!(
+                "{} holds {} files that are not the spool's, {name:?} among them: they stay, move them away",
+                tmp.display(),
+                others.len()
+            );
         }
         Ok(())
     }

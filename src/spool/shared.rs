@@ -109,7 +109,7 @@ impl Shared {
     }
 }
 
-/// Files that are being written; emptied at each start.
+/// Files that are being written; those of a former process go at each start.
 pub(super) const TMP: &str = "tmp";
 /// What waits, with its state beside it.
 pub(super) const QUEUE: &str = "queue";

@@ -79,6 +79,14 @@ pub enum Full {
         /// The bound.
         limit: u64,
     },
+    /// What one device has announced and not sent is as long as it may be.
+    #[error(
+        "this device has too much under way: more than {limit} octets that were announced and have not come"
+    )]
+    DeviceUnderWay {
+        /// The bound.
+        limit: u64,
+    },
     /// One device has as many messages in the spool as it may.
     #[error("this device has {limit} messages in the spool, as many as it may")]
     DeviceMessages {
@@ -92,6 +100,10 @@ pub enum Full {
         limit: u64,
     },
 }
+
+/// Promises to one device, of what has not come yet, may have this part of the spool: connections that announce
+/// much and send nothing would else keep all others out.
+const PROMISED_PART: u64 = 8;
 
 /// Files that a message needs: its own, and its state's, also while that is replaced.
 const INODES: u64 = 3;
@@ -132,11 +144,19 @@ struct Kept {
     bytes: u64,
 }
 
+/// What one device has in the spool and under way to it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Device {
+    totals: Totals,
+    /// Octets promised to it that have not come.
+    unwritten: u64,
+}
+
 /// The count of all that is in the spool and under way to it.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     all: Totals,
-    devices: HashMap<Arc<str>, Totals>,
+    devices: HashMap<Arc<str>, Device>,
     kept: HashMap<Id, Kept>,
     under_way: u64,
     /// Octets promised and not yet on the disk.
@@ -152,21 +172,28 @@ impl Ledger {
         device: &str,
         bytes: u64,
     ) -> Result<(), Full> {
-        let own = self.devices.get(device).copied().unwrap_or_default();
+        let own = self.own(device);
         if self.all.messages >= limits.messages {
             return Err(Full::Messages {
                 limit: limits.messages,
             });
         }
-        if let Some(limit) = limits.device_messages.filter(|most| own.messages >= *most) {
+        if let Some(limit) = limits
+            .device_messages
+            .filter(|most| own.totals.messages >= *most)
+        {
             return Err(Full::DeviceMessages { limit });
         }
         self.has_octets(limits, device, bytes)?;
+        let limit = (limits.bytes / PROMISED_PART).max(limits.message_size);
+        if own.unwritten.saturating_add(bytes) > limit {
+            return Err(Full::DeviceUnderWay { limit });
+        }
         self.has_disk(limits, space, bytes)
     }
 
     fn has_octets(&self, limits: &Limits, device: &str, more: u64) -> Result<(), Full> {
-        let own = self.devices.get(device).copied().unwrap_or_default();
+        let own = self.own(device).totals;
         if self.all.bytes.saturating_add(more) > limits.bytes {
             return Err(Full::Bytes {
                 limit: limits.bytes,
@@ -203,7 +230,7 @@ impl Ledger {
         let device = self.device(device);
         self.add(&device, bytes);
         self.under_way += 1;
-        self.unwritten += bytes;
+        self.promise(&device, bytes);
         Promise {
             device,
             bytes,
@@ -225,11 +252,11 @@ impl Ledger {
         self.has_octets(limits, &promise.device, more)?;
         self.all.bytes += more;
         if let Some(own) = self.devices.get_mut(&promise.device) {
-            own.bytes += more;
+            own.totals.bytes += more;
         }
+        self.promise(&promise.device, more);
         promise.bytes += more;
         promise.unwritten += more;
-        self.unwritten += more;
         Ok(())
     }
 
@@ -237,13 +264,13 @@ impl Ledger {
     pub(super) fn wrote(&mut self, promise: &mut Promise, bytes: u64) {
         let bytes = bytes.min(promise.unwritten);
         promise.unwritten -= bytes;
-        self.unwritten = self.unwritten.saturating_sub(bytes);
+        self.keep_promise(&promise.device, bytes);
     }
 
     /// A message under way is none any more: it is stored as `stored`, or gone.
     pub(super) fn end(&mut self, promise: &Promise, stored: Option<(Id, u64)>) {
         self.under_way = self.under_way.saturating_sub(1);
-        self.unwritten = self.unwritten.saturating_sub(promise.unwritten);
+        self.keep_promise(&promise.device, promise.unwritten);
         self.subtract(&promise.device, promise.bytes);
         if let Some((id, bytes)) = stored {
             self.store(id, Place::Queue, &promise.device, bytes);
@@ -294,6 +321,26 @@ impl Ledger {
         self.all
     }
 
+    fn own(&self, device: &str) -> Device {
+        self.devices.get(device).copied().unwrap_or_default()
+    }
+
+    /// So many octets are to come.
+    fn promise(&mut self, device: &str, bytes: u64) {
+        self.unwritten += bytes;
+        if let Some(own) = self.devices.get_mut(device) {
+            own.unwritten += bytes;
+        }
+    }
+
+    /// So many of those have come, or never will.
+    fn keep_promise(&mut self, device: &str, bytes: u64) {
+        self.unwritten = self.unwritten.saturating_sub(bytes);
+        if let Some(own) = self.devices.get_mut(device) {
+            own.unwritten = own.unwritten.saturating_sub(bytes);
+        }
+    }
+
     fn device(&self, device: &str) -> Arc<str> {
         let known = self.devices.get_key_value(device);
         known.map_or_else(|| device.into(), |(device, _)| Arc::clone(device))
@@ -304,6 +351,7 @@ impl Ledger {
         self.devices
             .entry(Arc::clone(device))
             .or_default()
+            .totals
             .add(bytes);
     }
 
@@ -311,8 +359,8 @@ impl Ledger {
     fn subtract(&mut self, device: &Arc<str>, bytes: u64) {
         self.all.take(bytes);
         if let Some(own) = self.devices.get_mut(device) {
-            own.take(bytes);
-            if own.messages == 0 {
+            own.totals.take(bytes);
+            if own.totals.messages == 0 {
                 self.devices.remove(device);
             }
         }

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use rustix::fs::{Access, access, statvfs};
 
 use super::Issue::{self, Fault, Warning};
 use super::open_to_others;
 use crate::config::Config;
+use crate::daemon::is_foreign_folder;
 use crate::store::volume::{Volume, volume};
 
 pub(super) fn inspect(config: &Config, issues: &mut Vec<Issue>) {
@@ -16,6 +18,12 @@ pub(super) fn inspect(config: &Config, issues: &mut Vec<Issue>) {
     }
     let folder = &config.relay.spool_dir;
     let name = folder.display();
+    if let Some(why) = not_its_own(config) {
+        issues.push(Fault(format!(
+            "relay.spool_dir {name} {why}: name a folder of its own"
+        )));
+        return;
+    }
     match fs::metadata(folder) {
         Ok(meta) if !meta.is_dir() => {
             issues.push(Fault(format!(
@@ -56,4 +64,17 @@ pub(super) fn inspect(config: &Config, issues: &mut Vec<Issue>) {
             )));
         }
     }
+}
+
+/// Why the folder can't be the queue's, where it is another's.
+fn not_its_own(config: &Config) -> Option<&'static str> {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let folder = real(&config.relay.spool_dir);
+    if folder.parent().is_none() {
+        return Some("is the whole file system");
+    }
+    if folder == real(&config.state_dir) {
+        return Some("is state_dir");
+    }
+    is_foreign_folder(config).then_some("holds other files and is no spool")
 }

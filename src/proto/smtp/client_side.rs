@@ -210,7 +210,7 @@ fn obey(dialogue: &mut Dialogue<Server>, line: &[u8]) -> State<Server> {
         }
         b"BDAT" => chunk(dialogue, argument),
         b"RSET" | b"NOOP" => dialogue.answer("250 2.0.0 OK"),
-        b"HELP" => dialogue.answer("214 2.0.0 Log in first: AUTH PLAIN or AUTH LOGIN"),
+        b"HELP" => help(dialogue),
         b"QUIT" => {
             dialogue.say("221 2.0.0 Goodbye");
             State::ended(ClientEnd::Logout)
@@ -269,6 +269,16 @@ fn start_tls(dialogue: &mut Dialogue<Server>, argument: &[u8]) -> State<Server> 
         Protection::StartTlsFirst => dialogue.start_tls("220 2.0.0 Ready to start TLS"),
         Protection::LoginAllowed => dialogue.bad("503 5.5.1 STARTTLS is not offered here"),
     }
+}
+
+fn help(dialogue: &mut Dialogue<Server>) -> State<Server> {
+    dialogue.answer(match dialogue.protection {
+        Protection::StartTlsFirst => "214 2.0.0 Start TLS first: STARTTLS",
+        Protection::LoginAllowed if dialogue.server.login_as => {
+            "214 2.0.0 Send MAIL FROM, RCPT TO, DATA"
+        }
+        Protection::LoginAllowed => "214 2.0.0 Log in first: AUTH PLAIN or AUTH LOGIN",
+    })
 }
 
 fn logs_in_by_mail(dialogue: &Dialogue<Server>) -> bool {

@@ -175,6 +175,27 @@ fn refusals_tell_devices_to_keep_their_mail_or_to_ask_for_another_password() {
 }
 
 #[test]
+fn help_tells_the_next_step() {
+    let tls = || dialogue(Protection::StartTlsFirst);
+    for (story, step) in [
+        (
+            at_every_split(allowed, b"HELP\r\n", None),
+            "Log in first: AUTH PLAIN or AUTH LOGIN",
+        ),
+        (
+            at_every_split(|| allowed().login_as(), b"HELP\r\n", None),
+            "Send MAIL FROM, RCPT TO, DATA",
+        ),
+        (
+            at_every_split(|| tls().login_as(), b"HELP\r\n", None),
+            "Start TLS first: STARTTLS",
+        ),
+    ] {
+        assert_eq!(story.said, format!("{GREETING}214 2.0.0 {step}\r\n"));
+    }
+}
+
+#[test]
 fn a_device_that_never_logs_in_is_logged_in_at_its_mail_command() {
     let new = || allowed().login_as();
     let input = b"HELO printer\r\nMAIL FROM:<scan@b> SIZE=9\r\nRCPT TO:<c@d>\r\n";

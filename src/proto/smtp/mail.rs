@@ -90,7 +90,7 @@ fn unquoted(text: &[u8], wanted: impl Fn(u8) -> bool) -> Option<usize> {
 }
 
 /// The length of the quoted string that `text` begins with, if it has an end.
-fn quoted(text: &[u8]) -> Option<usize> {
+pub(super) fn quoted(text: &[u8]) -> Option<usize> {
     let mut at = 1;
     loop {
         match text.get(at)? {

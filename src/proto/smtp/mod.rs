@@ -1,6 +1,7 @@
 //! SMTP submission before login (RFC 5321, RFC 4954, RFC 6409): the dialogue with the client and the one
 //! with the upstream server.
 
+mod address;
 mod capabilities;
 mod client_side;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use super::trace::Origin;
+use crate::input::unseen;
 use crate::input::words::Sender;
 use crate::message::{Repairer, Rules};
 use crate::observe::event::{Client, MailAccepted};
@@ -13,7 +14,12 @@ use crate::observe::{Clock as _, Event, Events, SystemClock};
 use crate::proto::smtp::Hello;
 use crate::proto::smtp::reception::{Answer, Mail, Recipient};
 use crate::session::intake::Intake;
-use crate::spool::{Address, Envelope, Incoming, Room, SpoolError};
+use crate::spool::{Address, Envelope, Incoming, LONGEST_HEADER, Room, SpoolError};
+
+/// Octets of the recipients of a message; the rest of what the spool writes in front of one stays for what else
+/// is known of it.
+const MOST_OCTETS: usize = LONGEST_HEADER - 64 * 1024;
+const TOO_MANY: &str = "too many recipients for one message";
 
 /// What is the same for all messages of a session.
 pub(in crate::session) struct Desk {
@@ -40,6 +46,8 @@ pub(super) struct Draft {
     mail: Mail,
     room: Room,
     recipients: Vec<Address>,
+    /// Octets of the spool's file that they take.
+    octets: usize,
 }
 
 /// A message while its octets come.
@@ -53,6 +61,7 @@ impl Desk {
     /// Begins a message.
     pub(super) async fn mail(&self, mut mail: Mail) -> Result<Draft, Answer> {
         let (intake, mailbox) = (&self.intake, &self.mailbox);
+        is_seen(&mail.address, "501 5.1.7")?;
         // A device that wants no answer is no mail system that reports.
         if mail.address.is_empty() {
             mail.address.clone_from(mailbox);
@@ -62,18 +71,27 @@ impl Desk {
             mail.address.clone_from(mailbox);
         }
         mail.smtputf8 |= !mail.address.is_ascii();
-        intake.count(&self.device)?;
+        intake.may_send(&self.device)?;
         let room = intake.spool.room_for(mail.size, &self.device).await;
         let room = room.map_err(|error| self.failed(&error))?;
         Ok(Draft {
             mail,
             room,
             recipients: Vec::new(),
+            octets: 0,
         })
     }
 
     pub(super) fn recipient(&self, draft: &mut Draft, to: &Recipient) -> Result<(), Answer> {
+        is_seen(&to.address, "553 5.1.3")?;
         self.intake.may_go_to(&to.address)?;
+        let octets = draft
+            .octets
+            .saturating_add(Envelope::octets_of(&to.address));
+        if octets > MOST_OCTETS {
+            return Err(Answer::new("452 4.5.3", TOO_MANY));
+        }
+        draft.octets = octets;
         draft.mail.smtputf8 |= !to.address.is_ascii();
         draft.recipients.push(Address::new(&*to.address));
         Ok(())
@@ -85,6 +103,7 @@ impl Desk {
             mail,
             room,
             recipients,
+            octets: _,
         } = draft;
         let envelope = Envelope {
             account: self.account.clone(),
@@ -98,6 +117,7 @@ impl Desk {
         };
         let incoming = room.receive(envelope);
         let incoming = incoming.map_err(|error| self.failed(&error))?;
+        self.intake.count(&self.device)?;
         let id = incoming.id().to_string();
         let now = SystemClock.now();
         let domain = self.mailbox.rsplit_once('@').map(|(_, domain)| domain);
@@ -178,6 +198,10 @@ impl Desk {
                 info!(device, "message refused: {error}");
                 Answer::new("552 5.3.4", error.to_string())
             }
+            SpoolError::LongEnvelope => {
+                info!(device, "message refused: {error}");
+                Answer::new("452 4.5.3", TOO_MANY)
+            }
             SpoolError::Full(full) => {
                 warn!(device, "no message can be taken: {error}");
                 Answer::new("452 4.3.1", full.to_string())
@@ -194,6 +218,14 @@ impl Desk {
             }
         }
     }
+}
+
+/// Refuses an address that a person would read as another one.
+fn is_seen(address: &str, code: &'static str) -> Result<(), Answer> {
+    let Some(found) = unseen::find(address) else {
+        return Ok(());
+    };
+    Err(Answer::new(code, format!("This address has {found}")))
 }
 
 impl Open {

@@ -92,15 +92,23 @@ impl Received {
             from_client: unread as u64,
             to_client: 0,
         };
-        let reason = match line.send(&welcome).await {
-            Ok(()) => line.converse(&mut dialogue, &desk).await,
-            Err(reason) => reason,
+        let place = desk.intake.crowd.enter(&desk.device);
+        let reason = match &place {
+            None => {
+                let text = "Too many connections of this device, try again later";
+                dialogue.bye(&Answer::new("421 4.7.0", text));
+                line.converse(&mut dialogue, &desk, Some("crowded")).await
+            }
+            Some(_) => match line.send(&welcome).await {
+                Ok(()) => line.converse(&mut dialogue, &desk, None).await,
+                Err(reason) => reason,
+            },
         };
         let reason = line.session.why().map_or(reason, Evicted::name);
         let (to_client, from_client) = (line.to_client, line.from_client);
         leave(line.client).await;
         // Its place is free before anybody is told.
-        drop(line.session);
+        drop((line.session, place));
         let seconds = began.elapsed().as_secs();
         info!(reason, to_client, from_client, seconds, "session ended");
         let end = RelayEnd {
@@ -113,12 +121,16 @@ impl Received {
 }
 
 impl Line {
-    /// Does what the dialogue asks for until it ends, and says why it did. A message that is not whole by then
-    /// is forgotten.
-    async fn converse(&mut self, dialogue: &mut Reception, desk: &Desk) -> &'static str {
+    /// Does what the dialogue asks for until it ends, and says why it did: for the `reason`, if there is one
+    /// already. A message that is not whole by then is forgotten.
+    async fn converse(
+        &mut self,
+        dialogue: &mut Reception,
+        desk: &Desk,
+        mut reason: Option<&'static str>,
+    ) -> &'static str {
         let mut buffer = vec![0; READ];
         let mut under = Under::Nothing;
-        let mut reason = None;
         loop {
             match dialogue.step() {
                 Step::Read => match self.read(&mut buffer).await {

@@ -3,6 +3,8 @@
 mod crash;
 mod faults;
 pub(crate) mod layer;
+mod ownership;
+mod promises;
 mod queue;
 mod shape;
 

@@ -128,7 +128,7 @@ async fn what_cannot_be_read_is_moved_aside() {
     fs::write(path(4), &newer).unwrap();
     // Of a person: nobody's business.
     fs::write(dir.path().join("queue/notes.txt"), "x").unwrap();
-    fs::write(dir.path().join("tmp/half"), "x").unwrap();
+    fs::write(dir.path().join("tmp/0193a7b2c4d5-0000-1f2e3d4c.7"), "x").unwrap();
     let before = files(dir.path());
 
     for _ in 0..2 {
@@ -312,7 +312,7 @@ async fn quotas_hold_also_for_what_is_under_way() {
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits {
         messages: 4,
-        bytes: 100_000,
+        bytes: 500_000,
         device_messages: Some(2),
         device_bytes: Some(60_000),
         message_size: 50_000,

@@ -4,6 +4,7 @@ use super::content::{Asked, ExpectRest, MOST_THROWN_AWAY, begin_chunk, refuse_ch
 use super::states::{ExpectCommand, State};
 use super::{Answer, Dialogue, End, Hello, Mail, Recipient, Step};
 use crate::proto::line::split;
+use crate::proto::smtp::address;
 use crate::proto::smtp::client_side::{is_foreign, say_lines};
 use crate::proto::smtp::mail::{path, sound};
 
@@ -26,7 +27,7 @@ pub(super) fn obey(dialogue: &mut Dialogue, line: &[u8]) -> State {
         }
         b"NOOP" => dialogue.answer("250 2.0.0 OK"),
         b"VRFY" => dialogue.answer("252 2.5.0 Send mail there and see"),
-        b"HELP" => dialogue.answer("214 2.0.0 Send mail: MAIL, RCPT, DATA"),
+        b"HELP" => dialogue.answer("214 2.0.0 Send MAIL FROM, RCPT TO, DATA"),
         b"AUTH" => dialogue.answer("503 5.5.1 You have logged in already"),
         b"STARTTLS" => dialogue.answer("503 5.5.1 TLS can't be started behind the login"),
         b"QUIT" => dialogue.ended(End::Quit, "221 2.0.0 Goodbye"),
@@ -114,15 +115,16 @@ fn recipient(dialogue: &mut Dialogue, argument: &[u8]) -> Result<State, Answer> 
     }
     let path = path(argument, b"TO")
         .ok_or_else(|| Answer::new("501 5.5.4", "It has to be RCPT TO:<address>"))?;
-    let address = sound(path.address)
-        .filter(|address| address.contains('@'))
-        .ok_or_else(|| Answer::new("501 5.1.3", "This is no possible recipient address"))?;
+    let address = match address::recipient(path.address) {
+        Ok(address) => address.to_owned(),
+        // In a long list some may be wrong: that costs a client nothing but them.
+        Err(why) => return Ok(dialogue.answer(&format!("553 5.1.3 {why}"))),
+    };
     for (name, _) in parameters(path.parameters) {
         if !matches!(name.as_slice(), b"NOTIFY" | b"ORCPT") {
             return Err(unknown(&name));
         }
     }
-    let address = address.to_owned();
     let step = Step::Recipient(Recipient { address });
     Ok(State::Ask(Asked::Recipient, Box::new(step)))
 }

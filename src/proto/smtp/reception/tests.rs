@@ -43,7 +43,7 @@ fn commands_are_answered_in_smtps_terms() {
         ("RSET\r\n", "250 2.0.0 OK\r\n"),
         ("NOOP x\r\n", "250 2.0.0 OK\r\n"),
         ("VRFY x\r\n", "252 2.5.0 "),
-        ("HELP\r\n", "214 2.0.0 "),
+        ("HELP\r\n", "214 2.0.0 Send MAIL FROM, RCPT TO, DATA"),
         ("AUTH PLAIN AGJvYgBwdw==\r\n", "503 5.5.1 "),
         ("STARTTLS\r\n", "503 5.5.1 "),
         ("EXPN x\r\n", "500 5.5.1 "),
@@ -135,7 +135,7 @@ fn addresses_of_sloppy_devices_are_taken() {
         if expected.contains('@') {
             assert_eq!(message.recipients, [expected, "z@b"], "{mail}");
         } else {
-            assert!(story.said.contains("501 5.1.3 "), "{mail}");
+            assert!(story.said.contains("553 5.1.3 "), "{mail}");
         }
         assert_eq!(message.smtputf8, mail.contains("SMTPUTF8"), "{mail}");
         let declared = mail.contains("SIZE").then_some(12);
@@ -165,6 +165,28 @@ fn addresses_of_sloppy_devices_are_taken() {
     }
     let story = play(b"MAIL FROM:<\xff@b>\r\n", &[], Refuses::Nothing);
     assert!(story.said.starts_with("501 5.1.7 "));
+}
+
+/// However many of them there are: the session goes on with the others.
+#[test]
+fn recipients_that_can_t_exist_are_refused_by_themselves() {
+    let wrong = [
+        "user@@", "@", "a@", "@b", "a@b@c", "a@x..y", "a@[1.2.3", "a", "", "a\x01@b",
+    ];
+    let wrong = wrong
+        .map(|one| format!("RCPT TO:<{one}>\r\n"))
+        .concat()
+        .repeat(3);
+    let story = tell(&format!(
+        "MAIL FROM:<a@b>\r\n{wrong}RCPT TO:<c@d>\r\nDATA\r\nx\r\n.\r\n"
+    ));
+    assert_eq!(story.messages[0].recipients, ["c@d"]);
+    assert_eq!(
+        story.said.matches("\r\n553 5.1.3 ").count(),
+        30,
+        "{}",
+        story.said
+    );
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Devices on real sockets, a real spool.
 
+mod envelopes;
 mod faults;
+mod floods;
 mod rig;
 
 use self::rig::{House, LABEL, SCAN};
@@ -207,30 +209,6 @@ async fn only_listed_recipients_are_taken() {
     device.ask_all(&["DATA", "x\r\n."]).await;
     let (message, _) = house.arrived().await;
     assert_eq!(message.header().envelope.recipients.len(), 2);
-}
-
-#[tokio::test]
-async fn a_device_that_floods_is_told_how_long_to_wait() {
-    let change = |intake: &mut super::super::Intake| intake.per_minute = Some(2);
-    let house = House::with(change, Limits::default()).await;
-    let mut device = house.device().await;
-    let login = house.plain();
-    device.ask(&login).await;
-    for _ in 0..2 {
-        assert_eq!(device.ask(FROM).await, "250 2.1.0 Sender taken");
-        device.ask("RSET").await;
-    }
-    // Another session of the same device.
-    let mut second = house.device().await;
-    second.ask(&login).await;
-    let answer = second.ask(FROM).await;
-    assert!(answer.starts_with("451 4.7.1 "), "{answer}");
-    let words: Vec<_> = answer.split(' ').collect();
-    let seconds: u64 = words[words.len() - 2].parse().unwrap();
-    assert!((1..=60).contains(&seconds), "{answer}");
-    // Another device.
-    let mut other = house.device().await;
-    assert_eq!(other.ask(FROM).await, "250 2.1.0 Sender taken");
 }
 
 #[tokio::test]
