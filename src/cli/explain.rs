@@ -16,8 +16,8 @@ const WIDTH: usize = 100;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// A code (AADSTS50076, 50076, invalid_grant, 5.7.139, [AUTHENTICATIONFAILED]) or a whole error
-    /// text; "-" reads it from stdin.
+    /// A sentence of mailsplice, a code (AADSTS50076, 50076, invalid_grant, 5.7.139,
+    /// [AUTHENTICATIONFAILED]) or a whole error text; "-" reads it from stdin.
     #[arg(
         value_name = "CODE",
         required_unless_present = "list",
@@ -189,7 +189,7 @@ fn print(found: &Found) {
     if !found.unknown.is_empty() {
         let codes = found.unknown.join(", ");
         say(format_args!(
-            "{codes}: not known, not in the table of this version."
+            "{codes}: not in the table of this version, so not known."
         ));
         if let Some(row) = found.fallback {
             say(format_args!(
