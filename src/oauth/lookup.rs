@@ -170,7 +170,7 @@ fn is_of(row: &Row, said: &[Code]) -> bool {
 fn has_words(row: &Row, text: &str) -> bool {
     let code = row.reply.as_ref().map(|reply| reply.code.to_lowercase());
     let code = code.unwrap_or_default();
-    let words = code.split(|c: char| c == ' ').filter(|word| {
+    let words = code.split(' ').filter(|word| {
         let letter = word.starts_with(|c: char| c.is_ascii_alphabetic());
         letter || word.starts_with("(#")
     });

@@ -132,7 +132,7 @@ pub(super) fn find(text: &str) -> Said {
     let said = codes(&lower);
     let mut found = Said::default();
     if let Some(alone) = codes_alone(&lower, &said) {
-        let named = |own: &&Own| own.codes().iter().any(|code| alone == *code);
+        let named = |own: &&Own| own.codes().contains(&alone);
         found.own = OWN.iter().filter(named).collect();
         found.theirs = true;
         return found;

@@ -167,11 +167,11 @@ fn judge(protocol: Protocol, said: &str, met: &mut usize, unknown: &mut Vec<Stri
         *met += 1;
         let found = lookup::find(line);
         // A sentence of the table comes without a row of ours.
-        let of_table = |row: &&table::Row| {
+        let of_table = |row: &&'static table::Row| {
             let parts = row.sentence.split(['{', '}']).step_by(2);
             line.contains(parts.max_by_key(|part| part.len()).unwrap())
         };
-        let ours = !found.own.is_empty() || found.rows.iter().any(|row| of_table(row));
+        let ours = !found.own.is_empty() || found.rows.iter().any(of_table);
         if !(ours && found.unknown.is_empty()) {
             unknown.push(format!("{}: {line}", protocol.name()));
         }
