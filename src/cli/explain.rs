@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{DONE, FAILED, USAGE, say, word};
 use crate::oauth::Class;
 use crate::oauth::lookup::{self, Found};
+use crate::oauth::own::{self, Own};
 use crate::oauth::table::{self, Row, When};
 use crate::proto::{Protocol, RefusalKind};
 
@@ -15,8 +16,8 @@ const WIDTH: usize = 100;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// A code (AADSTS50076, 50076, invalid_grant, 5.7.139, [AUTHENTICATIONFAILED]) or a whole error
-    /// text; "-" reads it from stdin.
+    /// A sentence of mailsplice, a code (AADSTS50076, 50076, invalid_grant, 5.7.139,
+    /// [AUTHENTICATIONFAILED]) or a whole error text; "-" reads it from stdin.
     #[arg(
         value_name = "CODE",
         required_unless_present = "list",
@@ -61,16 +62,23 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     } else {
         print(&found);
     }
-    let known = !found.rows.is_empty() && found.unknown.is_empty();
+    let some = !found.own.is_empty() || !found.rows.is_empty();
+    let known = some && found.unknown.is_empty();
     Ok(if known { DONE } else { FAILED })
 }
 
 fn list(as_json: bool) -> anyhow::Result<()> {
     if as_json {
         let rows: Vec<Value> = table::rows().map(object).collect();
-        let all = json!({ "version": 1, "rows": rows });
+        let own: Vec<Value> = own::rows().iter().map(own_object).collect();
+        let all = json!({ "version": 1, "own": own, "rows": rows });
         say(serde_json::to_string_pretty(&all)?);
     } else {
+        for own in own::rows() {
+            for name in own.names() {
+                say(format_args!("{:<14} {name}", "mailsplice"));
+            }
+        }
         for row in table::rows() {
             let names = row.names().join(" ");
             let sentence = table::general(&row.sentence);
@@ -89,10 +97,22 @@ fn report(found: &Found) -> Value {
         .collect();
     json!({
         "version": 1,
+        "own": found.own.iter().map(|own| own_object(own)).collect::<Vec<_>>(),
         "rows": rows,
         "unknown": found.unknown,
         "fallback": found.fallback.map(object),
         "for_administrator": traces,
+    })
+}
+
+fn own_object(own: &Own) -> Value {
+    json!({
+        "says": own.names(),
+        "codes": own.codes,
+        "where": if own.log { "log" } else { "client" },
+        "whose_move": own.whose.words(),
+        "meaning": table::general(&own.meaning),
+        "steps": table::Values::default().steps(&own.steps),
     })
 }
 
@@ -149,6 +169,17 @@ fn answer(row: &Row) -> String {
 }
 
 fn print(found: &Found) {
+    for (number, own) in found.own.iter().enumerate() {
+        if number > 0 {
+            say("");
+        }
+        print_own(own);
+    }
+    if !found.own.is_empty() && !found.rows.is_empty() {
+        say(
+            "\nWhere the words came from the mail server instead (in the log or \"mailsplice status\"):\n",
+        );
+    }
     for (number, row) in found.rows.iter().enumerate() {
         if number > 0 {
             say("");
@@ -157,7 +188,9 @@ fn print(found: &Found) {
     }
     if !found.unknown.is_empty() {
         let codes = found.unknown.join(", ");
-        say(format_args!("{codes}: not in the table of this version."));
+        say(format_args!(
+            "{codes}: not in the table of this version, so not known."
+        ));
         if let Some(row) = found.fallback {
             say(format_args!(
                 "What mailsplice goes by instead is {}:\n",
@@ -165,10 +198,14 @@ fn print(found: &Found) {
             ));
             print_row(row);
         }
-    } else if found.rows.is_empty() {
-        say("No code in it that the table knows (\"mailsplice explain --list\" shows all).");
+    } else if found.rows.is_empty() && found.own.is_empty() {
+        say(
+            "Not known: neither a sentence of mailsplice nor a code in the table (\"mailsplice explain --list\" \
+             shows all).",
+        );
     }
-    let unknown = !found.unknown.is_empty() || found.rows.is_empty();
+    let nothing = found.rows.is_empty() && found.own.is_empty();
+    let unknown = !found.unknown.is_empty() || nothing;
     if unknown && found.fallback.is_none() {
         say(
             "mailsplice then goes by what stands beside it. Of a sign-in service: transient values of \
@@ -196,6 +233,22 @@ fn print_traces(found: &Found, unknown: bool) {
     }
 }
 
+fn print_own(own: &Own) {
+    own.names().iter().for_each(say);
+    field("Said by", own.place());
+    field("Meaning", &table::general(&own.meaning));
+    field("Who must act", own.whose.words());
+    print_steps(&own.steps);
+}
+
+fn print_steps(steps: &[table::Step]) {
+    let steps = table::Values::default().steps(steps);
+    for (number, step) in steps.iter().enumerate() {
+        let name = if number == 0 { "What to do" } else { "" };
+        field(name, &format!("{}. {step}", number + 1));
+    }
+}
+
 fn print_row(row: &Row) {
     say(row.names().join(", "));
     if let Some(reply) = &row.reply {
@@ -218,11 +271,7 @@ fn print_row(row: &Row) {
     } else {
         field("Client gets", &format!("{} {sentence}", answer(row)));
     }
-    let steps = table::Values::default().steps(&row.steps);
-    for (number, step) in steps.iter().enumerate() {
-        let name = if number == 0 { "What to do" } else { "" };
-        field(name, &format!("{}. {step}", number + 1));
-    }
+    print_steps(&row.steps);
     field("Source", &row.source);
 }
 

@@ -10,6 +10,8 @@ pub(super) struct Choice {
     pub(super) words: fn() -> Vec<&'static str>,
     /// Words that people will try, and what to tell them.
     pub(super) refused: &'static [(&'static str, &'static str)],
+    /// What other programs call it, in lower case, and the word that is meant.
+    pub(super) synonyms: &'static [(&'static str, &'static str)],
 }
 
 impl Choice {
@@ -18,6 +20,7 @@ impl Choice {
         Self {
             words: words::<T>,
             refused: &[],
+            synonyms: &[],
         }
     }
 
@@ -25,7 +28,40 @@ impl Choice {
     pub(super) const fn refusing(self, refused: &'static [(&'static str, &'static str)]) -> Self {
         Self { refused, ..self }
     }
+
+    /// The same, and these words are understood as a hint.
+    pub(super) const fn hinting(self, synonyms: &'static [(&'static str, &'static str)]) -> Self {
+        Self { synonyms, ..self }
+    }
+
+    /// The word that is meant by another one.
+    pub(super) fn meant(&self, text: &str) -> Option<&'static str> {
+        let text = text.to_ascii_lowercase();
+        let mut synonyms = self.synonyms.iter();
+        synonyms
+            .find(|(word, _)| *word == text)
+            .map(|(_, meant)| *meant)
+    }
 }
+
+/// What mail programs call ways to encrypt.
+pub(super) const TLS_SYNONYMS: &[(&str, &str)] = &[
+    ("ssl", "implicit"),
+    ("tls", "implicit"),
+    ("ssl/tls", "implicit"),
+    ("smtps", "implicit"),
+    ("imaps", "implicit"),
+    ("pop3s", "implicit"),
+    ("true", "implicit"),
+    ("yes", "implicit"),
+    ("on", "implicit"),
+    ("explicit", "starttls"),
+    ("stls", "starttls"),
+    ("false", "none"),
+    ("no", "none"),
+    ("off", "none"),
+    ("plain", "none"),
+];
 
 fn words<T: Words>() -> Vec<&'static str> {
     T::all().into_iter().map(T::word).collect()

@@ -6,7 +6,7 @@ mod provider;
 pub(super) use preset::PRESET;
 pub(super) use provider::PROVIDER;
 
-use super::choice::Choice;
+use super::choice::{Choice, TLS_SYNONYMS};
 use super::egress::Leg;
 use super::ehlo_name::EHLO_NAME;
 use super::listener::{self, Auth};
@@ -39,7 +39,7 @@ const fn text(form: &'static Form) -> Kind {
 }
 
 static PROTOCOL: Choice = Choice::of::<Protocol>();
-static LISTENER_TLS: Choice = Choice::of::<TlsMode>();
+static LISTENER_TLS: Choice = Choice::of::<TlsMode>().hinting(TLS_SYNONYMS);
 static EGRESS_FOR: Choice = Choice::of::<Leg>();
 static DELIVERY: Choice = Choice::of::<Delivery>();
 static AUTH: Choice = Choice::of::<Auth>();

@@ -168,7 +168,10 @@ fn check_choice(node: &Node, choice: &Choice, path: &str, report: &mut Report) {
         report.fault(node.line, path, *message);
         return;
     }
-    let hint = hint::did_you_mean(text, words.into_iter());
+    let hint = match choice.meant(text) {
+        Some(meant) => hint::did_you_mean(meant, [meant].into_iter()),
+        None => hint::did_you_mean(text, words.into_iter()),
+    };
     report.fault(node.line, path, format!("must be {what}{hint}"));
 }
 

@@ -5,6 +5,8 @@
 //! anchors, aliases (so nothing can multiply), tags, several documents, keys that are not text.
 //! No message shows text of the file.
 
+mod syntax;
+
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 
 use super::fault::Report;
@@ -100,9 +102,16 @@ pub(super) fn read(text: &str, report: &mut Report) -> Option<Node> {
         Ok(node) => node,
         Err(Stop::Syntax(error)) => {
             let mark = error.marker();
-            let message = syntax_message(error.info());
-            let message = format!("column {}: {message}", mark.col() + 1);
-            report.fault(mark.line(), "", message);
+            let plain = syntax::plain(text, mark.line(), error.info());
+            let (line, message) = plain.map_or_else(
+                || (mark.line(), syntax_message(error.info())),
+                |plain| (plain.line, plain.message),
+            );
+            let column = match line == mark.line() {
+                true => format!("column {}: ", mark.col() + 1),
+                false => String::new(),
+            };
+            report.fault(line, "", format!("{column}{message}"));
             None
         }
         Err(Stop::Reported) => None,

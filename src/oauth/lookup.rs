@@ -1,5 +1,9 @@
 //! Finds rows of the table in what people type or paste: a code, or a whole error text.
 
+pub mod codes;
+
+use self::codes::{Code, codes, is_fitting};
+use super::own::{self, Own};
 use super::table::{self, Row};
 use crate::proto::Protocol;
 
@@ -11,7 +15,9 @@ const MOST: usize = 16;
 /// What was found in a text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Found {
-    /// The rows, the most telling first, each once.
+    /// What mailsplice says itself.
+    pub own: Vec<&'static Own>,
+    /// The rows of providers and mail servers, the most telling first, each once.
     pub rows: Vec<&'static Row>,
     /// Codes that look like a provider's and are not in the table.
     pub unknown: Vec<String>,
@@ -21,7 +27,7 @@ pub struct Found {
     pub traces: Vec<(&'static str, String)>,
 }
 
-/// Looks for codes in a text: AADSTS numbers (also bare, where nothing else stands there), `error`
+/// Looks for what mailsplice says itself, then for codes in a text: AADSTS numbers (also bare, where nothing else stands there), `error`
 /// and `suberror` values, enhanced status codes, response codes in brackets, and the words of mail
 /// servers. Numbers come first; an `error` value beside a number says nothing more.
 pub fn find(text: &str) -> Found {
@@ -30,11 +36,20 @@ pub fn find(text: &str) -> Found {
         traces: traces(text),
         ..Found::default()
     };
+    let said = own::find(text);
+    found.own = said.own;
+    said.rows.iter().for_each(|row| found.add(row));
+    if !found.rows.is_empty() {
+        return found;
+    }
     for code in numbers(text) {
         match table::aadsts(code) {
             Some(row) => found.add(row),
             None => found.unknown.push(format!("AADSTS{code}")),
         }
+    }
+    if !said.theirs {
+        return found;
     }
     let values = values(text);
     if found.rows.is_empty() {
@@ -84,15 +99,18 @@ impl Found {
         }
     }
 
-    /// The words of mail servers, as a session reads them; else rows whose code was typed.
+    /// The words of mail servers, as a session reads them; else rows whose code was typed. A row of another
+    /// code than those in the text is none.
     fn add_mail(&mut self, text: &str) {
+        let said = codes(text);
         let whole = text.to_lowercase();
-        let wanted = short_code(text);
+        let word = is_word(text);
         let named = |row: &&Row| {
-            let code = row.reply.as_ref().map(|reply| reply.code.to_lowercase());
-            code.is_some_and(|code| {
-                let part = |wanted: &String| code.contains(wanted);
-                code == whole || wanted.as_ref().is_some_and(part)
+            let reply = row.reply.as_ref();
+            reply.is_some_and(|reply| {
+                let code = reply.code.to_lowercase();
+                let alone = |one: &Code| one.is_all_of(text) && has_code(row, one);
+                code == whole || word && code.contains(&whole) || said.iter().any(alone)
             })
         };
         table::mail_rows()
@@ -100,34 +118,74 @@ impl Found {
             .for_each(|row| self.add(row));
         if self.rows.is_empty() {
             for protocol in speakers(text) {
-                if let Some(row) = table::mail_error(*protocol, text, None) {
+                let row = table::mail_error(*protocol, text, None);
+                if let Some(row) = row.filter(|row| is_of(row, &said)) {
                     self.add(row);
                 }
             }
         }
         if self.rows.is_empty() {
-            for code in enhanced(text) {
+            for code in said {
                 let before = self.rows.len();
-                let named = |row: &&Row| {
-                    let reply = row.reply.as_ref();
-                    reply.is_some_and(|reply| enhanced(&reply.code).contains(&code))
-                };
                 table::mail_rows()
-                    .filter(named)
+                    .filter(|row| has_code(row, &code) && has_words(row, &whole))
                     .for_each(|row| self.add(row));
-                if self.rows.len() == before {
-                    self.unknown.push(code);
+                if self.rows.len() == before && self.own.is_empty() {
+                    self.unknown.push(code.text());
                 }
             }
         }
     }
 }
 
+/// The codes that a row stands for.
+fn codes_of(row: &Row) -> Vec<Code> {
+    let reply = row.reply.as_ref();
+    reply.map(|reply| codes(&reply.code)).unwrap_or_default()
+}
+
+fn has_code(row: &Row, said: &Code) -> bool {
+    codes_of(row).iter().any(|code| is_fitting(code, said))
+}
+
+/// Whether a row that was found by its words goes with the codes of the text.
+fn is_of(row: &Row, said: &[Code]) -> bool {
+    let own = codes_of(row);
+    let reply = |code: &&Code| matches!(code, Code::Reply(..));
+    let mut said_replies = said.iter().filter(reply);
+    let Some(code) = own.iter().find(reply) else {
+        return true;
+    };
+    // By its words alone, where the text shows no code; not where a code was to be one of the words.
+    let needs = row.reply.as_ref().is_some_and(|reply| {
+        let number = |part: &String| part.starts_with(|c: char| c.is_ascii_digit());
+        reply.parts.iter().any(number)
+    });
+    let none = said_replies.clone().next().is_none();
+    none && !needs || said_replies.any(|said| is_fitting(code, said))
+}
+
+/// Whether the words that a row's code has are in the text; what stands in parentheses tells rows of one
+/// code apart.
+fn has_words(row: &Row, text: &str) -> bool {
+    let code = row.reply.as_ref().map(|reply| reply.code.to_lowercase());
+    let code = code.unwrap_or_default();
+    let words = code.split(' ').filter(|word| {
+        let letter = word.starts_with(|c: char| c.is_ascii_alphabetic());
+        letter || word.starts_with("(#")
+    });
+    let apart = code.contains('(') && !code.contains("(#");
+    apart || words.into_iter().all(|word| text.contains(word))
+}
+
 /// The protocols whose servers speak so.
 fn speakers(text: &str) -> &'static [Protocol] {
     if text.contains("-ERR") {
         &[Protocol::Pop3]
-    } else if !enhanced(text).is_empty() {
+    } else if codes(text)
+        .iter()
+        .any(|code| matches!(code, Code::Reply(..)))
+    {
         &[Protocol::Smtp]
     } else {
         &Protocol::ALL
@@ -143,24 +201,10 @@ fn head(text: &str) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
-/// A response code (`[AUTHENTICATIONFAILED]`, with or without brackets) or a status code (`5.7.139`,
-/// `535 5.7.139`) that is all that was typed, in lower case.
-fn short_code(text: &str) -> Option<String> {
-    let text = text.to_lowercase();
-    let bracketed = text.starts_with('[') && text.ends_with(']') && !text.contains(' ');
-    let word = text.len() > 3
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphabetic() || "_/-".contains(c));
-    let mut words = text.split_whitespace();
-    let status = match (words.next(), words.next(), words.next()) {
-        (Some(code), None, _) => is_enhanced(code),
-        (Some(reply), Some(code), None) => {
-            is_enhanced(code) && reply.len() == 3 && reply.bytes().all(|b| b.is_ascii_digit())
-        }
-        _ => false,
-    };
-    (bracketed || word || status).then_some(text)
+/// Whether one word is all that was typed: part of a code, or of a server's words.
+fn is_word(text: &str) -> bool {
+    let letter = |c: char| c.is_ascii_alphabetic() || "_/-".contains(c);
+    text.len() > 3 && text.chars().all(letter)
 }
 
 /// AADSTS numbers; a bare number only where it is the whole text.
@@ -200,30 +244,6 @@ fn values(text: &str) -> Vec<String> {
     found
 }
 
-/// Enhanced status codes (RFC 3463 §2).
-fn enhanced(text: &str) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
-    for word in text.split(|c: char| !(c.is_ascii_digit() || c == '.')) {
-        let word = word.trim_matches('.');
-        if is_enhanced(word) && !found.iter().any(|other| other == word) && found.len() < MOST {
-            found.push(word.to_owned());
-        }
-    }
-    found
-}
-
-fn is_enhanced(word: &str) -> bool {
-    let parts: Vec<&str> = word.split('.').collect();
-    let number =
-        |part: &str| (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
-    match parts.as_slice() {
-        [class, subject, detail] => {
-            matches!(*class, "2" | "4" | "5") && number(subject) && number(detail)
-        }
-        _ => false,
-    }
-}
-
 /// Microsoft's ids and time, as they stand in an error text or in JSON.
 fn traces(text: &str) -> Vec<(&'static str, String)> {
     const NAMES: [(&str, &[&str]); 3] = [
@@ -254,131 +274,4 @@ fn traces(text: &str) -> Vec<(&'static str, String)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn codes(text: &str) -> Vec<String> {
-        find(text).rows.iter().map(|row| row.code()).collect()
-    }
-
-    const REAL: &str = "AADSTS7000222: The provided client secret keys for app '0000' are expired. \
-        Visit the Azure portal to create new keys for your app: https://aka.ms/NewClientSecret. \
-        Trace ID: 5b2c1f2e-0000-4c52-8f4b-1d2c3b4a5e00 \
-        Correlation ID: 6d1f8a57-0000-4a5b-9c1e-7f0f2f7b1a00 Timestamp: 2026-11-23 09:17:45Z";
-
-    #[test]
-    fn codes_are_found_in_every_form() {
-        let cases: &[(&str, &[&str])] = &[
-            ("AADSTS50076", &["AADSTS50074"]),
-            ("50076", &["AADSTS50074"]),
-            (" aadsts50076 ", &["AADSTS50074"]),
-            (REAL, &["AADSTS7000222"]),
-            ("bad_token", &["bad_token"]),
-            ("BAD_TOKEN", &["bad_token"]),
-            (
-                r#"{"error":"invalid_grant","error_codes":[50076],"error_description":"AADSTS50076: x"}"#,
-                &["AADSTS50074"],
-            ),
-            (
-                r#"{"error":"invalid_grant","error_description":"Token has been expired or revoked."}"#,
-                &["invalid_grant"],
-            ),
-            (
-                r#"{"error":"invalid_grant","suberror":"bad_token"}"#,
-                &["bad_token"],
-            ),
-            ("INVALID_REFRESH_TOKEN", &["invalid_refresh_token"]),
-            (
-                "consent_required",
-                &["consent_required", "consent_required"],
-            ),
-            ("error code 50076 it said", &[]),
-            (
-                "A1 BAD User is authenticated but not connected.",
-                &["User is authenticated but not connected"],
-            ),
-            (
-                "a NO [AUTHENTICATIONFAILED] Invalid credentials (Failure)",
-                &["[AUTHENTICATIONFAILED] Invalid credentials"],
-            ),
-            (
-                "[AUTHENTICATIONFAILED]",
-                &[
-                    "[AUTHENTICATIONFAILED] Invalid credentials",
-                    "[AUTHENTICATIONFAILED]",
-                ],
-            ),
-            (
-                "535 5.7.139 Authentication unsuccessful, basic authentication is disabled.",
-                &["535 5.7.139 (basic authentication)"],
-            ),
-            ("no such thing", &[]),
-            ("", &[]),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(codes(text), *expected, "{text}");
-        }
-        for text in ["5.7.139", "535 5.7.139", "535 5.7.139 said the server"] {
-            assert_eq!(codes(text).len(), 5, "{text}");
-        }
-        let grant = find("invalid_grant").rows;
-        assert_eq!(grant.len(), 5);
-        assert!(grant[0].described.is_none());
-    }
-
-    #[test]
-    fn the_row_found_for_a_servers_words_is_the_one_a_session_uses() {
-        for row in table::mail_rows() {
-            let reply = row.reply.as_ref().unwrap();
-            if reply.status.is_empty() {
-                assert!(
-                    find(&format!("x1 {}", reply.example)).rows.contains(&row),
-                    "{}",
-                    reply.example
-                );
-            }
-            assert!(find(&reply.code).rows.contains(&row), "{}", reply.code);
-        }
-    }
-
-    #[test]
-    fn unknown_codes_fall_back_to_the_error_beside_them() {
-        let found = find("invalid_grant: AADSTS99999: new. Correlation ID: 6d1f8a57-0000-4a5b");
-        assert!(found.rows.is_empty());
-        assert_eq!(found.unknown, ["AADSTS99999"]);
-        assert_eq!(found.fallback, table::error("invalid_grant"));
-        assert_eq!(
-            found.traces,
-            [("correlation id", "6d1f8a57-0000-4a5b".to_owned())]
-        );
-        assert_eq!(find("550 5.9.99 x").unknown, ["5.9.99"]);
-    }
-
-    #[test]
-    fn what_the_administrator_needs_is_found() {
-        let expected = [
-            (
-                "correlation id",
-                "6d1f8a57-0000-4a5b-9c1e-7f0f2f7b1a00".to_owned(),
-            ),
-            (
-                "trace id",
-                "5b2c1f2e-0000-4c52-8f4b-1d2c3b4a5e00".to_owned(),
-            ),
-            ("time", "2026-11-23 09:17:45Z".to_owned()),
-        ];
-        assert_eq!(find(REAL).traces, expected);
-        let json = r#"{"timestamp":"2026-11-23 09:17:45Z","trace_id":"5b2c1f2e-0000-4c52-8f4b-1d2c3b4a5e00","correlation_id":"6d1f8a57-0000-4a5b-9c1e-7f0f2f7b1a00"}"#;
-        assert_eq!(find(json).traces, expected);
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_taken(text in "\\PC*", mixed in "(AADSTS|5\\.7\\.|\\[|trace id|[0-9]{1,12}|\u{130}|\u{1e9e}| ){0,12}") {
-            let _ = find(&text);
-            let _ = find(&mixed);
-        }
-    }
-}
+mod tests;

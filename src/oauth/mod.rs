@@ -20,6 +20,7 @@ mod error;
 mod exchange;
 mod identity;
 pub mod lookup;
+pub mod own;
 mod provider;
 mod revocation;
 mod service_account;

@@ -256,6 +256,31 @@ fn every_word_of_a_choice_reaches_the_model() {
 }
 
 #[test]
+fn what_others_call_it_is_a_hint() {
+    let cases = cases();
+    for (place, word, meant) in [
+        ("listeners[].tls", "ssl", "implicit"),
+        ("listeners[].tls", "true", "implicit"),
+        ("listeners[].tls", "SSL/TLS", "implicit"),
+        ("listeners[].tls", "start_tls", "starttls"),
+        ("listeners[].tls", "off", "none"),
+        ("providers[].servers.imap.tls", "ssl", "implicit"),
+        ("providers[].preset", "office365", "microsoft"),
+        ("providers[].preset", "Outlook", "microsoft"),
+        ("providers[].preset", "gmail", "google"),
+    ] {
+        let yaml = cases[place].yaml.replace("WORD", word);
+        let faults = config::parse(&yaml, Path::new("/etc")).unwrap_err();
+        let hint = format!("(did you mean {meant}?)");
+        let mut messages = faults.faults.iter().map(|fault| &fault.message);
+        assert!(
+            messages.any(|one| one.ends_with(&hint)),
+            "{place}: {faults}"
+        );
+    }
+}
+
+#[test]
 fn any_other_word_is_a_fault() {
     for (place, case) in cases() {
         let yaml = case

@@ -1,7 +1,7 @@
 //! The keys of providers and their servers.
 
 use super::{may, must, text};
-use crate::config::choice::Choice;
+use crate::config::choice::{Choice, TLS_SYNONYMS};
 use crate::config::ehlo_name::EHLO_NAME;
 use crate::config::forms;
 use crate::config::model::PresetName;
@@ -9,10 +9,27 @@ use crate::config::shape::{Kind, Table};
 use crate::input::words::{ClientAuth, Flow, TlsMode};
 use crate::proto::sasl::Mechanism;
 
-static UPSTREAM_TLS: Choice = Choice::of::<TlsMode>();
+static UPSTREAM_TLS: Choice = Choice::of::<TlsMode>().hinting(TLS_SYNONYMS);
 pub(super) static SASL: Choice = Choice::of::<Mechanism>();
 static CLIENT_AUTH: Choice = Choice::of::<ClientAuth>();
-static PRESET_NAME: Choice = Choice::of::<PresetName>();
+static PRESET_NAME: Choice = Choice::of::<PresetName>().hinting(&[
+    ("office365", "microsoft"),
+    ("office-365", "microsoft"),
+    ("o365", "microsoft"),
+    ("m365", "microsoft"),
+    ("microsoft365", "microsoft"),
+    ("microsoft-365", "microsoft"),
+    ("exchange", "microsoft"),
+    ("outlook", "microsoft"),
+    ("outlook.com", "microsoft"),
+    ("hotmail", "microsoft"),
+    ("azure", "microsoft"),
+    ("entra", "microsoft"),
+    ("gmail", "google"),
+    ("gmail.com", "google"),
+    ("googlemail", "google"),
+    ("workspace", "google"),
+]);
 static FLOW: Choice = Choice::of::<Flow>().refusing(&[(
     "password",
     "passwords at the token endpoint are refused by providers and by this program: they show \

@@ -92,7 +92,6 @@ impl Desk {
             return Err(Answer::new("452 4.5.3", TOO_MANY));
         }
         draft.octets = octets;
-        draft.mail.smtputf8 |= !to.address.is_ascii();
         draft.recipients.push(Address::new(&*to.address));
         Ok(())
     }

@@ -2,6 +2,8 @@
 //! mail server, and what the mail client is told, what `status` shows and what `explain` says must
 //! be that row.
 
+mod dialogues;
+mod own;
 mod replies;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,8 +13,8 @@ use std::process::{Command, Stdio};
 
 use mailsplice::config;
 use mailsplice::daemon::wiring;
-use mailsplice::oauth::Class;
 use mailsplice::oauth::table::{self, ClientKind, Row, When};
+use mailsplice::oauth::{Class, own as ours};
 use mailsplice::proto::Protocol;
 use mailsplice::store::{FileStore, TokenRecord, TokenStore as _};
 use secrecy::ExposeSecret;
@@ -372,6 +374,17 @@ fn explain_takes_what_people_have_in_hand() {
         (&["535 5.7.139"], "", "Set-TransportConfig"),
         (&["5.7.139"], "", "basic authentication"),
         (&["[AUTHENTICATIONFAILED]"], "", "password add USER"),
+        (
+            &["535 5.7.8 Invalid credentials"],
+            "",
+            "mailsplice password list USER",
+        ),
+        (
+            &["530 5.7.0 Must issue a STARTTLS command first"],
+            "",
+            "mailsplice itself",
+        ),
+        (&["-"], "refused: not in allow_from", "in its log"),
     ] {
         let (status, text) = explain(arguments, stdin);
         assert_eq!(status, 0, "{arguments:?}: {text}");
@@ -391,7 +404,14 @@ fn explain_takes_what_people_have_in_hand() {
         (&report["version"], &report["unknown"]),
         (&json!(1), &json!(["AADSTS99999"]))
     );
-    assert_eq!(explain(&["gibberish"], "").0, 1);
+    for text in ["gibberish", "530 5.7.0 gibberish", "after 535 tries"] {
+        let (status, said) = explain(&[text], "");
+        assert!(status == 1 && said.contains("ot known"), "{text}: {said}");
+        assert!(!said.contains("Meaning"), "{text}: {said}");
+    }
+    let (status, text) = explain(&["451 4.7.0 Invalid credentials", "--json"], "");
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((status, &report["own"][0]["where"]), (0, &json!("client")));
     for wrong in [&[][..], &["--nonsense"], &["--list", "x"]] {
         assert_eq!(explain(wrong, "").0, 64, "{wrong:?}");
     }
@@ -495,7 +515,7 @@ fn the_document_is_the_table() {
 fn document() -> String {
     let mut text = String::from(
         "# Errors\n\n\
-         What providers and mail servers say, and what it means. Made from the table in the program; the same as \
+         What mailsplice, providers and mail servers say, and what it means. Made from the tables in the program; the same as \
          `mailsplice explain CODE`,\nwhich also takes a whole error text. *Client gets* is what the mail program is told: \
          `NO [UNAVAILABLE]` for the class temporary,\n`NO [CONTACTADMIN]` for the others, with this sentence (POP3: `-ERR [SYS/TEMP]`, `-ERR [SYS/PERM]`; SMTP: `454 4.7.0`). \
          Words in capitals stand for the account's own values.\n\n\
@@ -507,6 +527,7 @@ fn document() -> String {
          Not in the table: by the `error` value of the answer. Transient ones are tried again, `invalid_grant` and similar values \
          ask for a new\nsign-in, all others are for the administrator, with correlation id and time in the log.\n",
     );
+    own_section(&mut text);
     let suberror = |row: &Row| {
         let value = row.value.as_deref();
         value.is_some() && value.and_then(table::error) != Some(row) && row.described.is_none()
@@ -528,6 +549,39 @@ fn document() -> String {
     );
     section(&mut text, "Mail servers", table::mail_rows());
     text
+}
+
+/// What mailsplice says itself, first to mail programs and then in its log.
+fn own_section(text: &mut String) {
+    use std::fmt::Write as _;
+    let plain = |words: &str| {
+        let words = table::general(words).replace('<', "&lt;");
+        words.replace('|', "\\|").replace('*', "\\*")
+    };
+    let (log, told): (Vec<_>, Vec<_>) = ours::rows().iter().partition(|own| own.log);
+    let titles = [
+        "What mailsplice says to mail programs",
+        "What mailsplice writes in its log",
+    ];
+    for (title, rows) in titles.into_iter().zip([told, log]) {
+        writeln!(text, "\n## {title}").unwrap();
+        for own in rows {
+            let names = own.names();
+            writeln!(text, "\n### {}\n", plain(&names[0])).unwrap();
+            for also in &names[1..] {
+                writeln!(text, "- Also: {}", plain(also)).unwrap();
+            }
+            if !own.says.is_empty() && !own.codes.is_empty() {
+                writeln!(text, "- With: {}", own.codes.join(", ")).unwrap();
+            }
+            writeln!(text, "- Who must act: {}", own.whose.words()).unwrap();
+            writeln!(text, "\n{}\n", plain(&own.meaning)).unwrap();
+            let steps = table::Values::default().steps(&own.steps);
+            for (number, step) in steps.iter().enumerate() {
+                writeln!(text, "{}. {}", number + 1, plain(step)).unwrap();
+            }
+        }
+    }
 }
 
 fn section(text: &mut String, title: &str, rows: impl Iterator<Item = &'static Row>) {
