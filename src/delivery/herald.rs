@@ -3,6 +3,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -169,18 +170,20 @@ impl Herald {
                     self.people(false, Case::of(mail, &about, Vec::new()));
                 }
             }
-            Told::SetAside { about, to, why } => {
-                let place =
-                    to.map_or_else(String::new, |to| format!("; it lies in {}", to.display()));
-                let sentence = format!(
-                    "The message was changed or damaged on the disk and is not delivered ({why}){place}"
-                );
-                let mail = mail_told(&about, Class::Configuration, None, sentence);
-                event(Event::MailFailed(mail.clone()));
-                // Of a notice too, since no mail is sent about what no listener took.
-                self.people(true, Case::aside(mail, &about));
-            }
+            Told::SetAside { about, to, why } => self.aside(&about, to.as_deref(), &why),
         }
+    }
+
+    /// A message was damaged.
+    fn aside(&self, about: &About, to: Option<&Path>, why: &str) {
+        let place = to.map_or_else(String::new, |to| format!("; it lies in {}", to.display()));
+        let sentence = format!(
+            "The message was changed or damaged on the disk and is not delivered ({why}){place}"
+        );
+        let mail = mail_told(about, Class::Configuration, None, sentence);
+        self.shared.events.emit(&Event::MailFailed(mail.clone()));
+        // Of a notice too, since no mail is sent about what no listener took.
+        self.people(true, Case::aside(mail, about));
     }
 
     /// An account's mail waits, perhaps for a person: then people are told at once, not when it is late.

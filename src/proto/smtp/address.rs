@@ -1,6 +1,6 @@
 //! Which addresses can be meant. A queue that took others would try them in vain, and tell the device too late.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 use super::mail::{quoted, sound};
 
