@@ -32,6 +32,8 @@ const ROOMS: [&str; 20] = [
 /// Texts that are no refusal by themselves: parts of one, successes, and what is said at level debug.
 const OTHERS: &[&str] = &[
     "{tag} NO [{}]",
+    // Its words stand in proto/smtp/address.rs.
+    "553 5.1.3 {why}",
     "{tag} BAD {text}",
     "{tag} OK CAPABILITY completed",
     "{tag} OK NOOP completed",
