@@ -4,12 +4,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::fault::Report;
+use super::forms;
 use super::limits::{IDLE_LEAST, Limits};
 use super::model::{Audit, TlsFiles, Trust};
 use super::secret::SecretSource;
-use super::shape::Kind;
 use super::view::View;
-use super::{forms, keys};
 
 /// Environment variables, so that tests need not set any.
 pub(super) type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
@@ -123,13 +122,7 @@ pub(super) fn audit(file: &View<'_>, base: &Path) -> Audit {
 /// The bounds.
 pub(super) fn limits(file: &View<'_>, report: &mut Report) -> Limits {
     let view = file.map("limits", "limits");
-    let limits = Limits::from_numbers(|name| {
-        let Kind::Limit(bound) = &keys::LIMITS.key(name)?.kind else {
-            return None;
-        };
-        view.parsed(name, |text| bound.read(text))
-            .map(|found| found.value)
-    });
+    let limits = Limits::from_numbers(|name| view.limit(name));
     if limits.idle < IDLE_LEAST {
         let message = "is below 30m: RFC 9051 section 5.4 lets a client be silent that long, and \
                        clients in IDLE are, so sessions will be lost";

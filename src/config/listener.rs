@@ -105,8 +105,8 @@ fn one(view: &View<'_>, seen: &mut Seen, report: &mut Report) -> Option<Listener
             .map(|network| network.value)
             .collect(),
         connections: view
-            .parsed("connections", |text| CONNECTIONS.read(text))
-            .and_then(|found| usize::try_from(found.value).ok()),
+            .limit("connections")
+            .and_then(|count| usize::try_from(count).ok()),
         proxy_protocol_from: view
             .texts("proxy_protocol_from", forms::cidr)
             .into_iter()

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::fault::Report;
 use super::limits::{Bound, Unit};
 use super::secret::SecretSource;
-use super::shape::{Kind, Table};
 use super::view::View;
 use super::{forms, keys};
 use crate::input::words::{Hook, NoticeKind};
@@ -49,7 +48,7 @@ pub(super) fn read(file: &View<'_>, base: &Path, report: &mut Report) -> (Vec<No
         let view = View::new(Some(node), &keys::NOTIFY, &path);
         hooks.extend(hook(&view, base, report));
     }
-    let reminder = duration(file, &keys::FILE, "notify_reminder", &REMINDER);
+    let reminder = Duration::from_millis(file.limit_or_default("notify_reminder"));
     (hooks, reminder)
 }
 
@@ -84,16 +83,6 @@ fn hook(view: &View<'_>, base: &Path, report: &mut Report) -> Option<Notify> {
     Some(Notify {
         target,
         events: view.words("events"),
-        timeout: duration(view, &keys::NOTIFY, "timeout", &TIMEOUT),
+        timeout: Duration::from_millis(view.limit_or_default("timeout")),
     })
-}
-
-/// A duration; what cannot be read was reported already.
-fn duration(view: &View<'_>, table: &Table, name: &str, bound: &Bound) -> Duration {
-    debug_assert!(matches!(
-        table.key(name).map(|key| &key.kind),
-        Some(Kind::Limit(_))
-    ));
-    let found = view.parsed(name, |text| bound.read(text));
-    Duration::from_millis(found.map_or(bound.default, |found| found.value))
 }

@@ -188,13 +188,9 @@ pub(super) static KEYS: &[Key] = &[
 /// The section `relay`.
 pub(super) fn read(file: &View<'_>, base: &Path, state_dir: &Path, report: &mut Report) -> Relay {
     let view = file.map("relay", "relay");
-    let given = |name: &str, bound: &'static Bound| {
-        let found = view.parsed(name, |text| bound.read(text));
-        found.map(|found| found.value)
-    };
-    let number = |name, bound: &'static Bound| given(name, bound).unwrap_or(bound.default);
-    let count = |name, bound| u32::try_from(number(name, bound)).unwrap_or(u32::MAX);
-    let time = |name, bound| Duration::from_millis(number(name, bound));
+    let number = |name| view.limit_or_default(name);
+    let count = |name| u32::try_from(number(name)).unwrap_or(u32::MAX);
+    let time = |name| Duration::from_millis(number(name));
     let pauses = view.texts("retry", |text| PAUSE.read(text));
     let mut pauses: Vec<u64> = pauses.into_iter().map(|pause| pause.value).collect();
     if pauses.is_empty() {
@@ -208,16 +204,16 @@ pub(super) fn read(file: &View<'_>, base: &Path, state_dir: &Path, report: &mut 
     Relay {
         spool_dir: spool_dir.unwrap_or_else(|| state_dir.join("spool")),
         retry: pauses.into_iter().map(Duration::from_millis).collect(),
-        give_up_after: time("give_up_after", &GIVE_UP),
-        delay_warning: time("delay_warning", &WARNING),
-        messages_per_minute: count("messages_per_minute", &PER_MINUTE),
-        sessions: usize::try_from(number("sessions", &SESSIONS)).unwrap_or(usize::MAX),
-        recipients_per_day: count("recipients_per_day", &PER_DAY),
-        max_messages: number("max_messages", &MESSAGES),
-        max_bytes: number("max_bytes", &BYTES),
-        device_max_messages: given("device_max_messages", &OWN_MESSAGES),
-        device_max_bytes: given("device_max_bytes", &OWN_BYTES),
-        reserve: number("reserve", &RESERVE),
+        give_up_after: time("give_up_after"),
+        delay_warning: time("delay_warning"),
+        messages_per_minute: count("messages_per_minute"),
+        sessions: usize::try_from(number("sessions")).unwrap_or(usize::MAX),
+        recipients_per_day: count("recipients_per_day"),
+        max_messages: number("max_messages"),
+        max_bytes: number("max_bytes"),
+        device_max_messages: view.limit("device_max_messages"),
+        device_max_bytes: view.limit("device_max_bytes"),
+        reserve: number("reserve"),
     }
 }
 
@@ -227,11 +223,6 @@ pub(super) fn intake(view: &View<'_>, report: &mut Report) -> Option<Intake> {
         without_queue(view, report);
         return None;
     }
-    let limit = |name: &str, bound: &'static Bound| {
-        let found = view.parsed(name, |text| bound.read(text));
-        found.map(|found| found.value)
-    };
-    let number = |name, bound: &'static Bound| limit(name, bound).unwrap_or(bound.default);
     let list = |name: &str| {
         let found = view.texts(name, forms::addresses).into_iter();
         found.map(|found| found.value).collect()
@@ -244,10 +235,11 @@ pub(super) fn intake(view: &View<'_>, report: &mut Report) -> Option<Intake> {
             .parsed("charset", forms::charset)
             .map_or_else(Charset::default, |found| found.value),
         failure_notice_to: text(view.parsed("failure_notice_to", forms::mail_address)),
-        max_size: number("max_size", &MAX_SIZE),
-        max_recipients: usize::try_from(number("max_recipients", &MAX_RECIPIENTS))
+        max_size: view.limit_or_default("max_size"),
+        max_recipients: usize::try_from(view.limit_or_default("max_recipients"))
             .unwrap_or(usize::MAX),
-        device_messages_per_minute: limit("device_messages_per_minute", &DEVICE_MESSAGES)
+        device_messages_per_minute: view
+            .limit("device_messages_per_minute")
             .map(|count| u32::try_from(count).unwrap_or(u32::MAX)),
         allowed_from: list("allowed_from"),
         allowed_recipients: list("allowed_recipients"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::limits::Bound;
 use super::secret::SecretSource;
 use super::shape::{Kind, Table, join};
 use super::yaml::{Node, NodeKind};
@@ -91,6 +92,27 @@ impl<'a> View<'a> {
             "{name} is checked as {} and read as something else",
             form.what
         );
+    }
+
+    /// What the file says for a limit, in its smallest unit.
+    pub(super) fn limit(&self, name: &str) -> Option<u64> {
+        let bound = self.bound(name)?;
+        let found = self.parsed(name, |text| bound.read(text))?;
+        Some(found.value)
+    }
+
+    /// The same, or its default.
+    pub(super) fn limit_or_default(&self, name: &str) -> u64 {
+        let default = || self.bound(name).map_or(0, |bound| bound.default);
+        self.limit(name).unwrap_or_else(default)
+    }
+
+    fn bound(&self, name: &str) -> Option<&'static Bound> {
+        let Some(Kind::Limit(bound)) = self.table.key(name).map(|key| &key.kind) else {
+            debug_assert!(false, "{name} is declared as no limit");
+            return None;
+        };
+        Some(bound)
     }
 
     pub(super) fn text(&self, name: &str) -> Option<String> {
