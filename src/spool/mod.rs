@@ -94,10 +94,9 @@ pub async fn read(spool: &Path, id: Id) -> Result<Message, SpoolError> {
     blocking(move || {
         for name in [QUEUE, FAILED] {
             let path = spool.join(name).join(id.to_string());
-            match reader::look(&path, id) {
-                Ok(look) => return Ok(Message::new(path, look)),
-                Err(reader::Fault::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(fault) => return Err(fault.at(&path)),
+            match Message::open(path, id) {
+                Err(SpoolError::Unknown(_)) => {}
+                opened => return opened,
             }
         }
         Err(SpoolError::Unknown(id))
@@ -177,17 +176,8 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::Unknown`] when it isn't there (any more), [`SpoolError::Damaged`] when it was changed.
     pub async fn read(&self, id: Id) -> Result<Message, SpoolError> {
-        self.work(move |shared| {
-            let path = shared.message(shared.place(id)?, id);
-            match reader::look(&path, id) {
-                Ok(look) => Ok(Message::new(path, look)),
-                Err(reader::Fault::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-                    Err(SpoolError::Unknown(id))
-                }
-                Err(fault) => Err(fault.at(&path)),
-            }
-        })
-        .await
+        self.work(move |shared| Message::open(shared.message(shared.place(id)?, id), id))
+            .await
     }
 
     /// How far a message has come. One whose state is missing or damaged was never tried.

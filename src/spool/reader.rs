@@ -135,7 +135,18 @@ pub struct Message {
 }
 
 impl Message {
-    pub(super) fn new(path: PathBuf, look: Look) -> Self {
+    /// Opens its file, and looks at both ends.
+    pub(super) fn open(path: PathBuf, id: Id) -> Result<Self, SpoolError> {
+        match look(&path, id) {
+            Ok(look) => Ok(Self::new(path, look)),
+            Err(Fault::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+                Err(SpoolError::Unknown(id))
+            }
+            Err(fault) => Err(fault.at(&path)),
+        }
+    }
+
+    fn new(path: PathBuf, look: Look) -> Self {
         let Look {
             file,
             size,
