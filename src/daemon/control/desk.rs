@@ -24,22 +24,23 @@ const NO_QUEUE: &str = "this serve has no queue";
 ///
 /// Also for commands where no `serve` runs.
 pub(crate) async fn queue_answer(delivery: &Delivery, question: &Question) -> Answer {
-    let answered = match question {
-        Question::QueueList { after } => match after.as_deref().map(id).transpose() {
-            Ok(after) => Ok(Answer::messages(delivery.page(after).await)),
-            Err(unknown) => Err(unknown),
-        },
-        Question::QueueShow { id: name } => match id(name) {
-            Ok(id) => delivery.show(id).await.map(Answer::message),
-            Err(unknown) => Err(unknown),
-        },
-        Question::QueueChange { id: name, change } => match id(name) {
-            Ok(id) => change_message(delivery, id, *change).await,
-            Err(unknown) => Err(unknown),
-        },
-        _ => return Answer::fault("this is no question about the queue"),
-    };
+    let answered = answered(delivery, question).await;
     answered.unwrap_or_else(|error| Answer::fault(&error.to_string()))
+}
+
+async fn answered(delivery: &Delivery, question: &Question) -> Result<Answer, CommandError> {
+    Ok(match question {
+        Question::QueueList { after } => {
+            let after = after.as_deref().map(id).transpose()?;
+            Answer::messages(delivery.page(after).await)
+        }
+        Question::QueueShow { id: name } => Answer::message(delivery.show(id(name)?).await?),
+        Question::QueueChange { id: name, change } => {
+            change_message(delivery, id(name)?, *change).await?;
+            Answer::done(true)
+        }
+        _ => Answer::fault("this is no question about the queue"),
+    })
 }
 
 /// What is counted of the queue.
@@ -73,18 +74,14 @@ fn gauges(queue: &Summary) -> Map<String, Value> {
     named.into_iter().collect()
 }
 
-async fn change_message(
-    delivery: &Delivery,
-    id: Id,
-    change: Change,
-) -> Result<Answer, CommandError> {
+async fn change_message(delivery: &Delivery, id: Id, change: Change) -> Result<(), CommandError> {
     match change {
         Change::Retry => delivery.retry(id).await?,
         Change::Drop => delivery.drop(id).await?,
         Change::Hold => delivery.hold(id).await?,
     }
     warn!(%id, ?change, "an operator changed a message of the queue");
-    Ok(Answer::done(true))
+    Ok(())
 }
 
 fn id(name: &str) -> Result<Id, CommandError> {
