@@ -121,13 +121,8 @@ impl Delivery {
     /// # Errors
     /// When there is none, or it can't be read.
     pub(crate) async fn show(&self, id: Id) -> Result<DetailView, CommandError> {
-        let message = self
-            .shared
-            .spool
-            .read(id)
-            .await
-            .map_err(|error| named(id, error))?;
-        let state = self.shared.spool.state(id).await?;
+        let read = self.shared.spool.read_with_state(id).await;
+        let (message, state) = read.map_err(|error| named(id, error))?;
         let place = self.shared.places().get(&id).copied();
         let view = self
             .shared

@@ -11,7 +11,7 @@ use super::core::{Core, Job, own_trouble};
 use super::judge::{self, Context};
 use super::record::update;
 use super::{About, Settings, Shared, Told};
-use crate::spool::{Id, Message, SpoolError, State};
+use crate::spool::{SpoolError, State};
 use crate::store;
 use crate::upstream::{Ended, Said};
 
@@ -204,7 +204,7 @@ impl Worker {
         let began = Instant::now();
         let mut fresh = false;
         loop {
-            let (mut message, state) = match self.open(id).await {
+            let (mut message, state) = match self.shared.spool.read_with_state(id).await {
                 Ok(opened) => opened,
                 Err(error) => {
                     self.ended(&job, false, 0);
@@ -241,11 +241,6 @@ impl Worker {
             };
             return attempt.end(state, &tried, ended).await;
         }
-    }
-
-    async fn open(&self, id: Id) -> Result<(Message, State), SpoolError> {
-        let spool = &self.shared.spool;
-        Ok((spool.read(id).await?, spool.state(id).await?))
     }
 
     /// Writes down that a message is begun, before it is.

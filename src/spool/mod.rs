@@ -45,6 +45,7 @@ pub(crate) use self::ownership::is_foreign;
 pub use self::reader::Message;
 pub use self::scan::{Aside, Found};
 use self::shared::{CORRUPT, FAILED, LOCK, QUEUE, Shared, TMP};
+use self::space::Place;
 pub use self::space::{Full, Limits, Totals};
 pub use self::state::{Attempt, Fate, Recipient, State};
 pub use self::sync::SyncCount;
@@ -189,8 +190,21 @@ impl Spool {
             let place = shared.place(id)?;
             let path = shared.message(place, id);
             let look = reader::look(&path, id).map_err(|fault| fault.at(&path))?;
-            let state = shared.load_state(place, &look.header);
-            Ok(state.unwrap_or_else(|| State::new(&look.header)))
+            Ok(shared.state_of(place, &look.header))
+        })
+        .await
+    }
+
+    /// A message, and how far it has come.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn read_with_state(&self, id: Id) -> Result<(Message, State), SpoolError> {
+        self.work(move |shared| {
+            let place = shared.place(id)?;
+            let message = Message::open(shared.message(place, id), id)?;
+            let state = shared.state_of(place, message.header());
+            Ok((message, state))
         })
         .await
     }
@@ -202,8 +216,7 @@ impl Spool {
             let one = |id| {
                 let place = shared.place(id).ok()?;
                 let look = reader::look(&shared.message(place, id), id).ok()?;
-                let state = shared.load_state(place, &look.header);
-                let state = state.unwrap_or_else(|| State::new(&look.header));
+                let state = shared.state_of(place, &look.header);
                 let size = look.layout.message.end - look.layout.message.start;
                 Some((look.header, state, size))
             };
@@ -297,6 +310,12 @@ impl Spool {
 }
 
 impl Shared {
+    /// How far a message has come; one whose state is missing or damaged was never tried.
+    fn state_of(&self, place: Place, header: &Header) -> State {
+        let state = self.load_state(place, header);
+        state.unwrap_or_else(|| State::new(header))
+    }
+
     fn checked_size(&self, size: Option<u64>) -> Result<u64, SpoolError> {
         let limit = self.limits().message_size;
         match size.filter(|size| *size > limit) {
