@@ -178,7 +178,11 @@ impl Doors {
             Some(intake) => {
                 let queue = self.queue.load();
                 let queue = queue.as_ref().ok_or("the queue is not open")?;
-                Some(Arc::new(queue.intake(&listener.name, intake)))
+                Some(Arc::new(queue.intake(
+                    &listener.name,
+                    intake,
+                    config.limits.connections,
+                )))
             }
         };
         Ok(Listener {

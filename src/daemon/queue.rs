@@ -13,6 +13,8 @@ use crate::delivery::{Addressee, Delivery, Destination, FindAddressee, Herald, N
 use crate::session::{Arrivals, Crowd, Intake, Shared};
 use crate::spool::{self, Opened, Spool};
 
+/// One device has at most this part of all connections.
+const DEVICE_SHARE: usize = 4;
 /// Files that stay to be made on the disk of the queue.
 const RESERVE_FILES: u64 = 1000;
 
@@ -104,8 +106,8 @@ impl Queue {
         self.herald.stop().await;
     }
 
-    /// How a listener takes mail into it.
-    pub(super) fn intake(&self, name: &str, intake: &config::Intake) -> Intake {
+    /// How a listener takes mail into it, of `connections` that there may be in all.
+    pub(super) fn intake(&self, name: &str, intake: &config::Intake, connections: usize) -> Intake {
         let mut devices = self.devices.lock();
         let (arrivals, crowd) = devices.entry(name.to_owned()).or_default().clone();
         Intake {
@@ -118,6 +120,7 @@ impl Queue {
             per_minute: intake.device_messages_per_minute,
             arrivals,
             crowd,
+            device_sessions: (connections / DEVICE_SHARE).max(1),
             allowed_from: intake.allowed_from.clone(),
             allowed_recipients: intake.allowed_recipients.clone(),
         }

@@ -5,20 +5,16 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Sessions of one device at a time. A scanner has one, a program that sends in parallel some ten; hundreds
-/// are one that hangs and dials anew each time, and would take the places of all others.
-pub(super) const MOST: usize = 50;
-
 /// The sessions of each device. Clones are one.
 #[derive(Clone, Default)]
 pub(crate) struct Crowd(Arc<Mutex<HashMap<String, usize>>>);
 
 impl Crowd {
-    /// A place for one more session of the device, for as long as it is held; `None`: it has [`MOST`].
-    pub(super) fn enter(&self, device: &str) -> Option<Place> {
+    /// A place for one more session of the device, for as long as it is held; `None`: it has `most`.
+    pub(super) fn enter(&self, device: &str, most: usize) -> Option<Place> {
         let mut devices = self.0.lock();
         let count = devices.entry(device.to_owned()).or_default();
-        if *count >= MOST {
+        if *count >= most {
             return None;
         }
         *count += 1;
@@ -54,12 +50,12 @@ mod tests {
     #[test]
     fn each_device_has_its_places_and_is_forgotten() {
         let crowd = Crowd::default();
-        let mut places: Vec<_> = (0..MOST).map(|_| crowd.enter("a").unwrap()).collect();
+        let mut places: Vec<_> = (0..50).map(|_| crowd.enter("a", 50).unwrap()).collect();
         // Another handle: after a reload.
-        assert!(crowd.clone().enter("a").is_none());
-        assert!(crowd.enter("b").is_some());
+        assert!(crowd.clone().enter("a", 50).is_none());
+        assert!(crowd.enter("b", 50).is_some());
         places.pop();
-        assert!(crowd.enter("a").is_some());
+        assert!(crowd.enter("a", 50).is_some());
         drop(places);
         assert!(crowd.0.lock().is_empty());
     }

@@ -34,6 +34,9 @@ pub(crate) struct Intake {
     pub arrivals: Arrivals,
     /// The open sessions of each device; outlasts a reload.
     pub crowd: Crowd,
+    /// Sessions of one device at a time: one that hangs and dials anew each time must not take the places of all
+    /// others.
+    pub device_sessions: usize,
     /// Who may be the sender; empty: all.
     pub allowed_from: Vec<AddressPattern>,
     /// Who may be a recipient; empty: all.

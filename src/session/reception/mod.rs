@@ -92,7 +92,10 @@ impl Received {
             from_client: unread as u64,
             to_client: 0,
         };
-        let place = desk.intake.crowd.enter(&desk.device);
+        let place = desk
+            .intake
+            .crowd
+            .enter(&desk.device, desk.intake.device_sessions);
         let reason = match &place {
             None => {
                 let text = "Too many connections of this device, try again later";

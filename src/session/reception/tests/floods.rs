@@ -2,7 +2,6 @@
 
 use super::rig::House;
 use super::{FROM, TO};
-use crate::session::crowd;
 use crate::session::intake::Intake;
 use crate::spool::Limits;
 
@@ -76,7 +75,7 @@ async fn one_device_can_t_take_the_places_of_all() {
     let mut house = House::new().await;
     let login = house.plain();
     let mut open = Vec::new();
-    for _ in 0..crowd::MOST {
+    for _ in 0..super::rig::DEVICE_SESSIONS {
         let mut device = house.device().await;
         assert_eq!(device.ask(&login).await, "235 2.7.0 Logged in");
         device.ask("NOOP").await;

@@ -35,6 +35,8 @@ use crate::spool::{self, Id, Message, Opened, Spool, Totals};
 use crate::upstream::{Pacing, Server};
 
 pub(super) const SCAN: &str = "scan@contoso.com";
+/// Sessions of one device.
+pub(super) const DEVICE_SESSIONS: usize = 50;
 pub(super) const LABEL: &str = "hall-printer";
 
 /// What happened, by its name, and a word of it.
@@ -104,6 +106,7 @@ impl House {
             per_minute: None,
             arrivals: Arrivals::default(),
             crowd: Crowd::default(),
+            device_sessions: DEVICE_SESSIONS,
             allowed_from: Vec::new(),
             allowed_recipients: Vec::new(),
         };
